@@ -1,0 +1,40 @@
+"""Retrieval ablations: does this block help, and is the difference real?
+
+Everything public is an attribute of this package, loaded when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "components": (
+        "Component Dataset Encoder FeatureTransform Interaction Loss Reranker ScoreTransform Levels LossInputs "
+        "EncoderSettings LossSettings RerankerSettings Shapes Side Split Text Video"
+    ),
+    "features": "Features LevelShape TextFeatures Tokens VideoFeatures",
+    "settings": "Mixture setting",
+    "hookspecs": "hookimpl",
+    "errors": "ConfigError DataError RunError StoreError UserError VideoError",
+    "terminal": "progress",
+    "plugins": "create",
+    "scoring": "score rerank",
+    "metrics": "evaluate Relevance",
+    "significance": "compare_scores",
+    "run": "run_experiment",
+    "steps": "load",
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
+__all__ = sorted(_MODULE_OF)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'core' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,138 @@
+"""Faults of a composition that no single field shows: names that point nowhere, levels nobody writes, tensors that a
+loss lacks, parameters that nothing trains. Found before any data is touched."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from .errors import Problem, UserError, nearest
+from .graph import TrialGraph
+from .metrics import metric
+from .plugins import registry
+from .settings import Checker
+from .video import SAMPLERS
+
+Found = Iterator[Problem]
+
+
+def composition_faults(graph: TrialGraph) -> list[Problem]:
+    """Every fault of one variant."""
+    named = [*_references(graph), *_fields(graph)]
+    if named:
+        return named
+    return [*_levels(graph), *_auxiliaries(graph), *(_untrained(graph) if not list(_levels(graph)) else ())]
+
+
+def _references(graph: TrialGraph) -> Found:
+    """Names of interactions, wherever they are used."""
+    experiment = graph.experiment
+    known = experiment.model.interactions
+    used: list[tuple[str, Any]] = [("retrieve.first_stage", name) for name in experiment.retrieve.first_stage]
+    for loss, spec in experiment.model.losses.items():
+        used += [(f"model.losses.{loss}.of", name) for name in spec.fields.of]
+    rerank = experiment.retrieve.rerank
+    if rerank is not None:
+        wanted = registry().component("reranker", rerank).interactions(rerank.fields)
+        used += [("retrieve.rerank", name) for name in wanted if name != "first_stage"]
+    used += [("retrieve.settings", name) for name in experiment.retrieve.settings]
+    for key, name in used:
+        if name not in known:
+            yield Problem(key, f"no interaction named `{name}` under model.interactions.{nearest(name, known)}")
+    for name in known:
+        if name == "first_stage" or "/" in name or "." in name:
+            yield Problem(f"model.interactions.{name}", "this name is reserved or holds a `/` or `.`; take another")
+
+
+def _fields(graph: TrialGraph) -> Found:
+    """Samplers, metrics, settings after training."""
+    experiment = graph.experiment
+    if experiment.data.sampler not in SAMPLERS:
+        yield Problem("data.sampler", f"no sampler `{experiment.data.sampler}`.{nearest(experiment.data.sampler, SAMPLERS)}")
+    wanted, decoded = experiment.train.num_frames, experiment.data.num_frames
+    if wanted is not None and wanted > decoded:
+        yield Problem("train.num_frames", f"{wanted} frames cannot be drawn from data.num_frames: {decoded}")
+    for name in experiment.evaluate.metrics:
+        try:
+            metric(name)
+        except UserError as fault:
+            yield Problem("evaluate.metrics", str(fault).partition(": ")[2])
+    direction, _, name = experiment.evaluate.primary.partition("/")
+    try:
+        metric(name)
+    except UserError:
+        name = ""
+    if direction not in ("t2v", "v2t") or not name:
+        yield Problem("evaluate.primary", f"expected t2v/<metric> or v2t/<metric>, got `{experiment.evaluate.primary}`")
+    for interaction, settings in experiment.retrieve.settings.items():
+        yield from _after_training(graph, interaction, settings)
+
+
+def _after_training(graph: TrialGraph, interaction: str, settings: dict[str, Any]) -> Found:
+    spec = graph.experiment.model.interactions[interaction]
+    cls = registry().component("interaction", spec)
+    key = f"retrieve.settings.{interaction}"
+    for name in settings:
+        if name not in cls.after_training:
+            allowed = ", ".join(sorted(cls.after_training)) or "none"
+            yield Problem(f"{key}.{name}", f"cannot change after training; `{spec.name}` allows: {allowed}")
+    checker = Checker(registry().specify)
+    current = {field.name: getattr(spec.fields, field.name) for field in dataclasses.fields(spec.fields)}
+    checker.build(type(spec.fields), current | settings, key)
+    yield from checker.problems
+
+
+def _levels(graph: TrialGraph) -> Found:
+    """Every level that a transform or interaction reads is written by something before it."""
+    model = graph.experiment.model
+    text, video = set(graph.levels.text), set(graph.levels.video)
+    for name, spec in model.transforms.items():
+        cls = registry().component("feature_transform", spec)
+        yield from _missing(f"model.transforms.{name}", cls.reads(spec.fields), text, video)
+        text |= set(cls.writes(spec.fields).text)
+        video |= set(cls.writes(spec.fields).video)
+    for name, spec in model.interactions.items():
+        read = registry().component("interaction", spec).reads(spec.fields)
+        yield from _missing(f"model.interactions.{name}", read, text, video)
+
+
+def _missing(key: str, read: Any, text: set[str], video: set[str]) -> Found:
+    for side, names, known in (("text", read.text, text), ("video", read.video, video)):
+        for name in names:
+            if name not in known:
+                yield Problem(key, f"reads the {side} level `{name}`, which nothing before it writes.{nearest(name, known)}")
+
+
+def _auxiliaries(graph: TrialGraph) -> Found:
+    """A loss finds its auxiliary tensors with every interaction that it names."""
+    model = graph.experiment.model
+    for name, spec in model.losses.items():
+        needs = registry().component("loss", spec).needs(spec.fields)
+        for interaction in spec.fields.of:
+            given = model.interactions[interaction]
+            lacking = needs - registry().component("interaction", given).provides(given.fields)
+            if lacking:
+                yield Problem(
+                    f"model.losses.{name}.of",
+                    f"`{spec.name}` needs {', '.join(sorted(lacking))}, which interaction `{interaction}` "
+                    f"({given.name}) does not provide; name another interaction or remove the loss",
+                )
+
+
+def _untrained(graph: TrialGraph) -> Found:
+    """What retrieval uses and has parameters is reached by a loss."""
+    experiment = graph.experiment
+    used = list(experiment.retrieve.first_stage)
+    rerank = experiment.retrieve.rerank
+    if rerank is not None:
+        used += registry().component("reranker", rerank).interactions(rerank.fields)
+    for name in dict.fromkeys(name for name in used if name != "first_stage"):
+        for kind, part in sorted(graph.parametric(name) - graph.fitted_parts):
+            yield Problem(f"model.{kind}.{part}", "has parameters, is used in retrieval, and no loss trains it")
+    if graph.main.config.trainable and not graph.trained:
+        yield Problem("encoder.trainable", "is true, but no loss names an interaction")
+    if any(encoder.config.trainable for encoder in list(graph.encoders.values())[1:]):
+        yield Problem("encoder", "only the first of several encoders can be trained")
+
+

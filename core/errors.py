@@ -1,0 +1,70 @@
+"""The errors that a user can meet: what is wrong, where (file, full key), what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class UserError(Exception):
+    """Something that the person at the keyboard can put right. Ends the command with `exit_code`."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One fault of a configuration: the full dotted key, what is wrong, the file that wrote it."""
+
+    key: str
+    message: str
+    file: str = ""
+
+    def __str__(self) -> str:
+        place = ": ".join(part for part in (self.file, self.key) if part)
+        return f"{place}: {self.message}" if place else self.message
+
+
+class ConfigError(UserError):
+    """All faults found in a configuration, together, before anything runs. Exit code 2."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem] | Problem):
+        found = [problems] if isinstance(problems, Problem) else list(problems)
+        self.problems = list(dict.fromkeys(found))
+        head = "" if len(self.problems) == 1 else f"{len(self.problems)} problems in the configuration:\n"
+        super().__init__(head + "\n".join(str(problem) for problem in self.problems))
+
+
+class DataError(UserError):
+    """Input files that are missing, unreadable or contradict each other."""
+
+
+class VideoError(DataError):
+    """A video that cannot be read, or not read correctly: `path`, `reason` and, where known, `fix`."""
+
+    def __init__(self, path: object, reason: str, fix: str = ""):
+        self.path, self.reason, self.fix = str(path), reason, fix
+        super().__init__(f"{path}: {reason}" + (f". {fix}" if fix else ""))
+
+    def __reduce__(self):
+        return type(self), (self.path, self.reason, self.fix)
+
+
+class RunError(UserError):
+    """A step that failed while running. What was computed before stays in the store."""
+
+
+class StoreError(UserError):
+    """A store entry that is damaged or cannot be written."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """' Did you mean …?' for a misspelt word, else the known words; '' where there are none."""
+    names = sorted(str(name) for name in known)
+    close = difflib.get_close_matches(word, names, n=1)
+    if close:
+        return f" Did you mean `{close[0]}`?"
+    return f" Known: {', '.join(names)}." if names else ""

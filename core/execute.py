@@ -1,0 +1,46 @@
+"""Running a plan's steps: each once, inputs first, groups in one pass, shared with other processes through leases."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from .plan import Plan, Trial
+from .steps.step import Step
+from .store import Busy
+
+
+def execute(plan: Plan, finished: Callable[[Trial], None]) -> None:
+    """Compute every trial; `finished` is called once for each, as soon as its result is in the store.
+
+    A trial that waits for a step of another process is put back, and others are done meanwhile.
+    """
+    waiting, idle = deque(plan.trials), 0
+    while waiting:
+        trial = waiting.popleft()
+        try:
+            ensure(plan, plan.steps[trial.last.name, trial.last.key])
+        except Busy:
+            waiting.append(trial)
+            idle += 1
+            if idle >= len(waiting):
+                time.sleep(0.5)
+                idle = 0
+            continue
+        idle = 0
+        finished(trial)
+
+
+def ensure(plan: Plan, step: Step) -> None:
+    """Have a step's output in the store. Raises Busy where another process is computing it or one of its inputs."""
+    store = plan.workspace.store
+    if step.ready(store):
+        return
+    for needed in step.inputs.values():
+        ensure(plan, plan.steps[needed.name, needed.key])
+    members = [member for member in plan.group(step) if not member.ready(store)]
+    with ExitStack() as leases:
+        drafts = [leases.enter_context(store.write(m.name, m.key, m.fields)) for m in members]
+        step.compute(plan.workspace, members, drafts)

@@ -1,0 +1,344 @@
+"""The steps of one trial: which fields each reads, which steps it needs. Nothing is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from .components import Encoder, Levels, Split
+from .config import Experiment
+from .errors import DataError
+from .features import LevelShape
+from .model import has_parameters, levels_of, transforms_for
+from .plugins import package_version, registry
+from .settings import Spec, plain
+from .steps import encoding, fitting, retrieval
+from .steps.encoding import TextSource, VideoSource
+from .steps.fitting import FitSource
+from .steps.retrieval import ScoreSource
+from .steps.split import split_digest
+from .steps.step import Step, Workspace, source_of
+from .store import digest
+from .video import Sampling
+
+
+class TrialGraph:
+    """Builds the steps of one variant with one seed. `evaluate` is the last; the others hang from it."""
+
+    def __init__(self, workspace: Workspace, experiment: Experiment, seed: int, label: str = ""):
+        self.workspace, self.experiment, self.seed, self.label = workspace, experiment, seed, label
+        self.encoders: dict[str, Encoder] = {n: workspace.encoder(s) for n, s in experiment.encoder.items()}
+        self.main = next(iter(self.encoders.values()))
+        self._encoded: dict[tuple[str, str, str], Step] = {}
+
+    @cached_property
+    def splits(self) -> dict[str, Split]:
+        return self.workspace.splits(self.experiment.data.dataset)
+
+    def split(self, name: str) -> Split:
+        if name not in self.splits:
+            have = ", ".join(self.splits) or "none"
+            raise DataError(f"data.dataset: there is no `{name}` split, and the experiment needs one; there is: {have}")
+        return self.splits[name]
+
+    # ---------------------------------------------------------------------------------------------- levels
+
+    @cached_property
+    def shapes(self) -> dict[str, LevelShape]:
+        """Shapes of every level that the encoders write; further encoders' levels bear their name as a prefix."""
+        shapes: dict[str, LevelShape] = {}
+        frames = self.experiment.data.num_frames
+        for name, encoder in self.encoders.items():
+            prefix = "" if encoder is self.main else f"{name}."
+            for level, shape in encoder.shapes.items():
+                tokens = shape.tokens
+                if level in encoder.levels.video and level != "video":
+                    tokens = frames * (shape.tokens or 1)
+                shapes[prefix + level] = LevelShape(tokens, shape.width)
+        for level in self._video_texts:
+            shapes.setdefault(level, LevelShape(None, self.main.shapes["sentence"].width))
+        return shapes
+
+    @property
+    def _video_texts(self) -> tuple[str, ...]:
+        dataset = self.experiment.data.dataset
+        return registry().component("dataset", dataset).video_texts(dataset.fields)
+
+    @cached_property
+    def levels(self) -> Levels:
+        """Names of all levels that can be read before any transform."""
+        text, video = [], list(self._video_texts)
+        for name, encoder in self.encoders.items():
+            prefix = "" if encoder is self.main else f"{name}."
+            text += [prefix + level for level in encoder.levels.text]
+            video += [prefix + level for level in encoder.levels.video]
+        return Levels(tuple(text), tuple(video))
+
+    def _owner(self, level: str) -> tuple[Encoder, str]:
+        prefix, _, inner = level.rpartition(".")
+        if prefix in self.encoders and prefix:
+            return self.encoders[prefix], inner
+        return self.main, level
+
+    # ---------------------------------------------------------------------------------------------- encode
+
+    def encode(self, split: str, levels: Levels, fit: Step | None = None) -> dict[str, Step]:
+        """Steps `text/<level>` and `video/<level>` of a split."""
+        sides = [("text", level) for level in levels.text] + [("video", level) for level in levels.video]
+        return {f"{side}/{level}": self._encode(split, side, level, fit) for side, level in sides}
+
+    def _encode(self, split: str, side: str, level: str, fit: Step | None) -> Step:
+        key = (split, side, level)
+        if key not in self._encoded:
+            encoder, inner = self._owner(level)
+            if side == "text":
+                made = self._encode_text(split, inner, encoder, fit)
+            elif level in self._video_texts:
+                made = self._encode_video_texts(split, inner, encoder, fit)
+            else:
+                made = self._encode_video(split, inner, encoder, fit)
+            self._encoded[key] = made
+        return self._encoded[key]
+
+    def _encoder_fields(self, encoder: Encoder, level: str) -> dict[str, Any]:
+        read = {k: v for k, v in plain(encoder.config).items() if k not in encoder.located_by and k != "trainable"}
+        return {
+            "encoder": encoder.name,
+            "settings": read,
+            "weights": encoder.fingerprint(),
+            "source": source_of("encoder", Spec(encoder.name, None)),
+            "level": level,
+            "versions": versions("torch", "transformers"),
+            "arithmetic": arithmetic(self.workspace.device),
+        } | ({"seed": self.seed} if encoder.random_start and not encoder.config.trainable else {})
+
+    def _encode_text(self, split: str, level: str, encoder: Encoder, fit: Step | None) -> Step:
+        texts = tuple(text.text for text in self.split(split).texts)
+        fields = self._encoder_fields(encoder, level) | {"items": digest(texts)}
+        inputs = {"fit": fit} if fit else {}
+        source = TextSource(texts, encoder, self.seed)
+        return Step("encode", fields, inputs, encoding.encode_text, f"encode {split} texts", source, ("level",))
+
+    def _encode_video_texts(self, split: str, level: str, encoder: Encoder, fit: Step | None) -> Step:
+        groups, texts = [], []
+        for video in self.split(split).videos:
+            own = video.texts.get(level, ())
+            groups.append(tuple(range(len(texts), len(texts) + len(own))))
+            texts.extend(own)
+        fields = self._encoder_fields(encoder, "sentence") | {"items": digest([texts, groups]), "grouped": True}
+        source = TextSource(tuple(texts), encoder, self.seed, tuple(groups))
+        inputs = {"fit": fit} if fit else {}
+        return Step("encode", fields, inputs, encoding.encode_video_texts, f"encode {split} {level}", source)
+
+    def _video_source(self, split: str, encoder: Encoder) -> VideoSource:
+        data = self.experiment.data
+        paths = [video.path for video in self.split(split).videos]
+        return VideoSource(
+            paths=tuple(paths),
+            items=tuple(self.workspace.file_digests(paths)),
+            sampling=Sampling(data.num_frames, data.sampler, encoder.frame_size, data.short_videos),
+            frame_order=data.frame_order,
+            encoder=encoder,
+            seed=self.seed,
+            on_unreadable=data.on_unreadable,
+        )
+
+    def _decode_fields(self, source: VideoSource) -> dict[str, Any]:
+        return {
+            "sampling": plain(source.sampling),
+            "frame_order": source.frame_order,
+            "items": digest(source.items),
+            "reader": versions("decord"),
+        }
+
+    def decode(self, split: str) -> Step:
+        """The main encoder's frames of a split, kept because a trained encoder reads them more than once."""
+        source = self._video_source(split, self.main)
+        fields = self._decode_fields(source) | {
+            "encoder": self.main.name,
+            "weights": self.main.fingerprint(),
+            "source": source_of("encoder", Spec(self.main.name, None)),
+        }
+        return Step("decode", fields, {}, encoding.decode, f"decode {split} videos", source)
+
+    def _encode_video(self, split: str, level: str, encoder: Encoder, fit: Step | None) -> Step:
+        source = self._video_source(split, encoder)
+        fields = self._encoder_fields(encoder, level) | self._decode_fields(source)
+        inputs = {"fit": fit, "decode": self.decode(split)} if fit else {}
+        return Step("encode", fields, inputs, encoding.encode_video, f"encode {split} videos", source, ("level",))
+
+    # ---------------------------------------------------------------------------------------------- fit
+
+    @cached_property
+    def trained(self) -> tuple[str, ...]:
+        """Interactions that a loss names, in the model's order."""
+        named = {name for spec in self.experiment.model.losses.values() for name in spec.fields.of}
+        return tuple(name for name in self.experiment.model.interactions if name in named)
+
+    def parametric(self, name: str) -> set[tuple[str, str]]:
+        """(kind, name) of what has parameters among an interaction and the transforms that it depends on."""
+        model = self.experiment.model
+        spec = model.interactions[name]
+        transforms, _ = transforms_for(model.transforms, levels_of({name: spec}))
+        known, found = dict(self.shapes), set()
+        for key, transform in transforms.items():
+            if has_parameters("feature_transform", transform, known):
+                found.add(("transforms", key))
+            with torch.device("meta"):
+                known |= registry().make("feature_transform", transform, known).written_shapes()
+        return found | ({("interactions", name)} if has_parameters("interaction", spec, known) else set())
+
+    @cached_property
+    def fitted_parts(self) -> set[tuple[str, str]]:
+        """What a fit gives weights to."""
+        return {part for name in self.trained for part in self.parametric(name)}
+
+    @cached_property
+    def fit(self) -> Step | None:
+        """The fit, or None where nothing has parameters to train."""
+        if not self.fitted_parts and not (self.main.config.trainable and self.trained):
+            return None
+        experiment, model = self.experiment, self.experiment.model
+        interactions = {name: model.interactions[name] for name in self.trained}
+        transforms, raw = transforms_for(model.transforms, levels_of(interactions))
+        splits = ["train", "val"] if experiment.train.keep == "best" else ["train"]
+        fields = {
+            "transforms": {n: [s.resolved(), source_of("feature_transform", s)] for n, s in transforms.items()},
+            "interactions": {n: [s.resolved(), source_of("interaction", s)] for n, s in interactions.items()},
+            "losses": {n: [s.resolved(), source_of("loss", s)] for n, s in model.losses.items()},
+            "logit_scale": plain(model.logit_scale),
+            "train": plain(experiment.train),
+            "seed": self.seed,
+            "relevance": {name: split_digest(self.split(name)) for name in splits},
+            "versions": versions("torch"),
+            "arithmetic": arithmetic(self.workspace.device),
+        }
+        if experiment.train.keep == "best":
+            fields["primary"] = experiment.evaluate.primary
+        inputs = {}
+        for name in splits:
+            steps = self._trained_inputs(name, fields) if self.main.config.trainable else self.encode(name, raw)
+            inputs |= {f"{name}/{key}": step for key, step in steps.items()}
+        source = FitSource(
+            experiment,
+            self.trained,
+            self.shapes,
+            self.main,
+            self.split("train"),
+            self.split("val") if experiment.train.keep == "best" else None,
+            self.selection,
+            self.seed,
+        )
+        return Step("fit", fields, inputs, fitting.fit, f"train {self.label}".strip(), source)
+
+    def _trained_inputs(self, split: str, fields: dict[str, Any]) -> dict[str, Step]:
+        """Inputs of a fit that trains the encoder: pixels; the captions enter as a field."""
+        fields.setdefault("encoder", self._encoder_fields(self.main, "") | {"seed": self.seed})
+        fields.setdefault("texts", {})[split] = digest([text.text for text in self.split(split).texts])
+        return {"video/pixels": self.decode(split)}
+
+    @property
+    def selection(self) -> dict[str, float]:
+        """The mixture that is validated: that of the first contrastive loss, else of the first loss."""
+        losses = list(self.experiment.model.losses.values())
+        contrastive = [spec for spec in losses if registry().component("loss", spec).contrastive]
+        return dict((contrastive or losses)[0].fields.of)
+
+    # ---------------------------------------------------------------------------------------------- retrieval
+
+    def _scored(self, name: str) -> tuple[dict[str, Any], dict[str, Step], ScoreSource]:
+        """Fields, inputs and payload that any scoring of one interaction has, with settings after training."""
+        experiment = self.experiment
+        spec = experiment.model.interactions[name]
+        cls = registry().component("interaction", spec)
+        config = replace(spec.fields, **experiment.retrieve.settings.get(name, {}))
+        values = {"name": spec.name, **plain(config)}
+        transforms, raw = transforms_for(experiment.model.transforms, levels_of({name: Spec(spec.name, config)}))
+        fit = self.fit if self.main.config.trainable or self.parametric(name) else None
+        fields = {
+            "interaction": {key: value for key, value in values.items() if key not in cls.after_training},
+            "settings": {key: value for key, value in values.items() if key in cls.after_training},
+            "source": source_of("interaction", spec),
+            "transforms": {n: [s.resolved(), source_of("feature_transform", s)] for n, s in transforms.items()},
+            "versions": versions("torch"),
+            "arithmetic": arithmetic(self.workspace.device),
+        }
+        if fit is not None:
+            fields["part"] = name
+        inputs = self.encode(experiment.evaluate.split, raw, fit if self.main.config.trainable else None)
+        split = self.split(experiment.evaluate.split)
+        source = ScoreSource(experiment, name, config, self.shapes, split)
+        return fields, inputs | ({"fit": fit} if fit else {}), source
+
+    def score(self, name: str) -> Step:
+        fields, inputs, source = self._scored(name)
+        return Step("score", fields, inputs, retrieval.score, f"score {name} {self.label}".strip(), source, ("settings",))
+
+    def _ranking(self, direction: str) -> tuple[dict[str, Any], dict[str, Step]]:
+        retrieve = self.experiment.retrieve
+        fields = {
+            "direction": direction,
+            "first_stage": dict(retrieve.first_stage),
+            "score_transforms": [[s.resolved(), source_of("score_transform", s)] for s in retrieve.transforms.values()],
+        }
+        return fields, {f"first_stage/{name}": self.score(name) for name in retrieve.first_stage}
+
+    def candidates(self, name: str, direction: str, top_k: int) -> Step:
+        fields, inputs, source = self._scored(name)
+        ranking, stages = self._ranking(direction)
+        split = self.split(self.experiment.evaluate.split)
+        gallery = len(split.videos if direction == "t2v" else split.texts)
+        return Step(
+            "candidates",
+            fields | ranking,
+            inputs | stages,
+            retrieval.candidates,
+            f"re-score {name} {direction} {self.label}".strip(),
+            replace(source, direction=direction),
+            ("settings",),
+            min(top_k, gallery),
+        )
+
+    def rank(self, direction: str) -> Step:
+        experiment = self.experiment
+        split = self.split(experiment.evaluate.split)
+        fields, inputs = self._ranking(direction)
+        fields["relevance"] = split_digest(split)
+        levels = Levels()
+        spec = experiment.retrieve.rerank
+        if spec is not None:
+            cls = registry().component("reranker", spec)
+            fields |= {"rerank": spec.resolved(), "source": source_of("reranker", spec)}
+            wanted = [name for name in cls.interactions(spec.fields) if name != "first_stage"]
+            inputs |= {f"candidates/{n}": self.candidates(n, direction, spec.fields.top_k) for n in wanted}
+            levels = cls.reads(spec.fields)
+        stage = next(iter(inputs.values()))
+        inputs |= {name: s for name, s in stage.inputs.items() if name.startswith(("text/", "video/"))}
+        inputs |= self.encode(experiment.evaluate.split, levels)
+        source = ScoreSource(experiment, "", None, self.shapes, split, direction)
+        return Step("rank", fields, inputs, retrieval.rank, f"rank {direction} {self.label}".strip(), source)
+
+    @cached_property
+    def evaluate(self) -> Step:
+        """The trial's last step."""
+        settings = self.experiment.evaluate
+        names = dict.fromkeys([*settings.metrics, settings.primary.partition("/")[2]])
+        fields: dict[str, Any] = {"metrics": list(names), "ties": settings.ties, "split": settings.split}
+        fields["directions"] = list(dict.fromkeys([*settings.directions, settings.primary.partition("/")[0]]))
+        inputs = {direction: self.rank(direction) for direction in fields["directions"]}
+        source = ScoreSource(self.experiment, "", None, self.shapes, self.split(settings.split))
+        return Step("evaluate", fields, inputs, retrieval.evaluate, f"evaluate {self.label}".strip(), source)
+
+
+def versions(*packages: str) -> Mapping[str, str]:
+    """Versions of the packages whose arithmetic a step's output depends on."""
+    return {package: package_version(package) for package in packages}
+
+
+def arithmetic(device: torch.device) -> str:
+    """The kind of arithmetic, not the device: where the encoder's precision is automatic, CUDA computes in bfloat16."""
+    return "bfloat16" if device.type == "cuda" else "float32"

@@ -1,0 +1,73 @@
+"""The hooks: one a kind of component, and three that let a plugin watch an experiment.
+
+A plugin module implements what it needs and is named in its package's entry points, group "retrieval_ablations":
+
+    from core import hookimpl
+
+    @hookimpl
+    def register_interactions(register):
+        register(MyInteraction)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from .components import Register
+
+PROJECT = "retrieval_ablations"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def register_datasets(register: Register) -> None:
+    """Call `register(cls)` for each Dataset: a source of videos and texts."""
+
+
+@hookspec
+def register_encoders(register: Register) -> None:
+    """Call `register(cls)` for each Encoder: raw text or frames to features."""
+
+
+@hookspec
+def register_feature_transforms(register: Register) -> None:
+    """Call `register(cls)` for each FeatureTransform: features to features."""
+
+
+@hookspec
+def register_interactions(register: Register) -> None:
+    """Call `register(cls)` for each Interaction: features of both sides to a score matrix."""
+
+
+@hookspec
+def register_losses(register: Register) -> None:
+    """Call `register(cls)` for each Loss: what training minimises."""
+
+
+@hookspec
+def register_rerankers(register: Register) -> None:
+    """Call `register(cls)` for each Reranker: new scores for candidates."""
+
+
+@hookspec
+def register_score_transforms(register: Register) -> None:
+    """Call `register(cls)` for each ScoreTransform: score matrix to score matrix."""
+
+
+@hookspec
+def experiment_started(experiment: object, plan: object) -> None:
+    """Once, after the plan is made and before any step runs."""
+
+
+@hookspec
+def trial_finished(experiment: object, result: object) -> None:
+    """After each trial's result is in the store."""
+
+
+@hookspec
+def experiment_finished(experiment: object, result: object) -> None:
+    """Once, after the last trial, with every result and verdict."""

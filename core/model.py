@@ -1,0 +1,103 @@
+"""The model: feature transforms, interactions and one logit scale; and which of its parts a score depends on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .components import FeatureTransform, Interaction, Levels, Shapes
+from .config import Experiment, LogitScale
+from .features import LevelShape, TextFeatures, VideoFeatures
+from .plugins import registry
+from .settings import Spec
+
+
+def transforms_for(transforms: Mapping[str, Spec], levels: Levels) -> tuple[dict[str, Spec], Levels]:
+    """The transforms that `levels` depend on, in order, and the levels that remain for the encoder to write."""
+    text, video, kept = set(levels.text), set(levels.video), []
+    for name, spec in reversed(transforms.items()):
+        cls = registry().component("feature_transform", spec)
+        reads, writes = cls.reads(spec.fields), cls.writes(spec.fields)
+        if text & set(writes.text) or video & set(writes.video):
+            kept.append(name)
+            text = text - (set(writes.text) - set(reads.text)) | set(reads.text)
+            video = video - (set(writes.video) - set(reads.video)) | set(reads.video)
+    return {name: transforms[name] for name in reversed(kept)}, Levels(tuple(sorted(text)), tuple(sorted(video)))
+
+
+def levels_of(interactions: Mapping[str, Spec]) -> Levels:
+    """All levels that some interactions read."""
+    read = [registry().component("interaction", spec).reads(spec.fields) for spec in interactions.values()]
+    return Levels(
+        tuple(sorted({name for levels in read for name in levels.text})),
+        tuple(sorted({name for levels in read for name in levels.video})),
+    )
+
+
+class Model(nn.Module):
+    """Some interactions of an experiment with the transforms that they need.
+
+    transforms, interactions: by name. shapes: of the encoder's levels. `raw` names the levels to feed it.
+    """
+
+    def __init__(
+        self, transforms: Mapping[str, Spec], interactions: Mapping[str, Spec], shapes: Shapes, scale: LogitScale
+    ):
+        super().__init__()
+        needed, self.raw = transforms_for(transforms, levels_of(interactions))
+        known: dict[str, LevelShape] = dict(shapes)
+        self.transforms = nn.ModuleDict()
+        for name, spec in needed.items():
+            transform = registry().make("feature_transform", spec, known)
+            self.transforms[name] = transform
+            known.update(transform.written_shapes())
+        self.interactions = nn.ModuleDict(
+            {name: registry().make("interaction", spec, known) for name, spec in interactions.items()}
+        )
+        self.max_scale = scale.max
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale.init)))
+
+    @classmethod
+    def of(cls, experiment: Experiment, names: Iterable[str], shapes: Shapes) -> Model:
+        """The part of an experiment's model that the named interactions make up."""
+        model = experiment.model
+        return cls(model.transforms, {name: model.interactions[name] for name in names}, shapes, model.logit_scale)
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """The scale, at most `max_scale`."""
+        return self.log_scale.exp().clamp(max=self.max_scale)
+
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Offer an encoder's start weights to every part."""
+        for part in self.parts():
+            part.start_from(weights)
+
+    def parts(self) -> list[Any]:
+        return [*self.transforms.values(), *self.interactions.values()]
+
+    def interaction(self, name: str) -> Interaction:
+        return self.interactions[name]  # type: ignore[return-value]
+
+    def text(self, features: TextFeatures) -> TextFeatures:
+        for transform in self.transforms.values():
+            assert isinstance(transform, FeatureTransform)
+            features = transform.text(features)
+        return features
+
+    def video(self, features: VideoFeatures) -> VideoFeatures:
+        for transform in self.transforms.values():
+            assert isinstance(transform, FeatureTransform)
+            features = transform.video(features)
+        return features
+
+
+def has_parameters(kind: str, spec: Spec, shapes: Shapes) -> bool:
+    """Whether a component would have parameters; nothing is allocated to find out."""
+    with torch.device("meta"):
+        made = registry().make(kind, spec, *([shapes] if kind != "loss" else []))
+    return any(True for _ in made.parameters())

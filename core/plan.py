@@ -1,0 +1,108 @@
+"""From an experiment file to a plan: variants, trials, and the steps that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from .checks import composition_faults
+from .config import Document, Experiment, read_document
+from .errors import ConfigError, Problem, UserError
+from .graph import TrialGraph
+from .steps.step import Step, Workspace
+from .variants import Variant, read_variants
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One variant with one seed; `seed` is None where nothing in it depends on one. `last` is its evaluate step."""
+
+    variant: Variant
+    seed: int | None
+    last: Step
+
+    @property
+    def name(self) -> str:
+        return f"{self.variant.name} · {'seeds: none' if self.seed is None else f'seed {self.seed}'}"
+
+
+@dataclass
+class Plan:
+    """Everything that a run will do. `steps` holds each step once, by (name, key), inputs before what needs them."""
+
+    document: Document
+    variants: list[Variant]
+    workspace: Workspace
+    trials: list[Trial] = field(default_factory=list)
+    steps: dict[tuple[str, str], Step] = field(default_factory=dict)
+
+    @property
+    def experiment(self) -> Experiment:
+        """The baseline's configuration: where design and tracking are read from."""
+        return next(variant for variant in self.variants if variant.is_baseline).experiment
+
+    @property
+    def baseline(self) -> Variant:
+        return next(variant for variant in self.variants if variant.is_baseline)
+
+    def trials_of(self, variant: Variant) -> list[Trial]:
+        return [trial for trial in self.trials if trial.variant is variant]
+
+    def group(self, step: Step) -> list[Step]:
+        """The steps of this plan that are computed in one pass with `step`, itself among them."""
+        return [other for other in self.steps.values() if other.name == step.name and other.group == step.group]
+
+    def new_steps(self) -> list[Step]:
+        """Steps whose output the store lacks."""
+        return [step for step in self.steps.values() if not step.ready(self.workspace.store)]
+
+
+def read_plan(path: str, overrides: Iterable[str], workspace: Workspace) -> Plan:
+    """Read and check an experiment file; no data is touched. `add_trials` then lays out the steps.
+
+    Raises ConfigError with every fault found.
+    """
+    document = read_document(path, overrides)
+    variants = read_variants(document)
+    problems: list[Problem] = []
+    for variant in variants:
+        problems += _faults(variant, workspace)
+    if problems:
+        raise ConfigError(document.blame(problems))
+    return Plan(document, variants, workspace)
+
+
+def _faults(variant: Variant, workspace: Workspace) -> list[Problem]:
+    try:
+        graph = TrialGraph(workspace, variant.experiment, seed=0)
+    except ConfigError as fault:
+        return fault.problems
+    except UserError as fault:
+        return [Problem("encoder", str(fault))]
+    return composition_faults(graph)
+
+
+def add_trials(plan: Plan) -> None:
+    """Lay out the steps of every trial. Reads the data set, and makes it where it is generated."""
+    wanted: dict[tuple[str, str], int] = {}
+    for variant in plan.variants:
+        for seed in variant.experiment.seeds:
+            trial = _trial(plan, variant, seed)
+            plan.trials.append(trial)
+            for step in trial.last.walk():
+                key = (step.name, step.key)
+                plan.steps.setdefault(key, step)
+                if step.covers is not None:
+                    wanted[key] = max(wanted.get(key, 0), step.covers)
+            if trial.seed is None:
+                break
+    for key, covers in wanted.items():
+        plan.steps[key] = replace(plan.steps[key], covers=covers)
+
+
+def _trial(plan: Plan, variant: Variant, seed: int) -> Trial:
+    seeded = TrialGraph(plan.workspace, variant.experiment, seed, f"[{variant.name} · seed {seed}]")
+    last = seeded.evaluate
+    if any("seed" in step.fields for step in last.walk()):
+        return Trial(variant, seed, last)
+    return Trial(variant, None, TrialGraph(plan.workspace, variant.experiment, seed, f"[{variant.name}]").evaluate)

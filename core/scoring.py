@@ -1,0 +1,160 @@
+"""Scores in blocks of bounded memory: all pairs, or the candidates of each query."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .components import Interaction, Reranker, Side
+from .features import TextFeatures, VideoFeatures
+from .terminal import progress
+
+BUDGET_FLOATS = int(os.environ.get("RETRIEVAL_SCORE_FLOATS", 64 * 2**20))
+"""Floats that one block of scoring may keep alive."""
+
+Transform = Callable[[Any], Any]
+
+
+def side_rows(side: Side, rows: Any) -> Side:
+    """Some rows of one side's tensors."""
+    return {name: tensor[rows] for name, tensor in side.items()}
+
+
+def cat_sides(sides: Sequence[Side]) -> Side:
+    return {name: torch.cat([side[name] for side in sides]) for name in sides[0]}
+
+
+def blocks(total: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` rows that cover `total`."""
+    for start in range(0, total, max(1, size)):
+        yield slice(start, min(total, start + max(1, size)))
+
+
+def _video_block(video: VideoFeatures) -> int:
+    floats = sum(video.structured(name).values[:1].numel() for name in video.names)
+    return max(1, min(1024, BUDGET_FLOATS // (8 * max(1, floats))))
+
+
+def _text_sides(
+    interaction: Interaction, text: TextFeatures, transform: Transform, device: Any, size: int = 1024
+) -> Side:
+    return cat_sides([interaction.text_side(transform(text[rows].to(device))) for rows in blocks(len(text), size)])
+
+
+def _identity(features: Any) -> Any:
+    return features
+
+
+@torch.inference_mode()
+def score_settings(
+    interaction: Interaction,
+    configs: Sequence[Any],
+    text: TextFeatures,
+    video: VideoFeatures,
+    *,
+    text_transform: Transform = _identity,
+    video_transform: Transform = _identity,
+    device: Any = None,
+    label: str = "score",
+) -> list[Tensor]:
+    """Scores [B_t, B_v] on the CPU, float32, one for each configuration; videos are read once, block by block."""
+    sides = _text_sides(interaction, text, text_transform, device)
+    scores = [torch.empty(len(text), len(video)) for _ in configs]
+    for columns in progress(list(blocks(len(video), _video_block(video))), label):
+        block = interaction.video_side(video_transform(video[columns].to(device)))
+        width = columns.stop - columns.start
+        height = int(BUDGET_FLOATS / max(1.0, interaction.pair_floats(sides, block) * width * len(configs)))
+        for rows in blocks(len(text), height):
+            made = interaction.score_settings(side_rows(sides, rows), block, configs)
+            for matrix, values in zip(scores, made, strict=True):
+                matrix[rows, columns] = values.float().cpu()
+    return scores
+
+
+@torch.inference_mode()
+def score_candidates(
+    interaction: Interaction,
+    configs: Sequence[Any],
+    text: TextFeatures,
+    video: VideoFeatures,
+    text_rows: Tensor,
+    video_rows: Tensor,
+    *,
+    text_transform: Transform = _identity,
+    video_transform: Transform = _identity,
+    device: Any = None,
+    label: str = "score candidates",
+) -> list[Tensor]:
+    """Scores [P] of the pairs (text_rows[p], video_rows[p]), one for each configuration.
+
+    Pairs are grouped by video, so that each video's tokens are read and prepared once.
+    """
+    sides = _text_sides(interaction, text, text_transform, device)
+    order = torch.argsort(video_rows, stable=True)
+    ordered = video_rows[order].contiguous()
+    scores = [torch.empty(len(order)) for _ in configs]
+    for columns in progress(list(blocks(len(video), _video_block(video))), label):
+        first, last = torch.searchsorted(ordered, torch.tensor([columns.start, columns.stop])).tolist()
+        if first == last:
+            continue
+        block = interaction.video_side(video_transform(video[columns].to(device)))
+        floats = sum(tensor[:1].numel() for side in (sides, block) for tensor in side.values())
+        for part in blocks(last - first, BUDGET_FLOATS // (4 * max(1, floats))):
+            pairs = order[first + part.start : first + part.stop]
+            made = interaction.score_settings(
+                side_rows(sides, text_rows[pairs].to(device)),
+                side_rows(block, (video_rows[pairs] - columns.start).to(device)),
+                configs,
+                pairs=True,
+            )
+            for vector, values in zip(scores, made, strict=True):
+                vector[pairs] = values.float().cpu()
+    return scores
+
+
+def score(interaction: Interaction, text: TextFeatures, video: VideoFeatures) -> Tensor:
+    """Scores [B_t, B_v] of an interaction over all pairs, in blocks of bounded memory."""
+    return score_settings(interaction, [interaction.config], text, video)[0]
+
+
+def candidates_of(scores: Tensor, top_k: int) -> Tensor:
+    """The `top_k` best columns of each row, best first, equal scores in order of column: int64 [Q, K]."""
+    return torch.sort(scores, dim=1, descending=True, stable=True).indices[:, :top_k].contiguous()
+
+
+@torch.inference_mode()
+def rerank(
+    reranker: Reranker,
+    text: TextFeatures,
+    video: VideoFeatures,
+    candidates: Tensor,
+    scores: dict[str, Tensor],
+    videos_ask: bool = False,
+) -> Tensor:
+    """New scores [Q, K] of the candidates [Q, K], from pair scores {interaction: [Q, K]}.
+
+    Candidates are video rows of each text; where `videos_ask` they are text rows of each video.
+    """
+    queries, top_k = candidates.shape
+    rows = torch.arange(queries)[:, None].expand(queries, top_k).reshape(-1)
+    columns = candidates.reshape(-1)
+    if videos_ask:
+        rows, columns = columns, rows
+    new = torch.empty(queries * top_k)
+    levels = type(reranker).reads(reranker.config)
+    for part in blocks(len(rows), _pair_block(text.only(levels.text), video.only(levels.video))):
+        new[part] = reranker(
+            text.only(levels.text)[rows[part]],
+            video.only(levels.video)[columns[part]],
+            {name: values.reshape(-1)[part] for name, values in scores.items()},
+        ).float()
+    return new.reshape(queries, top_k)
+
+
+def _pair_block(text: TextFeatures, video: VideoFeatures) -> int:
+    floats = sum(side.structured(name).values[:1].numel() for side in (text, video) for name in side.names)
+    return BUDGET_FLOATS // max(16, 4 * floats)

@@ -1,0 +1,135 @@
+"""Hypotheses stated before the run: evidence for each, then a verdict on all of them as one family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import DataError
+from .comparison import Comparison, paired_test
+from .families import Correction, correct_p
+from .resampling import Alternative, paired_arms
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the data say on one hypothesis, before the family is corrected for.
+
+    kind        better, no_worse, equivalent, larger_gain or cheaper
+    bound       `by`, `margin`, `within` or `ratio`
+    p           of the test of the claim; nan for `cheaper`, which is counted or timed and not tested
+    as_claimed  the estimate lies where the claim puts it
+    opposed     the 95 % interval lies wholly where the claim cannot be true
+    observed    the difference turned so that larger is better; for `cheaper` the ratio
+    comparison  difference and interval; None for `cheaper`
+    """
+
+    kind: Literal["better", "no_worse", "equivalent", "larger_gain", "cheaper"]
+    bound: float
+    p: float
+    as_claimed: bool
+    opposed: bool
+    observed: float
+    comparison: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`supported`, `refuted` or `not decided`, with the p corrected for `family` hypotheses and the reason in words."""
+
+    verdict: Literal["supported", "refuted", "not decided"]
+    p_corrected: float
+    family: int
+    reason: str
+    evidence: Evidence
+
+
+def better(differences: ArrayLike, clusters: ArrayLike | None = None, by: float = 0.0, **options: Any) -> Evidence:
+    """The variant is better by more than `by` (points or ranks): two-sided test of difference - by, and the sign.
+
+    differences [S, Q] or [Q] and `options` as in `paired_test`; with `higher_is_better=False` better means lower.
+    """
+    return _gain("better", differences, clusters, by, options)
+
+
+def larger_gain(
+    gain: ArrayLike, than: ArrayLike, clusters: ArrayLike | None = None, by: float = 0.0, **options: Any
+) -> Evidence:
+    """One gain exceeds another by more than `by`: a test of the difference of two differences, each [S, Q] or [Q]."""
+    first, second = paired_arms(gain, than)
+    return _gain("larger_gain", first - second, clusters, by, options)
+
+
+def _gain(
+    kind: Literal["better", "larger_gain"],
+    differences: ArrayLike,
+    clusters: ArrayLike | None,
+    by: float,
+    options: dict[str, Any],
+) -> Evidence:
+    sign = 1 if options.get("higher_is_better", True) else -1
+    found = paired_test(differences, clusters, null=sign * by, **options)
+    gain, _, high = found.gain
+    return Evidence(kind, by, found.p, gain > by, high < by, gain, found)
+
+
+def no_worse(differences: ArrayLike, clusters: ArrayLike | None = None, *, margin: float, **options: Any) -> Evidence:
+    """The variant is worse by less than `margin`: one-sided test, half of a TOST. Arguments as in `better`."""
+    higher = options.get("higher_is_better", True)
+    alternative: Alternative = "greater" if higher else "less"
+    found = paired_test(differences, clusters, null=-margin if higher else margin, alternative=alternative, **options)
+    gain, _, high = found.gain
+    return Evidence("no_worse", margin, found.p, gain > -margin, high < -margin, gain, found)
+
+
+def equivalent(differences: ArrayLike, clusters: ArrayLike | None = None, *, within: float, **options: Any) -> Evidence:
+    """The arms differ by less than `within` either way: two one-sided tests, p the larger (TOST, Schuirmann 1987)."""
+    found = paired_test(differences, clusters, null=-within, alternative="greater", **options)
+    above = paired_test(differences, clusters, null=within, alternative="less", **options)
+    gain, low, high = found.gain
+    opposed = low > within or high < -within
+    return Evidence("equivalent", within, max(found.p, above.p), abs(gain) < within, opposed, gain, found)
+
+
+def cheaper(cost: float, than: float, ratio: float = 1.0) -> Evidence:
+    """The variant costs at most 1 / `ratio` of what it is compared with: counts or times, compared without a test.
+
+    Raises DataError for costs that are not positive numbers.
+    """
+    if not (np.isfinite([cost, than]).all() and cost > 0 and than > 0):
+        raise DataError(f"costs {cost} and {than} have no ratio: both must be positive numbers")
+    held = than / cost >= ratio
+    return Evidence("cheaper", ratio, np.nan, held, not held, than / cost)
+
+
+def decide(evidence: Mapping[str, Evidence], level: float = 0.05, method: Correction = "holm") -> dict[str, Verdict]:
+    """Verdicts on all hypotheses of an experiment, one family.
+
+    *Supported*: the corrected p is below `level` and the estimate lies where claimed. *Refuted*: the 95 % interval lies
+    wholly on the other side of the bound. Else *not decided*. `cheaper` is decided by its ratio and no member.
+    """
+    corrected = correct_p([one.p for one in evidence.values()], method)
+    family = int((~np.isnan(corrected)).sum())
+    return {
+        name: _verdict(one, float(p), family, level) for (name, one), p in zip(evidence.items(), corrected, strict=True)
+    }
+
+
+def _verdict(evidence: Evidence, p_corrected: float, family: int, level: float) -> Verdict:
+    found = evidence.comparison
+    if found is None:
+        reason = f"{evidence.observed:.3g} times cheaper, claimed {evidence.bound:g}"
+        return Verdict("supported" if evidence.as_claimed else "refuted", np.nan, family, reason, evidence)
+    gain, low, high = found.gain
+    reason = f"gain {gain:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}, corrected p = {p_corrected:.3g} of {family}"
+    if evidence.opposed:
+        return Verdict("refuted", p_corrected, family, reason, evidence)
+    if evidence.as_claimed and p_corrected < level:
+        return Verdict("supported", p_corrected, family, reason, evidence)
+    if np.isfinite(found.detectable):
+        reason += f"; this test shows {found.detectable:.2f} with 80 % power"
+    return Verdict("not decided", p_corrected, family, reason, evidence)

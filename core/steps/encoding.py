@@ -1,0 +1,286 @@
+"""Decode and encode: frames and texts to levels of tokens, a row an item, entry by entry.
+
+Entries share rows when they differ in nothing but the items, so that a data set that grows, or one whose broken file
+was mended, is encoded only where it changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..components import Encoder
+from ..errors import DataError, VideoError
+from ..features import Tokens
+from ..store import Draft, Entry, digest
+from ..tensorfile import map_tensors
+from ..terminal import progress
+from ..video import Clip, Sampling, read_clips
+from .step import Step, Workspace
+
+
+@dataclass(frozen=True)
+class VideoSource:
+    """What decoding reads: files with their digests, and how frames are chosen."""
+
+    paths: tuple[str, ...]
+    items: tuple[str, ...]
+    sampling: Sampling
+    frame_order: str
+    encoder: Encoder
+    seed: int
+    on_unreadable: str
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """Texts to encode, all of a split's captions or, grouped by video, its texts of one name."""
+
+    texts: tuple[str, ...]
+    encoder: Encoder
+    seed: int
+    groups: tuple[tuple[int, ...], ...] | None = None
+
+
+def decode(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
+    """uint8 frames [B_v, T, 3, h, w] as the encoder takes them, with mask [B_v, T]."""
+    source: VideoSource = members[0].payload
+    rows = _Rows(members, drafts, source.items)
+    for index, clip in _clips(workspace, source, rows.missing, members[0].label):
+        if isinstance(clip, VideoError):
+            rows.skip(index, clip)
+        else:
+            frames, mask = _prepared(source.encoder, clip)
+            rows.put([index], {members[0].key: Tokens(frames[None], mask[None])})
+    rows.finish(source.on_unreadable)
+
+
+def encode_video(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
+    """Levels of a split's videos, one entry a level: `values` and `mask`, a row a video."""
+    source: VideoSource = members[0].payload
+    rows = _Rows(members, drafts, source.items)
+    encoder = loaded_encoder(workspace, source.encoder, source.seed, members[0].inputs.get("fit"))
+    levels = {step.key: step.fields["level"] for step in members}
+    if "decode" in members[0].inputs:
+        clips = _stored_clips(workspace.read(members[0].inputs["decode"]), rows.missing)
+    else:
+        clips = (
+            (index, clip if isinstance(clip, VideoError) else _prepared(encoder, clip))
+            for index, clip in _clips(workspace, source, rows.missing, members[0].label)
+        )
+    for batch in _batched(clips, 32, rows.skip):
+        indices, frames, masks = zip(*batch, strict=True)
+        with torch.inference_mode():
+            made = encoder.forward_video(
+                torch.stack(frames).to(workspace.device), torch.stack(masks).to(workspace.device), set(levels.values())
+            )
+        rows.put(list(indices), {key: made.structured(level) for key, level in levels.items()})
+    rows.finish(source.on_unreadable)
+
+
+def encode_text(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
+    """Levels of a split's captions, one entry a level: `values` and `mask`, a row a caption."""
+    source: TextSource = members[0].payload
+    rows = _Rows(members, drafts, tuple(digest(text) for text in source.texts))
+    encoder = loaded_encoder(workspace, source.encoder, source.seed, members[0].inputs.get("fit"))
+    levels = {step.key: step.fields["level"] for step in members}
+    for part in progress(_chunks(rows.missing, 256), members[0].label):
+        tokens = encoder.prepare_texts([source.texts[index] for index in part])
+        with torch.inference_mode():
+            made = encoder.forward_text(
+                {name: tensor.to(workspace.device) for name, tensor in tokens.items()}, set(levels.values())
+            )
+        rows.put(part, {key: made.structured(level) for key, level in levels.items()})
+    rows.finish("fail")
+
+
+def encode_video_texts(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
+    """A video-side level [B_v, n, D]: sentence vectors of the texts that a data set attaches to its videos."""
+    source: TextSource = members[0].payload
+    encoder = loaded_encoder(workspace, source.encoder, source.seed, members[0].inputs.get("fit"))
+    assert source.groups is not None
+    longest = max((len(group) for group in source.groups), default=0) or 1
+    width = encoder.shapes["sentence"].width
+    values, mask = torch.zeros(len(source.groups), longest, width), torch.zeros(len(source.groups), longest).bool()
+    owners = [(row, place) for row, group in enumerate(source.groups) for place in range(len(group))]
+    for part in _chunks(list(range(len(owners))), 256):
+        tokens = encoder.prepare_texts([source.texts[source.groups[owners[i][0]][owners[i][1]]] for i in part])
+        with torch.inference_mode():
+            made = encoder.forward_text({k: v.to(workspace.device) for k, v in tokens.items()}, {"sentence"})
+        for index, vector in zip(part, made.structured("sentence").values.cpu(), strict=True):
+            values[owners[index]], mask[owners[index]] = vector, True
+    drafts[0].save({"values": values, "mask": mask})
+    drafts[0].info |= {"label": members[0].label, "skipped": {}}
+
+
+def loaded_encoder(workspace: Workspace, encoder: Encoder, seed: int, fit: Step | None) -> Encoder:
+    """The encoder with weights on the device, in evaluation mode: trained ones where it was fitted."""
+    encoder.load(seed)
+    if fit is not None:
+        state = workspace.read(fit).tensors()
+        encoder.load_state_dict({n.removeprefix("encoder."): t for n, t in state.items() if n.startswith("encoder.")})
+    return encoder.to(workspace.device).eval()
+
+
+def _prepared(encoder: Encoder, clip: Clip) -> tuple[Tensor, Tensor]:
+    return encoder.prepare_frames(torch.from_numpy(clip.frames)), torch.from_numpy(clip.mask)
+
+
+def _clips(
+    workspace: Workspace, source: VideoSource, missing: list[int], label: str
+) -> Iterator[tuple[int, Clip | VideoError]]:
+    paths = [source.paths[index] for index in missing]
+    clips = read_clips(paths, source.sampling, workers=workspace.workers)
+    for position, clip in progress(clips, label, total=len(paths)):
+        index = missing[position]
+        yield index, clip if isinstance(clip, VideoError) else _reordered(clip, source.frame_order, source.items[index])
+
+
+def _reordered(clip: Clip, frame_order: str, item: str) -> Clip:
+    """Valid frames reversed, or shuffled by a permutation that depends on the file's content alone."""
+    valid = int(clip.mask.sum())
+    order = np.arange(len(clip.mask))
+    if frame_order == "reversed":
+        order[:valid] = order[:valid][::-1]
+    elif frame_order == "shuffled":
+        order[:valid] = np.random.default_rng(int(item[:12], 16)).permutation(valid)
+    return replace(clip, frames=clip.frames[order])
+
+
+def _stored_clips(entry: Entry, missing: list[int]) -> Iterator[tuple[int, tuple[Tensor, Tensor] | VideoError]]:
+    stored = entry.tensors()
+    skipped = entry.info["skipped"]
+    for index in missing:
+        fault = skipped.get(str(index))
+        yield index, VideoError(*fault) if fault else (stored["values"][index], stored["mask"][index])
+
+
+def _batched(clips: Any, size: int, skip: Callable[[int, VideoError], None]) -> Iterator[list[tuple[int, Tensor, Tensor]]]:
+    batch: list[tuple[int, Tensor, Tensor]] = []
+    for index, clip in clips:
+        if isinstance(clip, VideoError):
+            skip(index, clip)
+            continue
+        batch.append((index, *clip))
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _chunks(rows: Sequence[int], size: int) -> list[list[int]]:
+    return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
+
+
+class RowFile:
+    """The draft of one level, filled row by row; what an earlier entry or a killed draft holds is copied first.
+
+    `items` are digests of what each row is made from; `recipe` is the digest of everything else. A file
+    `recipe-<digest>` in an entry's folder lets others of the same recipe be found.
+    """
+
+    def __init__(self, step: Step, draft: Draft, items: Sequence[str]):
+        self.folder, self.items = draft.folder, list(items)
+        self.tensors: dict[str, Tensor] = {}
+        self._done: Tensor | None = None
+        recipe = f"recipe-{step.recipe}"
+        (self.folder / recipe).touch()
+        draft.json(self.items, "items.json")
+        if (self.folder / "resume-done.safetensors").exists():
+            self._open({name: (tuple(t.shape[1:]), t.dtype) for name, t in _stored(self.folder).items()})
+        for marker in sorted(self.folder.parent.glob(f"*/{recipe}")):
+            if marker.parent != self.folder and (marker.parent / "items.json").exists():
+                self._copy(marker)
+
+    @property
+    def done(self) -> set[int]:
+        return set() if self._done is None else set(self._done.nonzero().flatten().tolist())
+
+    def put(self, indices: Sequence[int], tokens: Tokens) -> None:
+        """Write rows: values, and the mask where there is one."""
+        parts = {"values": tokens.values} | ({} if tokens.mask is None else {"mask": tokens.mask})
+        self._write(list(indices), parts)
+
+    def _write(self, indices: list[int], parts: Mapping[str, Tensor]) -> None:
+        if self._done is None:
+            self._open({name: (tuple(tensor.shape[1:]), tensor.dtype) for name, tensor in parts.items()})
+        assert self._done is not None
+        for name, tensor in parts.items():
+            self.tensors[name][indices] = tensor.cpu()
+        self._done[indices] = True
+
+    def _open(self, layout: Mapping[str, tuple[tuple[int, ...], torch.dtype]]) -> None:
+        rows = len(self.items)
+        sized = {name: ((rows, *shape), dtype) for name, (shape, dtype) in layout.items()}
+        self.tensors = map_tensors(self.folder / "tensors.safetensors", sized)
+        self._done = map_tensors(self.folder / "resume-done.safetensors", {"done": ((rows,), torch.bool)})["done"]
+
+    def _copy(self, marker: Path) -> None:
+        folder = marker.parent
+        theirs = json.loads((folder / "items.json").read_text())
+        if (folder / "meta.json").exists():
+            skipped = json.loads((folder / "meta.json").read_text())["info"]["skipped"]
+            rows = {item: row for row, item in enumerate(theirs) if str(row) not in skipped}
+        elif (folder / "resume-done.safetensors").exists():
+            finished = _stored(folder, "resume-done.safetensors")["done"]
+            rows = {theirs[row]: row for row in finished.nonzero().flatten().tolist()}
+        else:
+            return
+        done = self.done
+        wanted = [(i, rows[item]) for i, item in enumerate(self.items) if i not in done and item in rows]
+        for part in _chunks(wanted, 256):
+            mine, other = zip(*part, strict=True)
+            self._write(list(mine), {name: tensor[list(other)] for name, tensor in _stored(folder).items()})
+
+
+def _stored(folder: Path, file: str = "tensors.safetensors") -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / file)
+
+
+class _Rows:
+    """The drafts of a group, filled together."""
+
+    def __init__(self, members: list[Step], drafts: list[Draft], items: Sequence[str]):
+        self.members, self.drafts = members, drafts
+        self.files = {
+            step.key: RowFile(step, draft, items) for step, draft in zip(members, drafts, strict=True)
+        }
+        done = set.intersection(*(file.done for file in self.files.values()))
+        self.missing = [index for index in range(len(items)) if index not in done]
+        self.skipped: dict[int, VideoError] = {}
+
+    def put(self, indices: Sequence[int], made: Mapping[str, Tokens]) -> None:
+        for key, tokens in made.items():
+            self.files[key].put(indices, tokens)
+
+    def skip(self, index: int, fault: VideoError) -> None:
+        self.skipped[index] = fault
+
+    def finish(self, on_unreadable: str) -> None:
+        """Raises DataError that lists every unreadable video, unless they are to be skipped and some remain."""
+        if self.skipped and (on_unreadable == "fail" or not any(file.tensors for file in self.files.values())):
+            raise unreadable(list(self.skipped.values()))
+        skipped = {str(i): [fault.path, fault.reason, fault.fix] for i, fault in sorted(self.skipped.items())}
+        for step, draft in zip(self.members, self.drafts, strict=True):
+            draft.info |= {"label": step.label, "skipped": skipped}
+
+
+def unreadable(faults: Sequence[VideoError]) -> DataError:
+    shown = "\n".join(f"  {fault}" for fault in faults[:20])
+    more = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
+    verb = "video cannot" if len(faults) == 1 else "videos cannot"
+    return DataError(
+        f"data.dataset: {len(faults)} {verb} be used:\n{shown}{more}\n"
+        "Mend or remove them, or set data.on_unreadable: skip to go on without them (they are listed in the report). "
+        "What was decoded is kept."
+    )

@@ -1,0 +1,204 @@
+"""The training loop: pairs in batches, losses, AdamW, one validation an epoch; resumable to the same bits."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+
+from .components import Loss, LossInputs
+from .config import Train
+from .errors import RunError
+from .features import TextFeatures, VideoFeatures
+from .model import Model
+from .terminal import progress
+
+Embed = Callable[[Tensor, Tensor, torch.Generator], tuple[TextFeatures, VideoFeatures]]
+
+
+@dataclass
+class Pairs:
+    """Training pairs: text row i belongs to video row own[i]; relevance [B_t, B_v] sparse bool.
+
+    embed(text rows, video rows, generator): encoder's features of a batch on the device, differentiable where the
+    encoder is trained.
+    """
+
+    own: Tensor
+    relevance: csr_array
+    embed: Embed
+    text_ids: tuple[str, ...] = ()
+    video_ids: tuple[str, ...] = ()
+
+
+@dataclass
+class Fitted:
+    """Weights by name, and one record an epoch: loss, each part, validation metric, seconds."""
+
+    state: dict[str, Tensor]
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+
+
+class Trainee(nn.Module):
+    """All that one fit changes: model, losses and, where it is trainable, the encoder."""
+
+    def __init__(self, model: Model, losses: Mapping[str, Loss], encoder: nn.Module | None):
+        super().__init__()
+        self.model = model
+        self.losses = nn.ModuleDict(losses)
+        self.encoder = encoder
+
+    def snapshot(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.state_dict().items()}
+
+
+def fit(
+    trainee: Trainee,
+    pairs: Pairs,
+    settings: Train,
+    seed: int,
+    device: torch.device,
+    validate: Callable[[], float] | None,
+    higher_is_better: bool = True,
+    resume: Path | None = None,
+    label: str = "train",
+) -> Fitted:
+    """Train in place and return the weights kept.
+
+    Each epoch's random numbers come from (seed, epoch) alone. `resume` is a file that holds the state after the last
+    whole epoch; where it exists training goes on from there, to the same bits as without the stop.
+    Raises RunError where the loss is not finite.
+    """
+    optimiser = torch.optim.AdamW(_groups(trainee, settings), betas=(0.9, 0.98), eps=1e-6)
+    steps = max(1, len(pairs.own) // settings.batch_size)
+    total = steps * settings.epochs
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, total, settings.warmup))
+    fitted, best, start = Fitted({}), -math.inf, 0
+    if resume is not None and resume.exists():
+        kept = torch.load(resume, weights_only=True, map_location="cpu")
+        trainee.load_state_dict(kept["trainee"])
+        optimiser.load_state_dict(kept["optimiser"])
+        schedule.load_state_dict(kept["schedule"])
+        fitted = Fitted(kept["state"], kept["history"], kept["best_epoch"])
+        best, start = kept["best"], kept["epoch"]
+    for epoch in range(start, settings.epochs):
+        began = time.monotonic()
+        record = _epoch(trainee, pairs, settings, optimiser, schedule, seed, epoch, device, label)
+        if validate is not None:
+            trainee.eval()
+            record["validation"] = validate()
+            value = record["validation"] if higher_is_better else -record["validation"]
+        if validate is None or value > best:
+            best = best if validate is None else value
+            fitted.state, fitted.best_epoch = trainee.snapshot(), epoch + 1
+        record["seconds"] = round(time.monotonic() - began, 3)
+        fitted.history.append(record)
+        if resume is not None:
+            state = {"trainee": trainee.state_dict(), "optimiser": optimiser.state_dict()}
+            state |= {"schedule": schedule.state_dict(), "state": fitted.state, "history": fitted.history}
+            state |= {"best_epoch": fitted.best_epoch, "best": best, "epoch": epoch + 1}
+            torch.save(state, resume.with_suffix(".new"))
+            os.replace(resume.with_suffix(".new"), resume)
+    return fitted
+
+
+def _groups(trainee: Trainee, settings: Train) -> list[dict[str, Any]]:
+    """Parameter groups: matrices decay, vectors and scalars do not; the encoder may have a rate of its own."""
+    encoder = {id(parameter) for parameter in trainee.encoder.parameters()} if trainee.encoder else set()
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    for parameter in trainee.parameters():
+        if parameter.requires_grad:
+            groups.setdefault((id(parameter) in encoder, parameter.ndim > 1), []).append(parameter)
+    encoder_rate = settings.encoder_learning_rate or settings.learning_rate
+    return [
+        {
+            "params": parameters,
+            "lr": encoder_rate if of_encoder else settings.learning_rate,
+            "weight_decay": settings.weight_decay if decays else 0.0,
+        }
+        for (of_encoder, decays), parameters in groups.items()
+    ]
+
+
+def rate(step: int, total: int, warmup: float) -> float:
+    """Factor of the learning rate: linear rise over `warmup` of the steps, then half a cosine to zero."""
+    rising = max(1, round(warmup * total))
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+
+
+def _epoch(
+    trainee: Trainee,
+    pairs: Pairs,
+    settings: Train,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+    seed: int,
+    epoch: int,
+    device: torch.device,
+    label: str,
+) -> dict[str, float]:
+    trainee.train()
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    torch.manual_seed(seed * 1_000_003 + epoch)
+    sums: dict[str, float] = {}
+    batches = list(_batches(len(pairs.own), settings.batch_size, generator))
+    for step, rows in enumerate(progress(batches, f"{label}: epoch {epoch + 1} of {settings.epochs}")):
+        inputs = _forward(trainee.model, pairs, rows, generator, device, epoch * len(batches) + step)
+        parts = {name: loss(inputs) for name, loss in trainee.losses.items()}
+        total = torch.stack([trainee.losses[name].config.weight * part for name, part in parts.items()]).sum()  # type: ignore[union-attr]
+        if not torch.isfinite(total):
+            values = ", ".join(f"{name} {part.item():g}" for name, part in parts.items())
+            raise RunError(f"{label}: the loss is not finite in epoch {epoch + 1}, step {step + 1} ({values}); lower train.learning_rate")
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(trainee.parameters(), settings.clip_norm)
+        optimiser.step()
+        schedule.step()
+        for loss in trainee.losses.values():
+            loss.after_step()  # type: ignore[operator]
+        for name, part in {"loss": total, **{f"loss/{name}": part for name, part in parts.items()}}.items():
+            sums[name] = sums.get(name, 0.0) + part.item()
+    means = {name: value / len(batches) for name, value in sums.items()}
+    return {"epoch": epoch + 1, **means, "logit_scale": trainee.model.logit_scale.item()}
+
+
+def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    order = torch.randperm(count, generator=generator)
+    whole = count // size * size or count
+    yield from order[:whole].split(size)
+
+
+def _forward(
+    model: Model, pairs: Pairs, rows: Tensor, generator: torch.Generator, device: torch.device, step: int
+) -> LossInputs:
+    """Everything that the losses see of one batch of N pairs."""
+    columns = pairs.own[rows]
+    text, video = pairs.embed(rows, columns, generator)
+    text, video = model.text(text), model.video(video)
+    scores, auxiliary = {}, {}
+    for name in model.interactions:
+        interaction = model.interaction(name)
+        scores[name], auxiliary[name] = interaction.match(interaction.text_side(text), interaction.video_side(video))
+    relevance = pairs.relevance[rows.numpy()][:, columns.numpy()].toarray()
+    return LossInputs(
+        scores=scores,
+        relevance=torch.from_numpy(np.asarray(relevance, dtype=bool)).to(device),
+        auxiliary=auxiliary,
+        logit_scale=model.logit_scale,
+        paired=torch.arange(len(rows), device=device),
+        text_ids=tuple(pairs.text_ids[row] for row in rows.tolist()) if pairs.text_ids else (),
+        video_ids=tuple(pairs.video_ids[row] for row in columns.tolist()) if pairs.video_ids else (),
+        training_step=step,
+    )

@@ -1,0 +1,174 @@
+"""One video: a file through decord, or a folder of images through Pillow.
+
+Files are decoded from the first frame on, in order. Seeking saves time on long videos only, and after a seek decord
+returns frames that are off by up to some dozens in videos with an open GOP, intra refresh, MPEG-4 B-frames or an edit
+list. In order, with a fault tolerance of zero, every frame is the one its timestamp says, or an error.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.errors import DataError, VideoError
+from core.video.containers import REENCODE, refuse_unusable
+from core.video.sampling import SAMPLERS, Sampling
+
+_REASONS = {
+    "Error reading": "is not a video, or is damaged where it says what it holds",
+    "ERROR getting stream info": "is damaged where it says what it holds",
+    "cannot find video stream": "has no video that decord can decode: audio only, or a codec such as AV1",
+    "recovered from nearest frames": "has fewer frames than it says: data is missing, or an edit list hides its end",
+    "broken metadata": "does not say how many frames it has: an image, a live recording or a bare stream",
+    "Error sending packet": "holds damaged data that cannot be decoded",
+}
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_NO_FAULTS = 1e-9  # decord reads 0 as "any number"
+_BEFORE_START = -1e-4  # seconds: timestamps are float32
+_NO_TIME = -1e9  # anything below is FFmpeg's mark for a frame without a timestamp
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """What was read of a video: `frames` [T, H, W, 3] uint8 RGB; `mask` [T] bool, False where a frame is padding."""
+
+    frames: np.ndarray
+    mask: np.ndarray
+
+
+def read_clip(path: str | Path, sampling: Sampling) -> Clip:
+    """The sampled frames of the video file, or folder of JPEG or PNG frames, at `path`.
+
+    Rotation metadata is applied, and of an MP4 that was cut by an edit list only what players show is sampled.
+    Raises VideoError, with the path and the reason, for whatever cannot be read, or not read correctly.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path, sampling)
+    refuse_unusable(path)
+    return _read_file(path, sampling)
+
+
+def _read_file(path: Path, sampling: Sampling) -> Clip:
+    """decord's part. The reader lives in this call alone: a fork or a second thread that met it would hang."""
+    decord = _decord()
+    try:
+        reader = decord.VideoReader(str(path), num_threads=1, fault_tol=_NO_FAULTS)
+        indices = _sample(path, _timestamps(path, reader), sampling)
+        frames, position = [], 0
+        for index in indices:
+            while position <= index:
+                frame, position = reader.next(), position + 1
+            frames.append(_scaled(_pixels(frame.asnumpy()), sampling.size))
+    except (RuntimeError, AssertionError, StopIteration, decord.DECORDError, decord.DECORDLimitReachedError) as error:
+        raise VideoError(path, *_reason(error)) from None
+    return _clip(path, frames, sampling)
+
+
+@cache
+def _decord() -> Any:
+    """decord, imported when first needed. It reads its limits from the environment while it is loaded."""
+    os.environ.setdefault("DECORD_EOF_RETRY_MAX", "512")
+    try:
+        import decord
+    except (ImportError, OSError) as error:
+        raise DataError(
+            f"decord, which reads video files, cannot be imported ({error}): `pip install decord`"
+        ) from None
+    decord.logging.set_level(decord.logging.QUIET)
+    return decord
+
+
+def _timestamps(path: Path, reader: Any) -> np.ndarray:
+    """When each visible frame is shown, [N] float64 seconds.
+
+    Frames that an edit list hides have negative times; decord counts them and never returns them. AVI keeps no times
+    for most codecs, but a constant rate: there the frame's number does as well.
+    """
+    times: np.ndarray = reader.get_frame_timestamp(np.arange(len(reader)))[:, 0].astype(np.float64)
+    if (times < _NO_TIME).any():
+        return np.arange(len(times), dtype=np.float64)
+    visible = times[times >= _BEFORE_START]
+    if not (np.diff(times) >= 0).all() or not len(visible) or (len(visible) > 1 and visible[0] == visible[-1]):
+        raise VideoError(path, "has timestamps that do not rise from frame to frame", REENCODE)
+    return visible
+
+
+def _pixels(frame: np.ndarray) -> np.ndarray:
+    """[H, W, 3] of decord's frame. Its rows end in padding, which decord takes for channels where W is small."""
+    height, width, _ = frame.shape
+    return frame.reshape(height, -1)[:, : 3 * width].reshape(height, width, 3)
+
+
+def _reason(error: BaseException) -> tuple[str, str]:
+    """What decord's error means to the owner of the video, and what to do."""
+    if isinstance(error, StopIteration):
+        return _REASONS["recovered from nearest frames"], REENCODE
+    for words, reason in _REASONS.items():
+        if words in str(error):
+            return reason, REENCODE
+    message = re.sub(r"\[\d\d:\d\d:\d\d\] \S+: |\[/.*?\] ?", "", str(error)).strip()
+    return f"cannot be decoded ({message.splitlines()[0] if message else type(error).__name__})", REENCODE
+
+
+def _read_folder(path: Path, sampling: Sampling) -> Clip:
+    """The sampled images of a folder, sorted naturally by name: `2.jpg` before `10.jpg`."""
+    try:
+        names = os.listdir(path)
+    except OSError as error:
+        raise VideoError(path, f"cannot be opened: {error.strerror}") from None
+    images = [name for name in sorted(names) if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]
+    if not images:
+        raise VideoError(path, "is a folder without JPEG or PNG images")
+    images.sort(key=lambda name: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)])
+    chosen = [path / images[index] for index in _sample(path, np.arange(len(images), dtype=np.float64), sampling)]
+    return _clip(path, [_scaled(_image(file), sampling.size) for file in chosen], sampling)
+
+
+def _image(path: Path) -> np.ndarray:
+    """[H, W, 3] uint8 RGB of an image file."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise VideoError(path, f"is not an image that can be read ({error})") from None
+
+
+def _scaled(frame: np.ndarray, size: int | None) -> np.ndarray:
+    """[H, W, 3] with the shorter side `size`, the longer one rounded down: the resize of CLIP's own preprocessing."""
+    height, width, _ = frame.shape
+    short = min(height, width)
+    if size is None or short == size:
+        return frame
+    from PIL import Image
+
+    target = (width * size // short, height * size // short)
+    return np.asarray(Image.fromarray(frame).resize(target, Image.Resampling.BICUBIC))
+
+
+def _sample(path: Path, timestamps: np.ndarray, sampling: Sampling) -> np.ndarray:
+    """Indices of the frames to read. VideoError where there are too few and `short_videos` is `fail`."""
+    found, wanted = len(timestamps), sampling.num_frames
+    if found < wanted and sampling.short_videos == "fail":
+        have = f"has {found} frame{'s' * (found != 1)} where {wanted} are wanted"
+        raise VideoError(path, have, "`data.short_videos: pad` masks the missing ones")
+    return SAMPLERS[sampling.sampler](timestamps, wanted)
+
+
+def _clip(path: Path, frames: list[np.ndarray], sampling: Sampling) -> Clip:
+    """A clip of `num_frames`: what was read, then zeros that the mask marks. VideoError where frame sizes differ."""
+    sizes = {frame.shape for frame in frames}
+    if len(sizes) != 1:
+        different = " and ".join(f"{width}x{height}" for height, width, _ in sorted(sizes))
+        raise VideoError(path, f"has frames of different sizes: {different}", REENCODE)
+    pixels = np.zeros((sampling.num_frames, *sizes.pop()), np.uint8)
+    pixels[: len(frames)] = frames
+    return Clip(pixels, np.arange(sampling.num_frames) < len(frames))

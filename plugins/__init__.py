@@ -1,0 +1,1 @@
+"""The built-in plugins: one technique a module, grouped by kind, found through the same entry points as any other."""

@@ -1,0 +1,433 @@
+"""Tests, intervals, corrections and verdicts against SciPy, hand computation and simulation."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import special, stats
+
+from core.errors import DataError
+from core.significance import (
+    benjamini_hochberg,
+    better,
+    cheaper,
+    correct,
+    decide,
+    detectable_difference,
+    equivalent,
+    holm,
+    larger_gain,
+    mcnemar,
+    no_worse,
+    outcome,
+    paired_medians,
+    paired_test,
+    paired_tests,
+    published_difference,
+    sign_flip,
+)
+
+
+def hits_and_misses(rng, n, wins, losses):
+    """Differences of R@k in points: `wins` of +100, `losses` of -100, the rest 0."""
+    return rng.permutation(np.concatenate([np.full(wins, 100.0), np.full(losses, -100.0), np.zeros(n - wins - losses)]))
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+def test_few_differing_queries_are_enumerated_and_equal_scipy_exactly(alternative):
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        d = rng.normal(0.5, 1, size=9)
+        theirs = stats.permutation_test(
+            (d, np.zeros(9)), lambda x, y: np.mean(x - y), permutation_type="samples", alternative=alternative
+        )
+        padded = np.concatenate([d, np.zeros(200)])
+        assert sign_flip(padded, alternative=alternative) == pytest.approx(theirs.pvalue)
+
+
+def test_many_queries_agree_with_scipy_within_the_noise_of_the_draws():
+    d = np.random.default_rng(1).normal(0.12, 1, size=300)
+    theirs = stats.permutation_test(
+        (d, np.zeros(300)),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        rng=np.random.default_rng(2),
+    )
+    assert sign_flip(d) == pytest.approx(theirs.pvalue, abs=0.01)
+    assert sign_flip(d) == pytest.approx(stats.ttest_1samp(d, 0).pvalue, abs=0.01)
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(30, 18), (70, 50), (9, 1)])
+def test_on_recall_the_sign_flip_is_mcnemar(wins, losses):
+    d = hits_and_misses(np.random.default_rng(3), 600, wins, losses)
+    exact = stats.binomtest(wins, wins + losses).pvalue
+    assert sign_flip(d) == pytest.approx(exact, abs=0.012)
+    assert mcnemar(wins, losses) == exact
+    found = paired_test(d)
+    assert (found.wins, found.ties, found.losses) == (wins, 600 - wins - losses, losses)
+    assert found.odds == wins / losses
+
+
+def test_p_is_never_zero_and_repeats_with_the_seed():
+    d = np.random.default_rng(4).normal(3, 1, size=200)
+    assert sign_flip(d, draws=999) == 1 / 1000
+    weak = np.random.default_rng(4).normal(0.1, 1, size=200)
+    assert sign_flip(weak, seed=5) == sign_flip(weak, seed=5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=40), st.integers(1, 5))
+def test_the_sign_flip_test_ignores_order_scale_and_sign(values, size):
+    d, labels = np.array(values) / 7, np.arange(len(values)) // size
+    order = np.random.default_rng(0).permutation(len(values))
+    p = sign_flip(d, labels)
+    assert sign_flip(-d, labels) == pytest.approx(p)
+    assert sign_flip(1e3 * d, labels) == pytest.approx(p)
+    assert sign_flip(d[order], labels[order]) == pytest.approx(p)
+
+
+def test_equal_clusters_give_the_test_on_cluster_means():
+    rng = np.random.default_rng(6)
+    d = rng.normal(0.2, 1, size=(80, 5)) + rng.normal(0, 1, size=(80, 1))
+    labels = np.repeat([f"video{i}" for i in range(80)], 5)
+    grouped, means = paired_test(d.ravel(), labels), paired_test(d.mean(axis=1))
+    for field in ("difference", "low", "high", "p", "p_t", "d_z", "standard_error", "n_clusters", "wins", "losses"):
+        assert getattr(grouped, field) == pytest.approx(getattr(means, field)), field
+    assert (grouped.n_clusters, grouped.n_queries) == (80, 400)
+    assert grouped.p_t == pytest.approx(stats.ttest_rel(d.mean(axis=1), np.zeros(80)).pvalue)
+    assert grouped.d_z == pytest.approx(d.mean() / d.mean(axis=1).std(ddof=1))
+
+
+def test_unequal_clusters_estimate_the_mean_over_all_queries():
+    d, labels = np.array([6.0, 0, 0, 3, 3]), [0, 1, 1, 1, 1]
+    assert paired_test(d, labels).difference == pytest.approx(12 / 5)
+
+
+def test_captions_of_one_video_do_not_make_false_positives():
+    rng = np.random.default_rng(7)
+    runs, videos, captions = 400, 120, 12
+    d = rng.normal(0, 0.5, size=(runs, videos, 1)) + rng.normal(0, 1, size=(runs, videos, captions))
+    d, labels = d.reshape(runs, -1), np.repeat(np.arange(videos), captions)
+    assert (sign_flip(d, labels, draws=1000) < 0.05).mean() <= 0.06 + 0.01
+    assert (sign_flip(d, draws=1000) < 0.05).mean() > 0.15
+
+
+def test_captions_in_unequal_groups_do_not_make_false_positives():
+    rng = np.random.default_rng(8)
+    labels = np.repeat(np.arange(150), rng.integers(1, 30, size=150))
+    d = rng.normal(0, 0.7, size=(500, 150))[:, labels] + rng.normal(0, 1, size=(500, labels.size))
+    assert (sign_flip(d, labels, draws=1000) < 0.05).mean() <= 0.07
+    seeds = d[:, None] + rng.normal(0, 1, size=(500, 3, labels.size))
+    assert np.mean([found.p < 0.05 for found in paired_tests(seeds, labels)]) <= 0.07
+
+
+def test_the_interval_agrees_with_scipys_bca():
+    rng = np.random.default_rng(9)
+    for d in (rng.exponential(2, size=150) - 1.5, hits_and_misses(rng, 400, 40, 22)):
+        theirs = stats.bootstrap((d,), np.mean, n_resamples=20_000, rng=rng, method="BCa").confidence_interval
+        found = paired_test(d, draws=20_000)
+        assert (found.low, found.high) == pytest.approx(tuple(theirs), abs=0.06 * (theirs.high - theirs.low))
+
+
+def test_the_interval_of_unequal_clusters_agrees_with_scipys_bca_of_the_ratio():
+    rng = np.random.default_rng(10)
+    sizes = rng.integers(1, 9, size=90)
+    sums = np.array([rng.normal(0.3, 1, size=n).sum() + rng.normal(0, 1) * n for n in sizes])
+    labels = np.repeat(np.arange(90), sizes)
+    theirs = stats.bootstrap(
+        (sums, sizes), lambda s, n, axis: s.sum(axis=axis) / n.sum(axis=axis), paired=True, n_resamples=20_000, rng=rng
+    ).confidence_interval
+    found = paired_test((sums / sizes)[labels], labels, draws=20_000)
+    assert (found.low, found.high) == pytest.approx(tuple(theirs), abs=0.06 * (theirs.high - theirs.low))
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 5])
+def test_arms_that_never_differ_give_p_one_and_an_empty_interval(seeds):
+    found = paired_test(np.zeros((seeds, 50)))
+    assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
+    assert np.isnan(found.detectable)
+
+
+def test_a_hundred_variants_take_seconds():
+    d = hits_and_misses(np.random.default_rng(11), 1000, 90, 60) + np.random.default_rng(12).normal(size=(100, 1, 1000))
+    start = time.perf_counter()
+    found = paired_tests(d)
+    assert time.perf_counter() - start < 20
+    alone = paired_test(d[41])
+    assert (found[41].p, found[41].low, found[41].high) == pytest.approx((alone.p, alone.low, alone.high))
+
+
+def test_one_seed_says_what_it_does_not_cover():
+    d = np.random.default_rng(13).normal(size=40)
+    assert "covers query sampling only" in paired_test(d).method
+    assert "no training" in paired_test(d, trained=False).method
+    assert "query sampling and training" in paired_test(np.stack([d, d + 1])).method
+    assert "2 seeds" in paired_test(np.stack([d, d + 1])).warning
+    assert "5 independent" in paired_test(d[:5]).warning
+
+
+def test_seed_and_query_variance_add_up_by_hand():
+    d = np.array([[1.0, 3, 2], [5, 4, 6]])
+    ms_cluster, ms_seed = 2 * np.var([3, 3.5, 4], ddof=1), 3 * np.var([2, 5], ddof=1)
+    residual = d - d.mean(0) - d.mean(1, keepdims=True) + 3.5
+    ms_residual = (residual**2).sum() / 2
+    a, b = max(ms_cluster - ms_residual, 0) / 6, ms_seed / 6
+    error = np.sqrt(a + b)
+    critical = (a * stats.t.ppf(0.975, 2) + b * stats.t.ppf(0.975, 1)) / (a + b)
+    found = paired_test(d)
+    assert found.standard_error == pytest.approx(error)
+    assert (found.low, found.high) == pytest.approx((3.5 - critical * error, 3.5 + critical * error))
+    assert found.seed_sd == pytest.approx(np.std([2, 5], ddof=1))
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 10])
+def test_p_is_five_percent_exactly_at_the_end_of_the_interval(seeds):
+    d = np.random.default_rng(seeds).normal(1, 3, size=(seeds, 40)) + np.arange(seeds)[:, None]
+    found = paired_test(d)
+    assert paired_test(d, null=found.low).p == pytest.approx(0.05)
+    assert paired_test(d, null=found.high, alternative="less").p == pytest.approx(0.025)
+    assert paired_test(d, null=found.high, alternative="greater").p == pytest.approx(0.975)
+
+
+def test_seeds_that_change_nothing_leave_the_paired_t_over_queries():
+    d = np.random.default_rng(14).normal(0.2, 1, size=60)
+    found = paired_test(np.tile(d, (4, 1)))
+    assert found.p == pytest.approx(stats.ttest_1samp(d, 0).pvalue)
+    assert found.seed_sd == 0
+
+
+def test_queries_that_all_move_together_leave_the_t_over_seeds():
+    shift = np.array([0.4, 1.1, 2.0, 0.9])
+    found = paired_test(np.tile(shift[:, None], (1, 500)))
+    assert found.p == pytest.approx(stats.ttest_1samp(shift, 0).pvalue)
+
+
+def recall_differences(rng, runs, seeds, seed_sd, persistent, true_gain=0.0, queries=600, discordance=0.15):
+    """R@1 differences [runs, seeds, queries] of two arms whose seeds and queries are drawn anew for each run.
+
+    A query is a hit where a normal variable is positive: a part shared by the arms, a part of the arm that persists
+    over its seeds (its share is `persistent`), a part of the seed; seeds shift the recall of an arm by `seed_sd`
+    points, the arms differ by `true_gain` points.
+    """
+    normal, slope = rng.standard_normal, 100 * stats.norm.pdf(0)
+    own = 1 - np.cos(discordance * np.pi)
+    shared = np.sqrt(1 - own) * normal((runs, 1, queries), dtype=np.float32)
+    found = np.zeros((runs, seeds, queries), dtype=np.float32)
+    for arm in (1, -1):
+        level = normal((runs, seeds, 1)) * seed_sd / slope + arm * true_gain / 2 / slope
+        lasting = np.sqrt(own * persistent) * normal((runs, 1, queries), dtype=np.float32)
+        fresh = np.sqrt(own * (1 - persistent)) * normal((runs, seeds, queries), dtype=np.float32)
+        found += 100 * arm * (shared + lasting + fresh + level > 0)
+    return found
+
+
+def both_agree(d):
+    """p of the rule that a test over queries and a paired t over seeds must both be significant, per run."""
+    _, seeds, queries = d.shape
+    by_query, by_seed = d.mean(axis=1), d.mean(axis=2)
+    z = by_query.mean(axis=1) / by_query.std(axis=1, ddof=1) * np.sqrt(queries)
+    t = by_seed.mean(axis=1) / np.maximum(by_seed.std(axis=1, ddof=1), 1e-9) * np.sqrt(seeds)
+    return np.maximum(2 * special.ndtr(-np.abs(z)), 2 * special.stdtr(seeds - 1, -np.abs(t)))
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+@pytest.mark.parametrize(("seed_sd", "persistent"), [(0, 1.0), (0.95, 0.5), (2, 0.2), (2, 1.0)])
+def test_the_seed_test_keeps_its_error_when_seeds_and_queries_are_redrawn(seeds, seed_sd, persistent):
+    runs = 500
+    d = recall_differences(np.random.default_rng(seeds), runs, seeds, seed_sd, persistent)
+    errors = sum(found.p < 0.05 for found in paired_tests(d))
+    assert errors <= stats.binom.ppf(0.999, runs, 0.06)
+
+
+def test_the_rule_that_two_tests_agree_is_less_powerful_or_wrong():
+    rng = np.random.default_rng(15)
+    gain = recall_differences(rng, 500, 3, 0.0, 0.0, true_gain=3)
+    gain_with_noise = recall_differences(rng, 500, 2, 0.5, 0.5, true_gain=3)
+    for d in (gain, gain_with_noise):
+        assert np.mean([found.p < 0.05 for found in paired_tests(d)]) > (both_agree(d) < 0.05).mean()
+    null = recall_differences(rng, 1000, 10, 2.0, 0.5)
+    assert (both_agree(null) < 0.05).mean() > 0.07
+
+
+def test_the_interval_over_seeds_covers_the_truth():
+    d = recall_differences(np.random.default_rng(16), 500, 5, 0.95, 0.5, true_gain=3)
+    assert np.mean([found.low <= 3 <= found.high for found in paired_tests(d)]) >= 0.93
+
+
+def test_medians_get_an_interval_and_no_p():
+    rng = np.random.default_rng(17)
+    baseline = rng.integers(1, 60, size=301).astype(float)
+    variant = np.maximum(baseline - rng.integers(0, 12, size=301), 1)
+    found = paired_medians(variant, baseline)
+    theirs = stats.bootstrap(
+        (variant, baseline),
+        lambda x, y, axis: np.median(x, axis=axis) - np.median(y, axis=axis),
+        paired=True,
+        method="percentile",
+        rng=rng,
+    ).confidence_interval
+    assert found.difference == np.median(variant) - np.median(baseline)
+    assert (found.low, found.high) == pytest.approx(tuple(theirs), abs=1.01)
+    assert np.isnan(found.p)
+    assert outcome(correct({"a": found})["a"]) == "not tested"
+    assert found.wins == (variant < baseline).sum()
+
+
+def test_resampled_medians_are_medians_of_the_resample():
+    values = np.random.default_rng(18).integers(1, 30, size=(2, 3, 40)).astype(float)
+    labels = np.arange(40) // 4
+    found = paired_medians(values[0], values[1], labels)
+    assert found.n_clusters == 10
+    assert found.seeds == 3
+    per_seed = np.median(values[0], axis=1) - np.median(values[1], axis=1)
+    assert found.difference == pytest.approx(per_seed.mean())
+    assert found.seed_sd == pytest.approx(per_seed.std(ddof=1))
+    assert found.low <= found.difference <= found.high
+    everything_alike = paired_medians(np.full((3, 40), 7.0), np.full(40, 5.0), labels)
+    assert (everything_alike.low, everything_alike.high) == (2, 2)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == pytest.approx([1, 1])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_corrected_p_lies_between_raw_and_bonferroni(p):
+    raw = np.array(p)
+    for corrected in (holm(raw), benjamini_hochberg(raw)):
+        assert np.all(corrected >= raw - 1e-12)
+        assert np.all(corrected <= np.minimum(raw * raw.size, 1) + 1e-12)
+    assert np.all(benjamini_hochberg(raw) <= holm(raw) + 1e-12)
+
+
+def test_what_was_not_tested_does_not_count_in_the_family():
+    for method in (holm, benjamini_hochberg):
+        corrected = method([0.02, np.nan, 0.03])
+        assert np.isnan(corrected[1])
+        assert corrected[[0, 2]] == pytest.approx(method([0.02, 0.03]))
+        assert np.isnan(method([np.nan])).all()
+
+
+def test_outcomes_follow_the_corrected_p_and_the_direction_of_the_metric():
+    d = np.random.default_rng(19).normal(1, 2, size=200)
+    family = correct({"up": paired_test(d), "down": paired_test(-d), "flat": paired_test(d - d.mean())})
+    assert [outcome(one) for one in family.values()] == ["better", "worse", "n.s."]
+    assert {one.family for one in family.values()} == {3}
+    rank = correct({"lower": paired_test(-d, higher_is_better=False)})["lower"]
+    assert outcome(rank) == "better"
+    assert rank.wins == (d > 0).sum()
+    assert outcome(replace(rank, p_corrected=0.05)) == "n.s."
+    assert outcome(paired_test(d)) == "not tested"
+
+
+@pytest.mark.parametrize("seeds", [1, 4])
+def test_hypotheses_are_supported_refuted_or_left_open(seeds):
+    rng = np.random.default_rng(20)
+    d = rng.normal(2, 4, size=(seeds, 400))
+    d += 2 - d.mean()
+    verdicts = decide(
+        {
+            "helps": better(d),
+            "helps_a_lot": better(d, by=5),
+            "helps_by_about_that": better(d, by=2),
+            "harmless": no_worse(d, margin=0.5),
+            "harmful": no_worse(d, margin=-4),
+            "same": equivalent(d, within=4),
+            "the_same": equivalent(d, within=0.5),
+            "more_than_before": larger_gain(d, d - 1.5 + rng.normal(size=d.shape)),
+            "less_than_before": larger_gain(d, d + 3),
+            "fast": cheaper(2.0, 100.0, ratio=40),
+            "faster": cheaper(2.0, 100.0, ratio=60),
+        }
+    )
+    assert {name: one.verdict for name, one in verdicts.items()} == {
+        "helps": "supported",
+        "helps_a_lot": "refuted",
+        "helps_by_about_that": "not decided",
+        "harmless": "supported",
+        "harmful": "refuted",
+        "same": "supported",
+        "the_same": "refuted",
+        "more_than_before": "supported",
+        "less_than_before": "refuted",
+        "fast": "supported",
+        "faster": "refuted",
+    }
+    assert {one.family for one in verdicts.values()} == {9}
+    assert "80 % power" in verdicts["helps_by_about_that"].reason
+    assert np.isnan(verdicts["fast"].p_corrected)
+
+
+def test_a_significant_loss_does_not_support_a_gain():
+    d = np.random.default_rng(21).normal(-0.5, 1, size=300)
+    assert decide({"helps": better(d)})["helps"].verdict == "refuted"
+    assert decide({"helps": better(d, higher_is_better=False)})["helps"].verdict == "supported"
+    assert decide({"lower": better(d, by=2, higher_is_better=False)})["lower"].verdict == "refuted"
+    assert decide({"no_worse": no_worse(-d, margin=0.1, higher_is_better=False)})["no_worse"].verdict == "refuted"
+
+
+def test_equivalence_is_two_one_sided_paired_t_tests():
+    d = np.random.default_rng(22).normal(0.1, 1, size=400)
+    low = stats.ttest_1samp(d, -0.2, alternative="greater").pvalue
+    high = stats.ttest_1samp(d, 0.2, alternative="less").pvalue
+    assert equivalent(d, within=0.2).p == pytest.approx(max(low, high), abs=0.01)
+    assert no_worse(d, margin=0.05).p == pytest.approx(
+        stats.ttest_1samp(d, -0.05, alternative="greater").pvalue, abs=0.01
+    )
+
+
+def test_identical_arms_are_equivalent_and_not_better():
+    for seeds in (1, 3):
+        verdicts = decide(
+            {"same": equivalent(np.zeros((seeds, 100)), within=1), "more": better(np.zeros((seeds, 100)))}
+        )
+        assert [one.verdict for one in verdicts.values()] == ["supported", "not decided"]
+
+
+def test_detectable_differences_of_the_field():
+    assert detectable_difference(1000, 0.15) == pytest.approx(3.43, abs=0.01)
+    d = hits_and_misses(np.random.default_rng(23), 1000, 75, 75)
+    assert paired_test(d).detectable == pytest.approx(detectable_difference(1000, 0.15), rel=0.01)
+
+
+def test_a_true_difference_of_the_detectable_size_is_found_four_times_in_five():
+    d = np.random.default_rng(24).normal(0, 1, size=(1000, 200))
+    found = sign_flip(d + 2.80 / np.sqrt(200), draws=1000) < 0.05
+    assert found.mean() == pytest.approx(0.8, abs=0.05)
+
+
+def test_printed_numbers_bound_what_any_pairing_could_show():
+    smallest, usual = published_difference(48.1, 47.4, 1000)
+    assert smallest == pytest.approx(0.016, abs=0.001)
+    assert 0.55 < usual < 0.7
+    assert published_difference(48.1, 47.8, 1000)[0] == 0.25
+    assert published_difference(48.1, 48.1, 1000) == (1, 1)
+    assert published_difference(60, 30, 1000, discordance=0.1)[0] == published_difference(60, 30, 1000, 0.1)[1]
+
+
+def test_values_that_cannot_be_paired_are_refused():
+    with pytest.raises(DataError, match="query 1 is NaN"):
+        paired_test([0.0, np.nan])
+    with pytest.raises(DataError, match="do not label"):
+        paired_test([0.0, 1.0], clusters=[0])
+    with pytest.raises(DataError, match="cannot be paired"):
+        paired_medians(np.ones((2, 5)), np.ones((3, 5)))
+    with pytest.raises(DataError, match="cannot be paired"):
+        larger_gain(np.ones((2, 5)), np.ones((2, 4)))
+    with pytest.raises(DataError, match="empty"):
+        paired_tests(np.ones((0, 1, 4)))
+    with pytest.raises(DataError, match="ratio"):
+        cheaper(0.0, 1.0)
+
+
+def test_a_single_cluster_decides_nothing():
+    for seeds in (1, 3):
+        found = paired_test(np.random.default_rng(seeds).normal(5, 1, size=(seeds, 10)), clusters=np.zeros(10))
+        assert found.p == 1
+        assert (found.low, found.high) == (-np.inf, np.inf)
