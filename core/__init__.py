@@ -16,7 +16,7 @@ _HOME = {
     "features": "Features LevelShape TextFeatures Tokens VideoFeatures",
     "settings": "Mixture setting",
     "hookspecs": "hookimpl",
-    "errors": "ConfigError DataError RunError StoreError UserError VideoError",
+    "errors": "ConfigError Problem DataError RunError StoreError UserError VideoError",
     "terminal": "progress",
     "plugins": "create",
     "scoring": "score rerank",

@@ -3,15 +3,18 @@ loss lacks, parameters that nothing trains. Found before any data is touched."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from .errors import Problem, UserError, nearest
+import torch
+
+from .errors import ConfigError, Problem, nearest
 from .graph import TrialGraph
+from .keys import join
 from .metrics import metric
+from .model import has_parameters
 from .plugins import registry
-from .settings import Checker
+from .settings import Checker, plain
 from .video import SAMPLERS
 
 Found = Iterator[Problem]
@@ -22,7 +25,8 @@ def composition_faults(graph: TrialGraph) -> list[Problem]:
     named = [*_references(graph), *_fields(graph)]
     if named:
         return named
-    return [*_levels(graph), *_auxiliaries(graph), *(_untrained(graph) if not list(_levels(graph)) else ())]
+    linked = [*_levels(graph), *_auxiliaries(graph)]
+    return linked or [*_misfits(graph)] or [*_untrained(graph)]
 
 
 def _references(graph: TrialGraph) -> Found:
@@ -48,37 +52,42 @@ def _references(graph: TrialGraph) -> Found:
 def _fields(graph: TrialGraph) -> Found:
     """Samplers, metrics, settings after training."""
     experiment = graph.experiment
-    if experiment.data.sampler not in SAMPLERS:
-        yield Problem("data.sampler", f"no sampler `{experiment.data.sampler}`.{nearest(experiment.data.sampler, SAMPLERS)}")
+    sampler = experiment.data.sampler
+    if sampler not in SAMPLERS:
+        yield Problem("data.sampler", f"there is no sampler `{sampler}`.{nearest(sampler, SAMPLERS)}")
     wanted, decoded = experiment.train.num_frames, experiment.data.num_frames
     if wanted is not None and wanted > decoded:
         yield Problem("train.num_frames", f"{wanted} frames cannot be drawn from data.num_frames: {decoded}")
     for name in experiment.evaluate.metrics:
+        if "/" in name:
+            yield Problem("evaluate.metrics", f"`{name}`: name a metric without a direction; `directions` gives those")
+            continue
         try:
             metric(name)
-        except UserError as fault:
-            yield Problem("evaluate.metrics", str(fault).partition(": ")[2])
+        except ConfigError as fault:
+            yield from fault.problems
     direction, _, name = experiment.evaluate.primary.partition("/")
     try:
-        metric(name)
-    except UserError:
-        name = ""
-    if direction not in ("t2v", "v2t") or not name:
+        known = direction in ("t2v", "v2t") and "/" not in name and bool(metric(name))
+    except ConfigError:
+        known = False
+    if not known:
         yield Problem("evaluate.primary", f"expected t2v/<metric> or v2t/<metric>, got `{experiment.evaluate.primary}`")
     for interaction, settings in experiment.retrieve.settings.items():
-        yield from _after_training(graph, interaction, settings)
+        if interaction in experiment.model.interactions:
+            yield from _after_training(graph, interaction, settings)
 
 
 def _after_training(graph: TrialGraph, interaction: str, settings: dict[str, Any]) -> Found:
     spec = graph.experiment.model.interactions[interaction]
     cls = registry().component("interaction", spec)
-    key = f"retrieve.settings.{interaction}"
+    key = join("retrieve.settings", interaction)
+    current = plain(spec.fields)
     for name in settings:
-        if name not in cls.after_training:
+        if name in current and name not in cls.after_training:
             allowed = ", ".join(sorted(cls.after_training)) or "none"
-            yield Problem(f"{key}.{name}", f"cannot change after training; `{spec.name}` allows: {allowed}")
+            yield Problem(join(key, name), f"cannot change after training; `{spec.name}` allows: {allowed}")
     checker = Checker(registry().specify)
-    current = {field.name: getattr(spec.fields, field.name) for field in dataclasses.fields(spec.fields)}
     checker.build(type(spec.fields), current | settings, key)
     yield from checker.problems
 
@@ -95,13 +104,37 @@ def _levels(graph: TrialGraph) -> Found:
     for name, spec in model.interactions.items():
         read = registry().component("interaction", spec).reads(spec.fields)
         yield from _missing(f"model.interactions.{name}", read, text, video)
+    rerank = graph.experiment.retrieve.rerank
+    if rerank is not None:
+        read = registry().component("reranker", rerank).reads(rerank.fields)
+        yield from _missing("retrieve.rerank", read, set(graph.levels.text), set(graph.levels.video))
 
 
 def _missing(key: str, read: Any, text: set[str], video: set[str]) -> Found:
     for side, names, known in (("text", read.text, text), ("video", read.video, video)):
         for name in names:
             if name not in known:
-                yield Problem(key, f"reads the {side} level `{name}`, which nothing before it writes.{nearest(name, known)}")
+                hint = nearest(name, known)
+                yield Problem(key, f"reads the {side} level `{name}`, which nothing before it writes.{hint}")
+
+
+def _misfits(graph: TrialGraph) -> Found:
+    """Components that refuse the shapes that they would read."""
+    model, rerank = graph.experiment.model, graph.experiment.retrieve.rerank
+    parts = [("interaction", f"model.interactions.{name}", spec) for name, spec in model.interactions.items()]
+    transforms = [("feature_transform", f"model.transforms.{name}", spec) for name, spec in model.transforms.items()]
+    rerankers = [("reranker", "retrieve.rerank", rerank)] if rerank is not None else []
+    shapes = dict(graph.shapes)
+    for kind, key, spec in [*transforms, *parts, *rerankers]:
+        try:
+            with torch.device("meta"):
+                made = registry().make(kind, spec, shapes)
+                if kind == "feature_transform":
+                    shapes |= made.written_shapes()
+        except ValueError as fault:
+            yield Problem(key, str(fault))
+            if kind == "feature_transform":
+                return
 
 
 def _auxiliaries(graph: TrialGraph) -> Found:
@@ -130,9 +163,9 @@ def _untrained(graph: TrialGraph) -> Found:
     for name in dict.fromkeys(name for name in used if name != "first_stage"):
         for kind, part in sorted(graph.parametric(name) - graph.fitted_parts):
             yield Problem(f"model.{kind}.{part}", "has parameters, is used in retrieval, and no loss trains it")
+    if rerank is not None and has_parameters("reranker", rerank, graph.shapes):
+        yield Problem("retrieve.rerank", f"`{rerank.name}` has parameters, and rerankers are not trained")
     if graph.main.config.trainable and not graph.trained:
         yield Problem("encoder.trainable", "is true, but no loss names an interaction")
     if any(encoder.config.trainable for encoder in list(graph.encoders.values())[1:]):
         yield Problem("encoder", "only the first of several encoders can be trained")
-
-

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import io
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import ConfigError, Problem
-from .settings import Checker, Mixture, Spec, join, setting
+from .errors import ConfigError, Problem, nearest, show
+from .keys import assign, dotted, join, split_key
+from .settings import Checker, Mixture, Spec, setting
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class LogitScale:
 @dataclass(frozen=True)
 class Model:
     interactions: dict[str, Spec] = setting(doc="named interactions", kind="interaction")
-    transforms: dict[str, Spec] = setting(factory=dict, doc="named feature transforms, in order", kind="feature_transform")
+    transforms: dict[str, Spec] = setting(
+        factory=dict, doc="named feature transforms, in order", kind="feature_transform"
+    )
     losses: dict[str, Spec] = setting(factory=dict, doc="named losses", kind="loss")
     logit_scale: LogitScale = setting(LogitScale(), "the one scale of all losses")
 
@@ -76,7 +80,7 @@ class Tracking:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One resolved configuration. The last seven fields design the comparison; no step reads them."""
+    """One resolved configuration. The last six fields design the comparison; no step reads them."""
 
     name: str = setting(doc="names the report's folder and the MLflow experiment")
     data: Data = setting(doc="videos and texts")
@@ -95,8 +99,9 @@ class Experiment:
     hypotheses: dict[str, Any] = setting(factory=dict, doc="claims, written before the run")
 
 
-DESIGN = ("ablate", "one_at_a_time", "variants", "baseline", "seeds")
-"""Keys that a file replaces whole when it extends another: merged grids would multiply unasked."""
+DESIGN = ("seeds", "ablate", "one_at_a_time", "variants", "baseline", "hypotheses")
+"""Keys that design the comparison. A file that extends another replaces them whole: merged grids would multiply, and
+inherited claims would join its family, unasked."""
 
 
 @dataclass
@@ -123,29 +128,59 @@ class Document:
 def read_document(path: str, overrides: Iterable[str] = ()) -> Document:
     """Read an experiment file with what it extends, then apply `key=value` overrides of the command line.
 
-    Raises ConfigError for a missing file, YAML faults, keys that are not texts, circular extends.
+    Raises ConfigError for a missing file, YAML faults, keys that are not texts, circular extends, bad overrides.
     """
     document = _read_chain(_locate(path, None), ())
+    problems: list[Problem] = []
     for override in overrides:
-        _override(document, override)
+        try:
+            _override(document, override)
+        except ConfigError as fault:
+            problems += [Problem(p.key, p.message, "command line") for p in fault.problems]
+    if problems:
+        raise ConfigError(problems)
     return document
+
+
+def check_file(path: str, overrides: Iterable[str] = ()) -> None:
+    """Check an experiment file against the core schema; no plugin is loaded. Raises ConfigError with every fault."""
+    read_core(read_document(path, overrides))
+
+
+def read_core(document: Document) -> dict[str, Any]:
+    """The resolved values of a file that the core schema accepts. Raises ConfigError with every fault."""
+    try:
+        values = resolve(document.values)
+    except ConfigError as fault:
+        raise ConfigError(document.blame(fault.problems)) from None
+    _, problems = check(values, None)
+    if problems:
+        raise ConfigError(document.blame(problems))
+    return values
 
 
 def _locate(name: str, beside: Path | None) -> Path:
     package, _, inside = name.partition(":")
-    if inside and re.fullmatch(r"[A-Za-z_][\w.]*", package) and len(package) > 1:
-        from importlib.resources import files
-
-        try:
-            return Path(str(files(package) / inside))
-        except ModuleNotFoundError:
-            raise ConfigError(Problem("", f"no installed package `{package}`", name)) from None
-    tried = [Path(name)] if beside is None else [beside.parent / name, Path(name)]
+    if inside and re.fullmatch(r"[A-Za-z_][\w.]+", package):
+        tried = [_package_folder(package, name) / inside]
+    else:
+        tried = [Path(name)] if beside is None else [beside.parent / name, Path(name)]
     for path in tried:
         if path.is_file():
             return path
-    where = "" if beside is None else f"; named by `extends` in {beside}"
-    raise ConfigError(Problem("", f"no such file (looked at {', '.join(map(str, tried))}{where})", name))
+    looked = " and ".join(str(path) for path in dict.fromkeys(tried))
+    hint = nearest(tried[0].name, [path.name for path in tried[0].parent.glob("*.y*ml")])
+    by = "" if beside is None else f", which {beside} extends"
+    raise ConfigError(Problem("", f"no such file{by}: looked for {looked}.{hint}", name))
+
+
+def _package_folder(package: str, name: str) -> Path:
+    from importlib.resources import files
+
+    try:
+        return Path(str(files(package)))
+    except (ModuleNotFoundError, TypeError):
+        raise ConfigError(Problem("", f"no installed package `{package}`", name)) from None
 
 
 def _read_chain(path: Path, above: tuple[Path, ...]) -> Document:
@@ -153,53 +188,93 @@ def _read_chain(path: Path, above: tuple[Path, ...]) -> Document:
         raise ConfigError(Problem("extends", "the files extend each other in a circle", str(path)))
     values = _read_yaml(path)
     parent = values.pop("extends", None)
-    own = Document(str(path), values, {key: str(path) for key in _leaves(values)})
+    own = {key: str(path) for key in _keys(values)}
     if parent is None:
-        return own
+        return Document(str(path), values, own)
     if not isinstance(parent, str):
-        raise ConfigError(Problem("extends", f"expected a file name, got {parent!r}", str(path)))
+        raise ConfigError(Problem("extends", f"expected a file name, got {show(parent)}", str(path)))
     base = _read_chain(_locate(parent, path), (*above, path.resolve()))
-    return Document(str(path), _merge(base.values, values), {**base.origins, **own.origins})
+    merged = _merge(base.values, values)
+    return Document(str(path), merged, {key: own.get(key) or base.origins[key] for key in _keys(merged)})
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     try:
-        loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as fault:
-        raise ConfigError(Problem("", f"cannot be read as YAML: {fault}", str(path))) from None
+        loaded = _parsed(path.read_text(encoding="utf-8"))
+    except _NotYaml as fault:
+        raise ConfigError(Problem(fault.key, f"is not valid YAML: {fault.place}{fault}", str(path))) from None
+    except (UnicodeDecodeError, OSError) as fault:
+        raise ConfigError(Problem("", f"cannot be read: {fault}", str(path))) from None
     if not isinstance(loaded, dict):
-        raise ConfigError(Problem("", "an experiment file is a mapping of sections", str(path)))
-    _refuse_odd_keys(loaded, str(path))
+        raise ConfigError(Problem("", f"expected a mapping of sections, got {show(loaded)}", str(path)))
+    problems = list(_odd_keys(loaded, str(path)))
+    if problems:
+        raise ConfigError(problems)
     return loaded
 
 
-def _refuse_odd_keys(values: Any, file: str, key: str = "") -> None:
+class _NotYaml(Exception):
+    """What is wrong with a text; its place and key where those are known."""
+
+    place = ""
+    key = ""
+
+
+def _parsed(text: str) -> Any:
+    """YAML as plain values, as OmegaConf reads it: 1e-4 is a number, a key stands once. {} for an empty text."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import MarkedYAMLError, YAMLError
+
+    try:
+        return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
+    except MarkedYAMLError as fault:
+        found = _NotYaml(fault.problem)
+        if mark := fault.problem_mark:
+            found.place = f"line {mark.line + 1}, column {mark.column + 1}: "
+    except OmegaConfBaseException as fault:
+        found = _NotYaml(_first_line(fault))
+        found.key = str(fault.full_key or "")
+    except YAMLError as fault:
+        found = _NotYaml(_first_line(fault))
+    except OSError:
+        return text.strip()
+    raise found from None
+
+
+def _first_line(fault: Exception) -> str:
+    return str(fault).partition("\n")[0]
+
+
+def _odd_keys(values: Any, file: str, key: str = "") -> Iterator[Problem]:
+    """Keys that are not texts, or that no full key could name."""
     if isinstance(values, list):
         for index, item in enumerate(values):
-            _refuse_odd_keys(item, file, f"{key}[{index}]")
+            yield from _odd_keys(item, file, f"{key}[{index}]")
     if isinstance(values, dict):
         for name, item in values.items():
-            if not isinstance(name, str):
-                hint = " (YAML reads on, off, yes, no, y, n as true and false: quote it)" if isinstance(name, bool) else ""
-                raise ConfigError(Problem(join(key, name), f"a key must be a text, not {name!r}{hint}", file))
-            _refuse_odd_keys(item, file, join(key, name))
+            if isinstance(name, bool):
+                hint = "YAML reads on, off, yes, no, y and n as true and false; put it in quotes"
+                yield Problem(join(key, show(name)), f"a key must be a text. {hint}", file)
+            elif not isinstance(name, str):
+                yield Problem(join(key, name), f"a key must be a text, got {name!r}; put it in quotes", file)
+            elif not name or split_key(join("", name), lenient=True) != [name]:
+                yield Problem(join(key, name), f"{name!r} is empty or leaves a bracket open; take another name", file)
+            yield from _odd_keys(item, file, join(key, name))
 
 
-def _leaves(values: Mapping[str, Any], key: str = "") -> Iterable[str]:
+def _keys(values: Mapping[str, Any], key: str = "") -> Iterator[str]:
     for name, item in values.items():
         yield join(key, name)
         if isinstance(item, Mapping):
-            yield from _leaves(item, join(key, name))
+            yield from _keys(item, join(key, name))
 
 
 def _merge(base: Any, over: Any, key: str = "") -> Any:
     """Mappings merge, all else replaces; so does a component of another name, and the keys of DESIGN."""
-    both = isinstance(base, dict) and isinstance(over, dict)
-    if not both or key in DESIGN or over.get("name", base.get("name")) != base.get("name") and key:
+    if not isinstance(base, dict) or not isinstance(over, dict) or key in DESIGN:
+        return copy.deepcopy(over)
+    if key and over.get("name", base.get("name")) != base.get("name"):
         return copy.deepcopy(over)
     merged = dict(base)
     for name, value in over.items():
@@ -210,78 +285,97 @@ def _merge(base: Any, over: Any, key: str = "") -> Any:
 # ------------------------------------------------------------------------------------------------ keys and values
 
 
-def split_key(key: str, lenient: bool = False) -> list[str]:
-    """`ablate[retrieve.rerank.top_k].x` -> ["ablate", "retrieve.rerank.top_k", "x"]."""
-    parts = re.findall(r"\[([^\]]*)\]|([^.\[\]]+)", key)
-    if not lenient and (not parts or re.sub(r"\[[^\]]*\]|[^.\[\]]+", "", key).strip(".")):
-        raise ConfigError(Problem(key, "not a key; write section.field, or section[a.dotted.name]"))
-    return [bracketed or bare for bracketed, bare in parts]
-
-
-def dotted(parts: Iterable[str]) -> str:
-    key = ""
-    for part in parts:
-        key = join(key, part)
-    return key
-
-
-def assign(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set one key in place. The value replaces what was there, whole; mappings on the way are made where missing.
-
-    Raises ConfigError where something on the way is null or no mapping.
-    """
-    *way, last = split_key(key)
-    place = values
-    for index, part in enumerate(way):
-        inner = place.get(part, {})
-        if not isinstance(inner, dict):
-            found = "null" if inner is None else f"{inner!r}"
-            raise ConfigError(Problem(key, f"cannot be set, because {dotted(way[: index + 1])} is {found}"))
-        place[part] = inner
-        place = inner
-    place[last] = copy.deepcopy(value)
-
-
 def _override(document: Document, text: str) -> None:
-    import yaml
-    from omegaconf import OmegaConf
-
-    key, equals, value = text.partition("=")
+    key, equals, written = text.partition("=")
     if not equals:
-        raise ConfigError(Problem(text, "expected key=value", "command line"))
+        raise ConfigError(Problem(text, "expected key=value"))
+    parts = split_key(key)
+    if parts == ["extends"]:
+        raise ConfigError(Problem(key, "can only be written in a file"))
     try:
-        parsed = OmegaConf.to_container(OmegaConf.create({"value": yaml.safe_load(value)}), resolve=False)["value"]  # type: ignore[index,call-overload]
-    except yaml.YAMLError as fault:
-        raise ConfigError(Problem(key, f"the value is not YAML: {fault}", "command line")) from None
-    if isinstance(parsed, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", parsed):
-        parsed = float(parsed)
-    try:
-        assign(document.values, key, parsed)
-    except ConfigError as fault:
-        raise ConfigError([Problem(p.key, p.message, "command line") for p in fault.problems]) from None
-    document.origins[dotted(split_key(key))] = "command line"
+        value = _parsed(f"value: {written}")["value"]
+    except _NotYaml as fault:
+        raise ConfigError(Problem(key, f"the value {written!r} is not YAML: {fault}")) from None
+    problems = list(_odd_keys(value, "", key))
+    if problems:
+        raise ConfigError(problems)
+    assign(document.values, key, value)
+    depth = len(parts)
+    for known in [known for known in document.origins if split_key(known)[:depth] == parts]:
+        del document.origins[known]
+    document.origins[dotted(parts)] = "command line"
 
 
 def resolve(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with every `${…}` replaced. Raises ConfigError for one that points nowhere."""
+    """The values with every `${…}` replaced. Raises ConfigError for those that point nowhere."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    if not has_references(values):
+        return copy.deepcopy(dict(values))
     try:
-        resolved = OmegaConf.to_container(OmegaConf.create(dict(values)), resolve=True)
+        config = OmegaConf.create(dict(values))
     except OmegaConfBaseException as fault:
-        key = str(getattr(fault, "full_key", "") or "")
-        raise ConfigError(Problem(key, str(fault).split("\n")[0])) from None
-    return resolved  # type: ignore[return-value]
+        raise ConfigError(Problem(str(fault.full_key or ""), _first_line(fault))) from None
+    known = list(_keys(values))
+    problems: list[Problem] = []
+    resolved = _resolved(config, "", known, problems)
+    if problems:
+        raise ConfigError(problems)
+    return resolved
+
+
+def has_references(value: Any) -> bool:
+    """Whether there is `${…}` in a value, or `???`, which says that it must be given."""
+    if isinstance(value, Mapping):
+        return any(has_references(item) for item in value.values())
+    if isinstance(value, list):
+        return any(has_references(item) for item in value)
+    return isinstance(value, str) and ("${" in value or value == "???")
+
+
+def _resolved(node: Any, key: str, known: list[str], problems: list[Problem]) -> Any:
+    from omegaconf import DictConfig, ListConfig
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+    def child(name: Any, inner: str) -> Any:
+        try:
+            return _resolved(node[name], inner, known, problems)
+        except MissingMandatoryValue:
+            problems.append(Problem(inner, "is needed: the file leaves it open with ???"))
+        except OmegaConfBaseException as fault:
+            message = _first_line(fault)
+            pointed = re.search(r"key '([^']+)' not found", message)
+            problems.append(Problem(inner, message + ("." + nearest(pointed[1], known) if pointed else "")))
+
+    if isinstance(node, DictConfig):
+        return {str(name): child(name, join(key, name)) for name in node.keys()}  # noqa: SIM118
+    if isinstance(node, ListConfig):
+        return [child(index, f"{key}[{index}]") for index in range(len(node))]
+    return node
 
 
 def check(values: Mapping[str, Any], components: Callable[..., Any] | None) -> tuple[Experiment | None, list[Problem]]:
-    """The typed experiment of resolved values, and every fault found. `components` None: core schema only."""
+    """The typed experiment of resolved values, or every fault found. `components` None: core schema only."""
     checker = Checker(components)
-    values = {key: value for key, value in values.items() if value is not None or key in ("baseline", "export")}
+    values = {key: value for key, value in values.items() if value is not None}
     given = values.get("encoder")
     if isinstance(given, Mapping) and "name" in given:
         values["encoder"] = {"": given}
     experiment = checker.build(Experiment, values, "")
-    problems = [Problem(re.sub(r"^encoder\.(?=\.|$)", "encoder", p.key).replace("..", "."), p.message) for p in checker.problems]
-    return experiment, problems
+    problems = checker.problems if experiment is None else list(_contradictions(experiment))
+    return None if problems else experiment, problems
+
+
+def _contradictions(experiment: Experiment) -> Iterator[Problem]:
+    """Faults that a field's own type and limits do not show."""
+    if not experiment.encoder:
+        yield Problem("encoder", "is needed and missing (the encoder, or named encoders)")
+    seeds = experiment.seeds
+    if not seeds:
+        yield Problem("seeds", "needs one seed at least")
+    for seed in sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+        yield Problem("seeds", f"{seed} stands twice: the same trial is no second sample")
+    scale = experiment.model.logit_scale
+    if scale.init > scale.max:
+        yield Problem("model.logit_scale.init", f"must be at most `max` ({scale.max:g}), got {scale.init:g}")

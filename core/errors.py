@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class UserError(Exception):
@@ -37,6 +38,9 @@ class ConfigError(UserError):
         head = "" if len(self.problems) == 1 else f"{len(self.problems)} problems in the configuration:\n"
         super().__init__(head + "\n".join(str(problem) for problem in self.problems))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems,)
+
 
 class DataError(UserError):
     """Input files that are missing, unreadable or contradict each other."""
@@ -49,7 +53,7 @@ class VideoError(DataError):
         self.path, self.reason, self.fix = str(path), reason, fix
         super().__init__(f"{path}: {reason}" + (f". {fix}" if fix else ""))
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path, self.reason, self.fix)
 
 
@@ -68,3 +72,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if close:
         return f" Did you mean `{close[0]}`?"
     return f" Known: {', '.join(names)}." if names else ""
+
+
+def show(value: object) -> str:
+    """A value as YAML has it, with its type where the two are easily confused."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    words = {str: "a text", int: "a whole number", float: "a number"}.get(type(value))
+    return f"{value!r} ({words})" if words else repr(value)

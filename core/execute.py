@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from .plan import Plan, Trial
+from .registration import enter
 from .steps.step import Step
 from .store import Busy
 
@@ -30,6 +31,7 @@ def execute(plan: Plan, finished: Callable[[Trial], None]) -> None:
                 idle = 0
             continue
         idle = 0
+        enter(plan, trial)
         finished(trial)
 
 
@@ -40,7 +42,11 @@ def ensure(plan: Plan, step: Step) -> None:
         return
     for needed in step.inputs.values():
         ensure(plan, plan.steps[needed.name, needed.key])
-    members = [member for member in plan.group(step) if not member.ready(store)]
-    with ExitStack() as leases:
-        drafts = [leases.enter_context(store.write(m.name, m.key, m.fields)) for m in members]
-        step.compute(plan.workspace, members, drafts)
+    with ExitStack() as held:
+        members = [member for member in plan.group(step) if not member.ready(store)]
+        for member in members:
+            held.enter_context(store.lease(member.name, member.key))
+        members = [member for member in members if not member.ready(store)]  # another process may have done it
+        drafts = [held.enter_context(store.draft(m.name, m.key, m.fields)) for m in members]
+        if members:
+            step.compute(plan.workspace, members, drafts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -44,9 +44,10 @@ class Tokens:
             mask = torch.ones(values.shape[:-1], dtype=torch.bool, device=values.device)
         elif values.ndim == 4 and mask.ndim == 2:
             mask = mask[:, :, None].expand(values.shape[:-1])
-        return Tokens(values.reshape(len(values), tokens, -1), mask.reshape(len(values), tokens))
+        return Tokens(values.reshape(len(values), tokens, values.shape[-1]), mask.reshape(len(values), tokens))
 
-    def map(self, function: Any) -> Tokens:
+    def map(self, function: Callable[[Tensor], Tensor]) -> Tokens:
+        """The function applied to values and to the mask."""
         return Tokens(function(self.values), None if self.mask is None else function(self.mask))
 
     def __len__(self) -> int:
@@ -61,6 +62,7 @@ class Features:
         if len(set(sizes.values())) > 1 or (ids is not None and sizes and len(ids) not in sizes.values()):
             raise ValueError(f"levels of different lengths: {sizes}, ids: {None if ids is None else len(ids)}")
         self._levels = dict(levels)
+        self._rows: Tensor | None = None
         self.ids = None if ids is None else tuple(ids)
 
     @classmethod
@@ -72,11 +74,7 @@ class Features:
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
         """Parts with the same levels, one after another; ids are kept where every part has them."""
-        levels = {}
-        for name in parts[0].names:
-            tokens = [part.structured(name) for part in parts]
-            masks = [token.mask for token in tokens if token.mask is not None]
-            levels[name] = Tokens(torch.cat([token.values for token in tokens]), torch.cat(masks) if masks else None)
+        levels = {name: _joined([part.structured(name) for part in parts]) for name in parts[0].names}
         named = all(part.ids is not None for part in parts)
         return cls.of(levels, [name for part in parts for name in part.ids or ()] if named else None)
 
@@ -84,7 +82,14 @@ class Features:
     def names(self) -> tuple[str, ...]:
         return tuple(self._levels)
 
+    @property
+    def item_floats(self) -> int:
+        """How many values one item has over all levels."""
+        return sum(tokens.values.shape[1:].numel() for tokens in self._levels.values())
+
     def __len__(self) -> int:
+        if self._rows is not None:
+            return len(self._rows)
         for tokens in self._levels.values():
             return len(tokens)
         return len(self.ids or ())
@@ -94,6 +99,10 @@ class Features:
 
     def structured(self, name: str) -> Tokens:
         """The level as written, e.g. patches [B, T, N, D] with mask [B, T]. KeyError lists the levels there are."""
+        tokens = self._known(name)
+        return tokens if self._rows is None else tokens.map(lambda tensor: tensor[self._rows])
+
+    def _known(self, name: str) -> Tokens:
         if name not in self._levels:
             raise KeyError(f"no level `{name}` among {', '.join(self._levels) or 'none'}")
         return self._levels[name]
@@ -104,21 +113,38 @@ class Features:
 
     def with_level(self, name: str, tokens: Tokens) -> Self:
         """A copy with one level written or replaced."""
-        return self.of({**self._levels, name: tokens}, self.ids)
+        return self.of({**{known: self.structured(known) for known in self.names}, name: tokens}, self.ids)
+
+    def beside(self, other: Features) -> Self:
+        """A copy that has the levels of another as well, of the same rows."""
+        both = {name: features.structured(name) for features in (self, other) for name in features.names}
+        return self.of(both, self.ids or other.ids)
 
     def only(self, names: Iterable[str]) -> Self:
         """A copy that has just these levels."""
-        return self.of({name: self.structured(name) for name in names}, self.ids)
+        chosen = {name: self._known(name) for name in names}
+        if self._rows is None:
+            return self.of(chosen, self.ids)
+        return self.of(chosen).picked(self._rows, self.ids)
 
     def named(self, ids: Sequence[str]) -> Self:
         """A copy whose rows have these ids."""
-        return self.of(self._levels, ids)
+        return self.of({name: self.structured(name) for name in self.names}, ids)
+
+    def picked(self, rows: Tensor, ids: Sequence[str] | None = None) -> Self:
+        """Some rows by index, under these ids, taken only as they are read: for levels mapped from a large file."""
+        made = self.of(self._levels)
+        made._rows = rows if self._rows is None else self._rows[rows]
+        made.ids = None if ids is None else tuple(ids)
+        return made
 
     def __getitem__(self, rows: Any) -> Self:
         """Rows by slice, index tensor or bool mask; a single row is `features[i:i+1]`."""
         ids = None
         if self.ids is not None:
             ids = self.ids[rows] if isinstance(rows, slice) else [self.ids[i] for i in _positions(rows)]
+        if self._rows is not None:
+            rows = self._rows[rows]
         return self.of({name: tokens.map(lambda t: t[rows]) for name, tokens in self._levels.items()}, ids)
 
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> Self:
@@ -127,7 +153,20 @@ class Features:
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device=device, dtype=None if tensor.dtype == torch.bool else dtype)
 
-        return self.of({name: tokens.map(move) for name, tokens in self._levels.items()}, self.ids)
+        return self.of({name: self.structured(name).map(move) for name in self.names}, self.ids)
+
+
+def _joined(parts: Sequence[Tokens]) -> Tokens:
+    """Tokens one after another; where only some parts have a mask, all tokens of the others are valid."""
+    values = torch.cat([part.values for part in parts])
+    shapes = [part.mask.shape[1:] for part in parts if part.mask is not None]
+    if not shapes:
+        return Tokens(values)
+    masks = [
+        part.values.new_ones((len(part), *shapes[0]), dtype=torch.bool) if part.mask is None else part.mask
+        for part in parts
+    ]
+    return Tokens(values, torch.cat(masks))
 
 
 def _positions(rows: Any) -> list[int]:

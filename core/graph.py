@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
 
 from .components import Encoder, Levels, Split
 from .config import Experiment
-from .errors import DataError
+from .errors import ConfigError, DataError, Problem
 from .features import LevelShape
 from .model import has_parameters, levels_of, transforms_for
 from .plugins import package_version, registry
-from .settings import Spec, plain
+from .settings import Checker, Spec, plain
 from .steps import encoding, fitting, retrieval
 from .steps.encoding import TextSource, VideoSource
 from .steps.fitting import FitSource
@@ -33,7 +33,7 @@ class TrialGraph:
         self.workspace, self.experiment, self.seed, self.label = workspace, experiment, seed, label
         self.encoders: dict[str, Encoder] = {n: workspace.encoder(s) for n, s in experiment.encoder.items()}
         self.main = next(iter(self.encoders.values()))
-        self._encoded: dict[tuple[str, str, str], Step] = {}
+        self._scores: dict[str, Step] = {}
 
     @cached_property
     def splits(self) -> dict[str, Split]:
@@ -44,6 +44,18 @@ class TrialGraph:
             have = ", ".join(self.splits) or "none"
             raise DataError(f"data.dataset: there is no `{name}` split, and the experiment needs one; there is: {have}")
         return self.splits[name]
+
+    @cached_property
+    def _dataset(self) -> str:
+        return digest(self.experiment.data.dataset.resolved())
+
+    def _relevance(self, split: str) -> str:
+        key = ("relevance", self._dataset, split)
+        return self.workspace.once(key, lambda: split_digest(self.split(split)))
+
+    def _texts(self, split: str) -> str:
+        key = ("texts", self._dataset, split)
+        return self.workspace.once(key, lambda: digest([text.text for text in self.split(split).texts]))
 
     # ---------------------------------------------------------------------------------------------- levels
 
@@ -86,50 +98,53 @@ class TrialGraph:
 
     # ---------------------------------------------------------------------------------------------- encode
 
-    def encode(self, split: str, levels: Levels, fit: Step | None = None) -> dict[str, Step]:
-        """Steps `text/<level>` and `video/<level>` of a split."""
+    def encode(self, split: str, levels: Levels) -> dict[str, Step]:
+        """Steps `text/<level>` and `video/<level>` of a split, after the fit where it trains their encoder."""
         sides = [("text", level) for level in levels.text] + [("video", level) for level in levels.video]
-        return {f"{side}/{level}": self._encode(split, side, level, fit) for side, level in sides}
+        return {f"{side}/{level}": self._encode(split, side, level) for side, level in sides}
 
-    def _encode(self, split: str, side: str, level: str, fit: Step | None) -> Step:
-        key = (split, side, level)
-        if key not in self._encoded:
-            encoder, inner = self._owner(level)
+    def _encode(self, split: str, side: str, level: str) -> Step:
+        """One step object for all trials that share it: to digest every item of a split takes time."""
+        encoder, inner = self._owner(level)
+        fit = self.fit if encoder.config.trainable else None
+        seed = self.seed if encoder.random_start else None
+        key = ("encode", digest(plain(self.experiment.data)), encoder, seed, fit and fit.key, split, side, level)
+
+        def make() -> Step:
             if side == "text":
-                made = self._encode_text(split, inner, encoder, fit)
-            elif level in self._video_texts:
-                made = self._encode_video_texts(split, inner, encoder, fit)
-            else:
-                made = self._encode_video(split, inner, encoder, fit)
-            self._encoded[key] = made
-        return self._encoded[key]
+                return self._encode_text(split, inner, encoder, fit)
+            if level in self._video_texts:
+                return self._encode_video_texts(split, inner, encoder, fit)
+            return self._encode_video(split, inner, encoder, fit)
 
-    def _encoder_fields(self, encoder: Encoder, level: str) -> dict[str, Any]:
+        return self.workspace.once(key, make)
+
+    def _encoder_fields(self, encoder: Encoder) -> dict[str, Any]:
         read = {k: v for k, v in plain(encoder.config).items() if k not in encoder.located_by and k != "trainable"}
         return {
             "encoder": encoder.name,
             "settings": read,
-            "weights": encoder.fingerprint(),
+            "weights": self.workspace.once(("fingerprint", encoder), encoder.fingerprint),
             "source": source_of("encoder", Spec(encoder.name, None)),
-            "level": level,
             "versions": versions("torch", "transformers"),
             "arithmetic": arithmetic(self.workspace.device),
         } | ({"seed": self.seed} if encoder.random_start and not encoder.config.trainable else {})
 
     def _encode_text(self, split: str, level: str, encoder: Encoder, fit: Step | None) -> Step:
         texts = tuple(text.text for text in self.split(split).texts)
-        fields = self._encoder_fields(encoder, level) | {"items": digest(texts)}
+        fields = self._encoder_fields(encoder) | {"level": level, "items": self._texts(split)}
         inputs = {"fit": fit} if fit else {}
         source = TextSource(texts, encoder, self.seed)
         return Step("encode", fields, inputs, encoding.encode_text, f"encode {split} texts", source, ("level",))
 
     def _encode_video_texts(self, split: str, level: str, encoder: Encoder, fit: Step | None) -> Step:
-        groups, texts = [], []
+        groups: list[tuple[int, ...]] = []
+        texts: list[str] = []
         for video in self.split(split).videos:
             own = video.texts.get(level, ())
             groups.append(tuple(range(len(texts), len(texts) + len(own))))
             texts.extend(own)
-        fields = self._encoder_fields(encoder, "sentence") | {"items": digest([texts, groups]), "grouped": True}
+        fields = self._encoder_fields(encoder) | {"items": digest([texts, groups]), "grouped": True}
         source = TextSource(tuple(texts), encoder, self.seed, tuple(groups))
         inputs = {"fit": fit} if fit else {}
         return Step("encode", fields, inputs, encoding.encode_video_texts, f"encode {split} {level}", source)
@@ -139,7 +154,7 @@ class TrialGraph:
         paths = [video.path for video in self.split(split).videos]
         return VideoSource(
             paths=tuple(paths),
-            items=tuple(self.workspace.file_digests(paths)),
+            items=tuple(self.workspace.once(("files", *paths), lambda: self.workspace.digests.of(paths))),
             sampling=Sampling(data.num_frames, data.sampler, encoder.frame_size, data.short_videos),
             frame_order=data.frame_order,
             encoder=encoder,
@@ -153,21 +168,22 @@ class TrialGraph:
             "frame_order": source.frame_order,
             "items": digest(source.items),
             "reader": versions("decord"),
-        }
+        } | ({"on_unreadable": "skip"} if source.on_unreadable == "skip" else {})
 
     def decode(self, split: str) -> Step:
         """The main encoder's frames of a split, kept because a trained encoder reads them more than once."""
-        source = self._video_source(split, self.main)
-        fields = self._decode_fields(source) | {
-            "encoder": self.main.name,
-            "weights": self.main.fingerprint(),
-            "source": source_of("encoder", Spec(self.main.name, None)),
-        }
-        return Step("decode", fields, {}, encoding.decode, f"decode {split} videos", source)
+        key = ("decode", digest(plain(self.experiment.data)), self.main, split)
+
+        def make() -> Step:
+            source = self._video_source(split, self.main)
+            fields = self._encoder_fields(self.main) | self._decode_fields(source)
+            return Step("decode", fields, {}, encoding.decode, f"decode {split} videos", source)
+
+        return self.workspace.once(key, make)
 
     def _encode_video(self, split: str, level: str, encoder: Encoder, fit: Step | None) -> Step:
         source = self._video_source(split, encoder)
-        fields = self._encoder_fields(encoder, level) | self._decode_fields(source)
+        fields = self._encoder_fields(encoder) | {"level": level} | self._decode_fields(source)
         inputs = {"fit": fit, "decode": self.decode(split)} if fit else {}
         return Step("encode", fields, inputs, encoding.encode_video, f"encode {split} videos", source, ("level",))
 
@@ -182,8 +198,13 @@ class TrialGraph:
     def parametric(self, name: str) -> set[tuple[str, str]]:
         """(kind, name) of what has parameters among an interaction and the transforms that it depends on."""
         model = self.experiment.model
-        spec = model.interactions[name]
-        transforms, _ = transforms_for(model.transforms, levels_of({name: spec}))
+        transforms, _ = transforms_for(model.transforms, levels_of({name: model.interactions[name]}))
+        specs = [[key, spec.resolved()] for key, spec in transforms.items()]
+        key = ("parametric", name, digest([specs, model.interactions[name].resolved(), plain(self.shapes)]))
+        return self.workspace.once(key, lambda: self._with_parameters(name, transforms))
+
+    def _with_parameters(self, name: str, transforms: Mapping[str, Spec]) -> set[tuple[str, str]]:
+        spec = self.experiment.model.interactions[name]
         known, found = dict(self.shapes), set()
         for key, transform in transforms.items():
             if has_parameters("feature_transform", transform, known):
@@ -202,44 +223,53 @@ class TrialGraph:
         """The fit, or None where nothing has parameters to train."""
         if not self.fitted_parts and not (self.main.config.trainable and self.trained):
             return None
-        experiment, model = self.experiment, self.experiment.model
-        interactions = {name: model.interactions[name] for name in self.trained}
-        transforms, raw = transforms_for(model.transforms, levels_of(interactions))
-        splits = ["train", "val"] if experiment.train.keep == "best" else ["train"]
-        fields = {
-            "transforms": {n: [s.resolved(), source_of("feature_transform", s)] for n, s in transforms.items()},
-            "interactions": {n: [s.resolved(), source_of("interaction", s)] for n, s in interactions.items()},
-            "losses": {n: [s.resolved(), source_of("loss", s)] for n, s in model.losses.items()},
-            "logit_scale": plain(model.logit_scale),
-            "train": plain(experiment.train),
-            "seed": self.seed,
-            "relevance": {name: split_digest(self.split(name)) for name in splits},
-            "versions": versions("torch"),
-            "arithmetic": arithmetic(self.workspace.device),
-        }
-        if experiment.train.keep == "best":
-            fields["primary"] = experiment.evaluate.primary
-        inputs = {}
-        for name in splits:
-            steps = self._trained_inputs(name, fields) if self.main.config.trainable else self.encode(name, raw)
-            inputs |= {f"{name}/{key}": step for key, step in steps.items()}
+        experiment, best = self.experiment, self.experiment.train.keep == "best"
+        splits = ["train", "val"] if best else ["train"]
+        fields = self._fit_fields() | {"relevance": {name: self._relevance(name) for name in splits}}
+        if best:
+            fields |= {"primary": experiment.evaluate.primary, "selection": self.selection}
+        if self.main.config.trainable:
+            fields["texts"] = {name: self._texts(name) for name in splits}
+        inputs = {f"{name}/{key}": step for name in splits for key, step in self._fit_inputs(name).items()}
+        val = self.split("val") if best else None
         source = FitSource(
-            experiment,
-            self.trained,
-            self.shapes,
-            self.main,
-            self.split("train"),
-            self.split("val") if experiment.train.keep == "best" else None,
-            self.selection,
-            self.seed,
+            experiment, self.trained, self.shapes, self.main, self.split("train"), val, self.selection, self.seed
         )
         return Step("fit", fields, inputs, fitting.fit, f"train {self.label}".strip(), source)
 
-    def _trained_inputs(self, split: str, fields: dict[str, Any]) -> dict[str, Step]:
-        """Inputs of a fit that trains the encoder: pixels; the captions enter as a field."""
-        fields.setdefault("encoder", self._encoder_fields(self.main, "") | {"seed": self.seed})
-        fields.setdefault("texts", {})[split] = digest([text.text for text in self.split(split).texts])
-        return {"video/pixels": self.decode(split)}
+    def _fit_fields(self) -> dict[str, Any]:
+        """Lists, not mappings: order decides which numbers each part draws at the start."""
+        model, train = self.experiment.model, plain(self.experiment.train)
+        if train["num_frames"] is None:
+            del train["sampler"]
+        if not self.main.config.trainable:
+            del train["encoder_learning_rate"]
+        interactions = {name: model.interactions[name] for name in self.trained}
+        transforms, _ = transforms_for(model.transforms, levels_of(interactions))
+        return {
+            "transforms": [[n, s.resolved(), source_of("feature_transform", s)] for n, s in transforms.items()],
+            "interactions": [[n, s.resolved(), source_of("interaction", s)] for n, s in interactions.items()],
+            "losses": [[n, s.resolved(), source_of("loss", s)] for n, s in model.losses.items()],
+            "logit_scale": plain(model.logit_scale),
+            "encoder": self._encoder_fields(self.main),
+            "train": train,
+            "seed": self.seed,
+            "versions": versions("torch"),
+            "arithmetic": arithmetic(self.workspace.device),
+        }
+
+    def _fit_inputs(self, split: str) -> dict[str, Step]:
+        """Levels; where the encoder is trained, pixels in the place of its own (the captions enter as a field)."""
+        model = self.experiment.model
+        _, raw = transforms_for(model.transforms, levels_of({name: model.interactions[name] for name in self.trained}))
+        if not self.main.config.trainable:
+            return self.encode(split, raw)
+        attached = set(raw.video) & set(self._video_texts)
+        if attached:
+            reason = f"training reads `{min(attached)}`, texts of the data set: their level needs a frozen encoder"
+            raise ConfigError(Problem("encoder.trainable", reason))
+        others = Levels(*(tuple(n for n in names if self._owner(n)[0] is not self.main) for names in raw))
+        return {"video/pixels": self.decode(split), **self.encode(split, others)}
 
     @property
     def selection(self) -> dict[str, float]:
@@ -255,28 +285,42 @@ class TrialGraph:
         experiment = self.experiment
         spec = experiment.model.interactions[name]
         cls = registry().component("interaction", spec)
-        config = replace(spec.fields, **experiment.retrieve.settings.get(name, {}))
+        config = self._after_training(name)
         values = {"name": spec.name, **plain(config)}
         transforms, raw = transforms_for(experiment.model.transforms, levels_of({name: Spec(spec.name, config)}))
-        fit = self.fit if self.main.config.trainable or self.parametric(name) else None
+        own = self.parametric(name)
+        fit = self.fit if self.main.config.trainable or own else None
         fields = {
             "interaction": {key: value for key, value in values.items() if key not in cls.after_training},
             "settings": {key: value for key, value in values.items() if key in cls.after_training},
             "source": source_of("interaction", spec),
-            "transforms": {n: [s.resolved(), source_of("feature_transform", s)] for n, s in transforms.items()},
+            "transforms": [[s.resolved(), source_of("feature_transform", s)] for s in transforms.values()],
+            "weights": [n for n in transforms if ("transforms", n) in own] + [name] * (("interactions", name) in own),
             "versions": versions("torch"),
             "arithmetic": arithmetic(self.workspace.device),
         }
-        if fit is not None:
-            fields["part"] = name
-        inputs = self.encode(experiment.evaluate.split, raw, fit if self.main.config.trainable else None)
+        inputs = self.encode(experiment.evaluate.split, raw)
         split = self.split(experiment.evaluate.split)
         source = ScoreSource(experiment, name, config, self.shapes, split)
         return fields, inputs | ({"fit": fit} if fit else {}), source
 
+    def _after_training(self, name: str) -> Any:
+        """An interaction's configuration with `retrieve.settings`."""
+        fields, changed = self.experiment.model.interactions[name].fields, self.experiment.retrieve.settings.get(name)
+        if not changed:
+            return fields
+        checker = Checker(registry().specify)
+        config = checker.build(type(fields), plain(fields) | changed, f"retrieve.settings.{name}")
+        if config is None:
+            raise ConfigError(checker.problems)
+        return config
+
     def score(self, name: str) -> Step:
-        fields, inputs, source = self._scored(name)
-        return Step("score", fields, inputs, retrieval.score, f"score {name} {self.label}".strip(), source, ("settings",))
+        if name not in self._scores:
+            fields, inputs, source = self._scored(name)
+            label = f"score {name} {self.label}".strip()
+            self._scores[name] = Step("score", fields, inputs, retrieval.score, label, source, ("settings",))
+        return self._scores[name]
 
     def _ranking(self, direction: str) -> tuple[dict[str, Any], dict[str, Step]]:
         retrieve = self.experiment.retrieve
@@ -307,7 +351,7 @@ class TrialGraph:
         experiment = self.experiment
         split = self.split(experiment.evaluate.split)
         fields, inputs = self._ranking(direction)
-        fields["relevance"] = split_digest(split)
+        fields["relevance"] = self._relevance(experiment.evaluate.split)
         levels = Levels()
         spec = experiment.retrieve.rerank
         if spec is not None:
@@ -334,6 +378,7 @@ class TrialGraph:
         return Step("evaluate", fields, inputs, retrieval.evaluate, f"evaluate {self.label}".strip(), source)
 
 
+@cache
 def versions(*packages: str) -> Mapping[str, str]:
     """Versions of the packages whose arithmetic a step's output depends on."""
     return {package: package_version(package) for package in packages}

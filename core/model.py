@@ -19,7 +19,8 @@ from .settings import Spec
 def transforms_for(transforms: Mapping[str, Spec], levels: Levels) -> tuple[dict[str, Spec], Levels]:
     """The transforms that `levels` depend on, in order, and the levels that remain for the encoder to write."""
     text, video, kept = set(levels.text), set(levels.video), []
-    for name, spec in reversed(transforms.items()):
+    for name in reversed(list(transforms)):
+        spec = transforms[name]
         cls = registry().component("feature_transform", spec)
         reads, writes = cls.reads(spec.fields), cls.writes(spec.fields)
         if text & set(writes.text) or video & set(writes.video):
@@ -59,7 +60,7 @@ class Model(nn.Module):
             {name: registry().make("interaction", spec, known) for name, spec in interactions.items()}
         )
         self.max_scale = scale.max
-        self.log_scale = nn.Parameter(torch.tensor(math.log(scale.init)))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(min(scale.init, scale.max))))
 
     @classmethod
     def of(cls, experiment: Experiment, names: Iterable[str], shapes: Shapes) -> Model:
@@ -69,13 +70,19 @@ class Model(nn.Module):
 
     @property
     def logit_scale(self) -> Tensor:
-        """The scale, at most `max_scale`."""
-        return self.log_scale.exp().clamp(max=self.max_scale)
+        """The scale; `limit_scale` keeps it at most `max_scale`."""
+        return self.log_scale.exp()
+
+    def limit_scale(self) -> None:
+        """To be called after each step. A clamp in `logit_scale` would stop the gradient, and hold it there."""
+        with torch.no_grad():
+            self.log_scale.clamp_(max=math.log(self.max_scale))
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Offer an encoder's start weights to every part."""
+        """Give an encoder's start weights to every part that asks for them."""
         for part in self.parts():
-            part.start_from(weights)
+            if part.starts_from_encoder:
+                part.start_from(weights)
 
     def parts(self) -> list[Any]:
         return [*self.transforms.values(), *self.interactions.values()]

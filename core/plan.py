@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from .checks import composition_faults
 from .config import Document, Experiment, read_document
 from .errors import ConfigError, Problem, UserError
 from .graph import TrialGraph
+from .hypotheses import Hypothesis, read_hypotheses
 from .steps.step import Step, Workspace
 from .variants import Variant, read_variants
 
@@ -32,6 +34,7 @@ class Plan:
 
     document: Document
     variants: list[Variant]
+    hypotheses: list[Hypothesis]
     workspace: Workspace
     trials: list[Trial] = field(default_factory=list)
     steps: dict[tuple[str, str], Step] = field(default_factory=dict)
@@ -50,7 +53,14 @@ class Plan:
 
     def group(self, step: Step) -> list[Step]:
         """The steps of this plan that are computed in one pass with `step`, itself among them."""
-        return [other for other in self.steps.values() if other.name == step.name and other.group == step.group]
+        return self._groups[step.name, step.group]
+
+    @cached_property
+    def _groups(self) -> dict[tuple[str, str], list[Step]]:
+        groups: dict[tuple[str, str], list[Step]] = {}
+        for step in self.steps.values():
+            groups.setdefault((step.name, step.group), []).append(step)
+        return groups
 
     def new_steps(self) -> list[Step]:
         """Steps whose output the store lacks."""
@@ -69,7 +79,7 @@ def read_plan(path: str, overrides: Iterable[str], workspace: Workspace) -> Plan
         problems += _faults(variant, workspace)
     if problems:
         raise ConfigError(document.blame(problems))
-    return Plan(document, variants, workspace)
+    return Plan(document, variants, read_hypotheses(document, variants), workspace)
 
 
 def _faults(variant: Variant, workspace: Workspace) -> list[Problem]:

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import hashlib
 import importlib.util
+import re
 import sys
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -21,16 +24,21 @@ import pluggy
 from . import hookspecs
 from .components import KINDS, Component, Shapes
 from .errors import ConfigError, Problem, UserError, nearest
-from .settings import Checker, Spec, show
+from .keys import join
+from .settings import Checker, Spec
 
 GROUP = hookspecs.PROJECT
+DISTRIBUTION = "retrieval-ablations"
 
 
 @dataclass(frozen=True)
 class Registered:
+    """A component with the distribution that offers it and the plugin that registered it."""
+
     component: type[Component]
     package: str
     version: str
+    plugin: object = None
 
 
 @dataclass
@@ -42,33 +50,62 @@ class Registry:
     failed: dict[str, str] = field(default_factory=dict)
 
     def add_plugin(self, plugin: object, package: str, release: str = "") -> None:
-        """Register a module or object that implements hooks. Raises UserError for a name that is taken."""
-        known = set(self.found)
-        self.manager.register(plugin)
+        """Register a module or object that implements hooks, whole or not at all.
+
+        Raises UserError for a hook that does not exist, a name that is taken, a class that is no component.
+        """
+        if self.manager.is_registered(plugin):
+            raise UserError(f"{package}: {plugin!r} is registered already")
+        others = self.manager.get_plugins()
+        known = dict(self.found)
         try:
-            self.manager.check_pending()
+            self.manager.register(plugin)
+            self._refuse_unknown_hooks(plugin)
             for kind in KINDS:
-                hook = getattr(self.manager.hook, f"register_{_plural(kind)}")
-                others = [other for other in self.manager.get_plugins() if other is not plugin]
-                caller = self.manager.subset_hook_caller(hook.name, others)
-                caller(register=lambda component, kind=kind: self._add(kind, component, package, release))
-        except Exception:
-            self.manager.unregister(plugin)
-            self.found = {key: value for key, value in self.found.items() if key in known}
+                caller = self.manager.subset_hook_caller(f"register_{_plural(kind)}", others)
+                caller(register=lambda component, kind=kind: self._add(kind, component, package, release, plugin))
+        except Exception as fault:
+            if self.manager.is_registered(plugin):
+                self.manager.unregister(plugin)
+            self.found = known
+            if isinstance(fault, pluggy.PluginValidationError):
+                raise UserError(f"{package}: {' '.join(str(fault).split())}") from None
             raise
 
-    def remove_plugin(self, plugin: object, package: str) -> None:
+    def remove_plugin(self, plugin: object, package: str = "") -> None:
+        """Forget a plugin and the components that it registered."""
         self.manager.unregister(plugin)
-        self.found = {key: value for key, value in self.found.items() if value.package != package}
+        self.found = {key: value for key, value in self.found.items() if value.plugin is not plugin}
 
-    def _add(self, kind: str, component: type[Component], package: str, release: str) -> None:
+    def _refuse_unknown_hooks(self, plugin: object) -> None:
+        try:
+            self.manager.check_pending()
+        except pluggy.PluginValidationError as fault:
+            known = [name for name in vars(hookspecs) if hasattr(self.manager.hook, name)]
+            misspelt = re.search(r"unknown hook '(\w+)'", str(fault))
+            hint = nearest(misspelt[1], known) if misspelt else ""
+            raise pluggy.PluginValidationError(plugin, f"{fault}.{hint}") from None
+
+    def _add(self, kind: str, component: type[Component], package: str, release: str, plugin: object) -> None:
+        by = f"{package}: register_{_plural(kind)} was given {component!r}"
         if not (isinstance(component, type) and issubclass(component, KINDS[kind])):
-            raise UserError(f"{package}: register_{_plural(kind)} was given {component!r}, not a {kind} class")
+            raise UserError(f"{by}, not a {kind} class")
+        if not isinstance(getattr(component, "name", None), str) or not component.name:
+            raise UserError(f"{by}, which has no `name`")
+        needed = KINDS[kind].Config
+        if not dataclasses.is_dataclass(component.Config):
+            raise UserError(f"{by}, whose Config is no dataclass")
+        if dataclasses.fields(needed) and not issubclass(component.Config, needed):
+            raise UserError(f"{by}, whose Config does not extend {needed.__name__}")
+        try:
+            typing.get_type_hints(component.Config)
+        except NameError as fault:
+            raise UserError(f"{by}, whose Config has a type that cannot be read: {fault}") from None
         key = (kind, component.name)
         if key in self.found:
             owner = self.found[key].package
             raise UserError(f"{kind} `{component.name}` is offered by {owner} and by {package}; remove or rename one")
-        self.found[key] = Registered(component, package, release)
+        self.found[key] = Registered(component, package, release, plugin)
 
     def get(self, kind: str, name: str) -> Registered:
         """Raises KeyError with a message that names the nearest known and what failed to load."""
@@ -78,22 +115,22 @@ class Registry:
         broken = "".join(f" Plugin {plugin} failed to load: {reason}." for plugin, reason in self.failed.items())
         raise KeyError(f"no {kind.replace('_', ' ')} named `{name}`.{hint}{broken}")
 
-    def specify(self, kind: str, given: Any, key: str, checker: Checker) -> Spec | None:
+    def specify(self, kind: str, given: Mapping[str, Any], key: str, checker: Checker) -> Spec | None:
         """A component of the experiment file, `{name: …, fields…}`, as a Spec; faults go to `checker`."""
-        if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
-            return checker.fail(key, f"expected {{name: …}} naming a {kind.replace('_', ' ')}, got {show(given)}")
         try:
             component = self.get(kind, given["name"]).component
         except KeyError as missing:
-            return checker.fail(f"{key}.name", missing.args[0])
+            return checker.fail(join(key, "name"), missing.args[0])
         settings = {name: value for name, value in given.items() if name != "name"}
         built = checker.build(component.Config, settings, key)
         return None if built is None else Spec(component.name, built)
 
     def make(self, kind: str, spec: Spec, *arguments: Any) -> Any:
+        """The component that a spec describes, built."""
         return self.get(kind, spec.name).component(spec.fields, *arguments)  # type: ignore[call-arg]
 
     def component(self, kind: str, spec: Spec) -> Any:
+        """The class that a spec names."""
         return self.get(kind, spec.name).component
 
 
@@ -107,9 +144,13 @@ def registry() -> Registry:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     made = Registry(manager)
-    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.value.split(".")[0] != "plugins", point.name)):
+    for point in sorted(entry_points(group=GROUP), key=lambda point: (not _is_built_in(point), point.name)):
         _load(made, point)
     return made
+
+
+def _is_built_in(point: EntryPoint) -> bool:
+    return point.dist is not None and point.dist.name == DISTRIBUTION
 
 
 def _load(made: Registry, point: EntryPoint) -> None:
@@ -141,19 +182,20 @@ def create(kind: str, name: str, shapes: Shapes | None = None, **settings: Any) 
 
 @cache
 def source_digest(module: str) -> str:
-    """Digest of a module's source and of the modules of its own package that it imports, itself or through others.
+    """Digest of a module's source and of the plugin modules that it imports, itself or through others: those of its
+    own package and of packages that offer plugins, not those of core.
 
     So that a stored result goes stale when the code that made it changes, though the version number does not.
     """
+    followed = {module.split(".")[0], *(point.value.split(".")[0] for point in entry_points(group=GROUP))}
     seen: dict[str, bytes] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        origin = _origin(name)
-        if name in seen or origin is None:
-            continue
-        seen[name] = origin.read_bytes()
-        waiting += _imports(seen[name], name, is_package=origin.name == "__init__.py")
+        origin = None if name in seen else _origin(name)
+        if origin is not None:
+            seen[name] = origin.read_bytes()
+            waiting += _imports(seen[name], name, origin.name == "__init__.py", followed)
     digest = hashlib.sha256()
     for name in sorted(seen):
         digest.update(name.encode() + b"\0" + seen[name] + b"\0")
@@ -172,25 +214,28 @@ def _origin(module: str) -> Path | None:
     return Path(file) if file and file.endswith(".py") else None
 
 
-def _imports(source: bytes, module: str, is_package: bool) -> list[str]:
-    top = module.split(".")[0]
+def _imports(source: bytes, module: str, is_package: bool, followed: set[str]) -> list[str]:
+    """Full names of the modules of the followed packages that a source imports. `from package import name` means the
+    module of that name where there is one, else the package itself."""
     base = module.split(".") if is_package else module.split(".")[:-1]
     names: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names if alias.name.split(".")[0] in followed]
         elif isinstance(node, ast.ImportFrom):
-            start = ".".join(base[: len(base) - node.level + 1]) if node.level else ""
-            home = ".".join(part for part in (start, node.module or "") if part)
-            names += [home, *(f"{home}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name.split(".")[0] == top]
+            start = base[: len(base) - node.level + 1] if node.level else []
+            home = ".".join([*start, *([node.module] if node.module else [])])
+            if home.split(".")[0] in followed:
+                inner = [f"{home}.{alias.name}" for alias in node.names]
+                names += [name if _origin(name) else home for name in inner]
+    return names
 
 
 def main() -> None:
     """Print every component with its package, one line each, and the plugins that failed to load."""
     found = registry()
     for kind in KINDS:
-        print(f"{kind}s" if kind != "loss" else "losses")
+        print(_plural(kind))
         for (of_kind, name), item in sorted(found.found.items()):
             if of_kind == kind:
                 summary = (item.component.__doc__ or "").strip().split("\n")[0]

@@ -3,51 +3,216 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
-from .errors import ConfigError, Problem, RunError, UserError
+from .errors import ConfigError, Problem, UserError
 
 if TYPE_CHECKING:
     from .findings import Result
     from .plan import Plan
+    from .steps.step import Workspace
 
 
 def run_experiment(
-    file: str, overrides: Sequence[str] = (), *, store: str = "store", device: str = "auto", workers: int | None = None
+    file: str,
+    overrides: Sequence[str] = (),
+    *,
+    store: str = "store",
+    runs: str = "runs",
+    device: str = "auto",
+    workers: int | None = None,
 ) -> Result:
-    """Run an experiment file and return its findings; what the store holds is not computed again.
+    """Run an experiment file: what the store holds is not computed again. Returns the findings.
 
+    Writes the report under `runs`/<experiment> and, unless `tracking.enabled` is false, to MLflow.
     Raises ConfigError (nothing was run) or another UserError (what was computed is kept).
     """
-    from .execute import execute
-    from .plan import add_trials, read_plan
-    from .report import write_report
-    from .findings import findings
-    from .registration import register
+    plan = prepared_plan(file, overrides, store, device, workers)
+    return _run(plan, runs)[0]
 
-    plan = read_plan(file, overrides, workspace(store, device, workers))
+
+def prepared_plan(file: str, overrides: Sequence[str], store: str, device: str, workers: int | None) -> Plan:
+    """The checked plan with every step laid out; makes the data set where it is generated."""
+    from .plan import add_trials
+
+    plan = _checked_plan(file, overrides, store, device, workers)
     add_trials(plan)
-    register(plan)
-    execute(plan, lambda trial: None)
-    return findings(plan)
+    return plan
 
 
-def workspace(store: str, device: str, workers: int | None) -> Any:
+def _checked_plan(file: str, overrides: Sequence[str], store: str, device: str, workers: int | None) -> Plan:
+    """The plan before any data is touched. Faults of file, section and schema come before torch is imported."""
+    from .config import check_file
+
+    check_file(file, overrides)
+    from .plan import read_plan
+
+    return read_plan(file, overrides, _workspace(store, device, workers))
+
+
+def _workspace(store: str, device: str, workers: int | None) -> Workspace:
     """The store and the device that steps run with. Raises ConfigError for a device that is not there."""
-    import os
-
     import torch
 
     from .steps.step import Workspace
     from .store import Store
 
-    found = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if found[name])
-    if not found.get(device.partition(":")[0], False):
-        there = ", ".join(name for name, present in found.items() if present)
-        raise ConfigError(Problem("--device", f"`{device}` is not available here; there is: {there}", "command line"))
-    return Workspace(Store(store), torch.device(device), os.cpu_count() or 1 if workers is None else workers)
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    chosen = next(name for name, found in there.items() if found) if device == "auto" else device
+    if not there.get(chosen.partition(":")[0], False):
+        known = ", ".join(name for name, found in there.items() if found)
+        raise ConfigError(Problem("--device", f"`{device}` is not available here; there is: {known}", "command line"))
+    return Workspace(Store(store), torch.device(chosen), os.cpu_count() or 1 if workers is None else workers)
+
+
+def _run(plan: Plan, runs: str) -> tuple[Result, Path, list[str]]:
+    """Execute, compare, report, track. The result, the report's folder, and what to say of MLflow."""
+    from .execute import execute
+    from .findings import TrialResult, findings
+    from .plugins import registry
+    from .registration import register
+    from .report import write_report
+    from .tracking import track
+
+    hook = registry().manager.hook
+    register(plan)
+    hook.experiment_started(experiment=plan.experiment, plan=plan)
+
+    def finished(trial):  # type: ignore[no-untyped-def]
+        stored = plan.workspace.store.read("evaluate", trial.last.key)
+        hook.trial_finished(experiment=plan.experiment, result=TrialResult(trial, stored))
+
+    execute(plan, finished)
+    result = findings(plan)
+    folder = write_report(result, Path(runs))
+    if plan.experiment.export:
+        _export(plan)
+    tracked = track(result) if plan.experiment.tracking.enabled else None
+    hook.experiment_finished(experiment=plan.experiment, result=result)
+    return result, folder, tracked.lines if tracked else []
+
+
+def _export(plan: Plan) -> None:
+    """Write the encoder of the first trial, as trained, to `export`."""
+    from .steps.encoding import loaded_encoder
+
+    trial = plan.trials[0]
+    fit = next((step for step in trial.last.walk() if step.name == "fit"), None)
+    spec = next(iter(trial.variant.experiment.encoder.values()))
+    encoder = loaded_encoder(plan.workspace, plan.workspace.encoder(spec), trial.seed or 0, fit)
+    encoder.to("cpu").export(Path(str(plan.experiment.export)))
+
+
+# ------------------------------------------------------------------------------------------------ command line
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m core.run",
+        description="Run an experiment file: train, score, re-rank and test every variant that it describes.",
+        epilog="Example: python -m core.run experiments/ablate_topk.yaml 'ablate[retrieve.rerank.top_k]=[1,5]'",
+    )
+    parser.add_argument("file", help="experiment file (YAML), or package:file.yaml inside an installed package")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values that replace those of the file")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be computed, and compute nothing")
+    parser.add_argument("--check-videos", action="store_true", help="list every video that cannot be used, and stop")
+    parser.add_argument("--device", default="auto", help="auto (cuda, mps, cpu), or a torch device")
+    parser.add_argument("--store", default="store", help="folder of the results store (default: store)")
+    parser.add_argument("--runs", default="runs", help="folder of the reports (default: runs)")
+    parser.add_argument("--workers", type=int, help="processes that decode videos (default: one a processor)")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Exit status 0; 2 for a fault of the configuration, 1 for one at run time."""
+    chosen = _parser().parse_intermixed_args(arguments)
+    signal.signal(signal.SIGTERM, _stopped)
+    try:
+        _check_distribution()
+        return _command(chosen)
+    except UserError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return fault.exit_code
+    except KeyboardInterrupt:
+        print("stopped; what was computed is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+def _stopped(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _check_distribution() -> None:
+    """The `core` that runs must be the installed one: its entry points name the plugins."""
+    from importlib.metadata import PackageNotFoundError, distribution
+    from importlib.util import find_spec
+
+    here = Path(__file__).resolve().parents[1]
+    try:
+        distribution("retrieval-ablations")
+    except PackageNotFoundError:
+        raise UserError(f"this program is not installed; run: pip install -c constraints.txt -e {here}") from None
+    found = find_spec("plugins")
+    home = Path(found.origin).resolve().parents[1] if found and found.origin else None
+    if home != here:
+        raise UserError(
+            f"`core` is read from {here}, but `plugins` from {home}: another package or folder has one of these names. "
+            f"Run from another folder, or install this one: pip install -c constraints.txt -e {here}"
+        )
+
+
+def _command(chosen: argparse.Namespace) -> int:
+    from .report import show_report
+
+    started = time.monotonic()
+    if chosen.check_videos:
+        return _check_videos(chosen)
+    if chosen.dry_run:
+        return _dry_run(chosen)
+    plan = prepared_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
+    new = len(plan.new_steps())
+    result, folder, lines = _run(plan, chosen.runs)
+    show_report(result)
+    print(f"\nReport: {folder / 'report.md'} (also table.csv, resolved.json)")
+    if plan.experiment.export:
+        print(f"Encoder: {plan.experiment.export}")
+    for line in lines:
+        print(line)
+    print(f"{new} of {len(plan.steps)} steps were computed, {time.monotonic() - started:.0f} s in all.")
+    return 0
+
+
+def _dry_run(chosen: argparse.Namespace) -> int:
+    from .dryrun import show_plan
+    from .plan import add_trials
+
+    plan = _checked_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
+    if all(plan.workspace.is_prepared(variant.experiment.data.dataset) for variant in plan.variants):
+        add_trials(plan)
+    show_plan(plan)
+    return 0
+
+
+def _check_videos(chosen: argparse.Namespace) -> int:
+    from .dryrun import videos_of
+    from .video import check_videos
+
+    plan = _checked_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
+    bad = 0
+    for paths, sampling in videos_of(plan):
+        faults = check_videos(paths, sampling, plan.workspace.workers)
+        bad += len(faults)
+        for fault in faults:
+            print(fault)
+        print(f"{len(faults)} of {len(paths)} videos cannot be used")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,7 +13,7 @@ from .components import Interaction, Reranker, Side
 from .features import TextFeatures, VideoFeatures
 from .terminal import progress
 
-BUDGET_FLOATS = int(os.environ.get("RETRIEVAL_SCORE_FLOATS", 64 * 2**20))
+BUDGET_FLOATS = int(os.environ.get("RETRIEVAL_SCORE_FLOATS", str(64 * 2**20)))
 """Floats that one block of scoring may keep alive."""
 
 Transform = Callable[[Any], Any]
@@ -35,8 +35,7 @@ def blocks(total: int, size: int) -> Iterator[slice]:
 
 
 def _video_block(video: VideoFeatures) -> int:
-    floats = sum(video.structured(name).values[:1].numel() for name in video.names)
-    return max(1, min(1024, BUDGET_FLOATS // (8 * max(1, floats))))
+    return max(1, min(1024, BUDGET_FLOATS // (8 * max(1, video.item_floats))))
 
 
 def _text_sides(
@@ -102,8 +101,9 @@ def score_candidates(
         if first == last:
             continue
         block = interaction.video_side(video_transform(video[columns].to(device)))
-        floats = sum(tensor[:1].numel() for side in (sides, block) for tensor in side.values())
-        for part in blocks(last - first, BUDGET_FLOATS // (4 * max(1, floats))):
+        floats = sum(tensor.shape[1:].numel() for side in (sides, block) for tensor in side.values())
+        floats = 4 * max(1, floats) + int(interaction.pair_floats(sides, block)) * len(configs)
+        for part in blocks(last - first, BUDGET_FLOATS // floats):
             pairs = order[first + part.start : first + part.stop]
             made = interaction.score_settings(
                 side_rows(sides, text_rows[pairs].to(device)),
@@ -118,12 +118,18 @@ def score_candidates(
 
 def score(interaction: Interaction, text: TextFeatures, video: VideoFeatures) -> Tensor:
     """Scores [B_t, B_v] of an interaction over all pairs, in blocks of bounded memory."""
-    return score_settings(interaction, [interaction.config], text, video)[0]
+    training = interaction.training
+    try:
+        return score_settings(interaction.eval(), [interaction.config], text, video)[0]
+    finally:
+        interaction.train(training)
 
 
 def candidates_of(scores: Tensor, top_k: int) -> Tensor:
     """The `top_k` best columns of each row, best first, equal scores in order of column: int64 [Q, K]."""
-    return torch.sort(scores, dim=1, descending=True, stable=True).indices[:, :top_k].contiguous()
+    rows = blocks(len(scores), BUDGET_FLOATS // (4 * max(1, scores.shape[1])))
+    best = [torch.sort(scores[part], dim=1, descending=True, stable=True).indices[:, :top_k] for part in rows]
+    return torch.cat(best) if best else torch.empty(0, min(top_k, scores.shape[1]), dtype=torch.int64)
 
 
 @torch.inference_mode()
@@ -137,7 +143,8 @@ def rerank(
 ) -> Tensor:
     """New scores [Q, K] of the candidates [Q, K], from pair scores {interaction: [Q, K]}.
 
-    Candidates are video rows of each text; where `videos_ask` they are text rows of each video.
+    Candidates are video rows of each text; where `videos_ask` they are text rows of each video. A reranker that is
+    not `pairwise` is given one query's candidates at a time.
     """
     queries, top_k = candidates.shape
     rows = torch.arange(queries)[:, None].expand(queries, top_k).reshape(-1)
@@ -146,15 +153,10 @@ def rerank(
         rows, columns = columns, rows
     new = torch.empty(queries * top_k)
     levels = type(reranker).reads(reranker.config)
-    for part in blocks(len(rows), _pair_block(text.only(levels.text), video.only(levels.video))):
-        new[part] = reranker(
-            text.only(levels.text)[rows[part]],
-            video.only(levels.video)[columns[part]],
-            {name: values.reshape(-1)[part] for name, values in scores.items()},
-        ).float()
+    text, video = text.only(levels.text), video.only(levels.video)
+    size = BUDGET_FLOATS // max(16, 4 * (text.item_floats + video.item_floats)) if reranker.pairwise else top_k
+    flat = {name: values.reshape(-1) for name, values in scores.items()}
+    for part in blocks(len(rows), size):
+        pairs = {name: values[part] for name, values in flat.items()}
+        new[part] = reranker(text[rows[part]], video[columns[part]], pairs).float().cpu()
     return new.reshape(queries, top_k)
-
-
-def _pair_block(text: TextFeatures, video: VideoFeatures) -> int:
-    floats = sum(side.structured(name).values[:1].numel() for side in (text, video) for name in side.names)
-    return BUDGET_FLOATS // max(16, 4 * floats)

@@ -1,19 +1,23 @@
-"""Typed settings: a dataclass field with a doc line and limits, and the one routine that checks mappings against them."""
+"""Typed settings: dataclass fields with a doc line and limits, and the routine that checks mappings against them."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING
 from typing import Any
 
-from .errors import Problem, nearest
+from .errors import Problem, nearest, show
+from .keys import join
 
 Mixture = dict[str, float]
 """Names with weights. In YAML: one name, a list of names (weight 1 each) or a mapping {name: weight}."""
+
+BOUNDS = {"ge": (operator.ge, "at least"), "gt": (operator.gt, "more than"), "le": (operator.le, "at most")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +45,8 @@ def setting(
     """A field of a Config dataclass.
 
     default: its value when YAML leaves it out (none: it must be given). doc: one line. ge, le, gt: limits of a
-    number. choices: the allowed values. kind: the field is itself a component of that kind, `{name: …, …}`.
+    number, and of each number in a list or mapping. choices: the allowed values. kind: the field is itself a component
+    of that kind, `{name: …, …}`.
     """
     rules = {"doc": doc, "ge": ge, "le": le, "gt": gt, "choices": choices, "kind": kind}
     if factory is not None:
@@ -75,17 +80,21 @@ class Checker:
         self.problems: list[Problem] = []
         self.components = components
 
-    def fail(self, key: str, message: str) -> None:
+    def fail(self, key: str, message: str) -> Any:
+        """Note a fault. Returns None, which stands for what is faulty."""
         self.problems.append(Problem(key, message))
 
     def build(self, cls: type, given: Any, key: str) -> Any:
-        """An instance of the dataclass `cls` from a mapping; None where something was wrong with it."""
+        """An instance of the dataclass `cls` from a mapping; None where something was wrong with it.
+
+        null for a field that is itself a mapping is the same as leaving it out.
+        """
         if not isinstance(given, Mapping):
-            self.fail(key, f"expected a mapping, got {show(given)}")
-            return None
+            return self.fail(key, f"expected a mapping, got {show(given)}")
         before = len(self.problems)
         fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
         hints = typing.get_type_hints(cls)
+        given = {n: v for n, v in given.items() if v is not None or n not in fields or not _is_mapping(hints[n])}
         values = {}
         for name, value in given.items():
             if name not in fields:
@@ -94,17 +103,18 @@ class Checker:
                 values[name] = self.value(hints[name], value, join(key, name), fields[name].metadata)
         for name, field in fields.items():
             if name not in given and field.default is MISSING and field.default_factory is MISSING:
-                self.fail(join(key, name), f"is needed and missing ({field.metadata.get('doc', '')})")
+                doc = field.metadata.get("doc")
+                self.fail(join(key, name), "is needed and missing" + (f" ({doc})" if doc else ""))
         if len(self.problems) > before:
             return None
         try:
             return cls(**values)
         except ValueError as fault:
-            self.fail(key, str(fault))
-            return None
+            return self.fail(key, str(fault))
 
     def value(self, hint: Any, given: Any, key: str, rules: Mapping[str, Any]) -> Any:
-        if rules.get("kind") and given is not None:
+        """One value, checked against its type hint and the rules of its `setting`."""
+        if rules.get("kind") and (given is not None or not _admits_none(hint)):
             return self._component(rules["kind"], hint, given, key)
         before = len(self.problems)
         value = self._typed(hint, given, key)
@@ -114,11 +124,21 @@ class Checker:
 
     def _component(self, kind: str, hint: Any, given: Any, key: str) -> Any:
         if typing.get_origin(hint) is not dict:
-            return self.components(kind, given, key, self) if self.components else given
+            return self._one_component(kind, given, key)
         if not isinstance(given, Mapping):
             return self.fail(key, f"expected a mapping of names to components, got {show(given)}")
         kept = {name: item for name, item in given.items() if item is not None}
         return {name: self._component(kind, Spec, item, join(key, name)) for name, item in kept.items()}
+
+    def _one_component(self, kind: str, given: Any, key: str) -> Any:
+        words = kind.replace("_", " ")
+        if isinstance(given, str):
+            return self.fail(key, f"expected {{name: …}} naming a {words}; write {{name: {given}}}")
+        if not isinstance(given, Mapping):
+            return self.fail(key, f"expected {{name: …}} naming a {words}, got {show(given)}")
+        if not isinstance(given.get("name"), str):
+            return self.fail(key, f"has no `name` that says which {words} it is")
+        return self.components(kind, given, key, self) if self.components else given
 
     def _typed(self, hint: Any, given: Any, key: str) -> Any:
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -129,11 +149,9 @@ class Checker:
         if origin in (typing.Union, types.UnionType):
             return self._union(arguments, given, key)
         if origin in (list, tuple):
-            return self._sequence(origin, arguments[0], given, key)
+            return self._sequence(origin, arguments, given, key)
         if origin is dict:
-            if not isinstance(given, Mapping):
-                return self.fail(key, f"expected a mapping, got {show(given)}")
-            return {name: self._typed(arguments[1], item, join(key, name)) for name, item in given.items()}
+            return self._mapping(arguments[1], given, key)
         if dataclasses.is_dataclass(hint):
             return self.build(typing.cast(type, hint), given, key)
         return self._scalar(hint, given, key)
@@ -152,57 +170,70 @@ class Checker:
             return None
         return self.fail(key, f"expected {' or '.join(describe(option) for option in options)}, got {show(given)}")
 
-    def _sequence(self, origin: Any, item_hint: Any, given: Any, key: str) -> Any:
-        if isinstance(given, str | Mapping) or not hasattr(given, "__iter__"):
+    def _sequence(self, origin: Any, hints: tuple[Any, ...], given: Any, key: str) -> Any:
+        if not isinstance(given, list | tuple):
             return self.fail(key, f"expected a list, got {show(given)}")
-        return origin(self._typed(item_hint, item, f"{key}[{index}]") for index, item in enumerate(given))
+        if origin is list or hints[-1] is Ellipsis:
+            hints = (hints[0],) * len(given)
+        elif len(given) != len(hints):
+            return self.fail(key, f"expected {len(hints)} items, got {len(given)}")
+        pairs = zip(hints, given, strict=True)
+        return origin([self._typed(hint, item, f"{key}[{index}]") for index, (hint, item) in enumerate(pairs)])
 
-    def _mixture(self, given: Any, key: str) -> Mixture | None:
-        if isinstance(given, str):
-            given = [given]
-        if isinstance(given, list | tuple) and all(isinstance(name, str) for name in given):
-            given = {name: 1.0 for name in given}
-        if not isinstance(given, Mapping) or not given:
+    def _mapping(self, hint: Any, given: Any, key: str) -> Any:
+        """Each item by itself; null removes one, unless the items may be null."""
+        if not isinstance(given, Mapping):
+            return self.fail(key, f"expected a mapping, got {show(given)}")
+        kept = {name: item for name, item in given.items() if item is not None or _admits_none(hint)}
+        return {name: self._typed(hint, item, join(key, name)) for name, item in kept.items()}
+
+    def _mixture(self, given: Any, key: str) -> Any:
+        names = [given] if isinstance(given, str) else given
+        if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+            if len(set(names)) < len(names):
+                return self.fail(key, f"a name stands twice in {show(given)}; to weigh it, write {{name: weight}}")
+            names = dict.fromkeys(names, 1.0)
+        if not isinstance(names, Mapping) or all(weight is None for weight in names.values()):
             return self.fail(key, f"expected a name, a list of names or {{name: weight}}, got {show(given)}")
-        return {name: self._scalar(float, weight, join(key, name)) for name, weight in given.items() if weight is not None}
+        kept = {name: weight for name, weight in names.items() if weight is not None}
+        return {name: self._scalar(float, weight, join(key, name)) for name, weight in kept.items()}
 
     def _scalar(self, hint: Any, given: Any, key: str) -> Any:
         if hint is float and isinstance(given, int) and not isinstance(given, bool):
             given = float(given)
         if hint is float and isinstance(given, float) and not math.isfinite(given):
-            return self.fail(key, f"expected a finite number, got {show(given)}")
+            return self.fail(key, f"expected a finite number, got {given}")
         if not isinstance(given, hint) or (hint is int and isinstance(given, bool)):
             return self.fail(key, f"expected {describe(hint)}, got {show(given)}")
         return given
 
     def _limits(self, value: Any, key: str, rules: Mapping[str, Any]) -> None:
         choices = rules.get("choices")
-        for item in value if isinstance(value, list | tuple) else [value]:
+        items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
+        for item in items:
             if choices and item not in choices:
                 self.fail(key, f"{show(item)} is not allowed.{nearest(str(item), choices)}")
-            if not isinstance(item, int | float):
-                continue
-            for rule, holds, words in (("ge", lambda a, b: a >= b, "at least"), ("gt", lambda a, b: a > b, "more than"), ("le", lambda a, b: a <= b, "at most")):
+            for rule, (holds, words) in BOUNDS.items():
                 bound = rules.get(rule)
-                if bound is not None and not holds(item, bound):
-                    self.fail(key, f"must be {words} {bound:g}, got {show(item)}")
+                if bound is not None and isinstance(item, int | float) and not holds(item, bound):
+                    self.fail(key, f"must be {words} {bound:g}, got {item}")
 
 
-def join(key: str, name: Any) -> str:
-    """`key` and `name` as one full key; a name with dots stands in brackets."""
-    name = str(name)
-    part = f"[{name}]" if "." in name else name
-    return f"{key}{part}" if part.startswith("[") and key else f"{key}.{part}" if key else part
+def _is_mapping(hint: Any) -> bool:
+    return typing.get_origin(hint) is dict or (dataclasses.is_dataclass(hint) and hint is not Spec)
+
+
+def _admits_none(hint: Any) -> bool:
+    return hint is Any or type(None) in typing.get_args(hint)
 
 
 def describe(hint: Any) -> str:
+    """A type, in the words of the person who writes YAML."""
     names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Mixture: "a mixture"}
-    if typing.get_origin(hint) in (list, tuple):
+    if hint in names:
+        return names[hint]
+    if (typing.get_origin(hint) or hint) in (list, tuple):
         return "a list"
-    return names.get(hint, getattr(hint, "__name__", str(hint)))
-
-
-def show(value: Any) -> str:
-    if value is None:
-        return "null"
-    return f"{value!r} ({describe(type(value))})" if isinstance(value, str | bool | int | float) else repr(value)
+    if _is_mapping(hint) or hint in (dict, Spec):
+        return "a mapping"
+    return getattr(hint, "__name__", str(hint))

@@ -12,15 +12,17 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,19 +103,27 @@ class Store:
     def has(self, step: str, key: str) -> bool:
         return (self._folder(step, key) / "meta.json").is_file()
 
+    def peek(self, step: str, key: str) -> Entry | None:
+        """The entry as it says it is, nothing verified; None where there is none."""
+        folder = self._folder(step, key)
+        try:
+            return Entry(folder, json.loads((folder / "meta.json").read_text()))
+        except (OSError, ValueError):
+            return None
+
     def read(self, step: str, key: str) -> Entry:
         """The entry, its checksums verified once a process. A damaged one is set aside: StoreError says so."""
         if (step, key) not in self._checked:
             folder = self._folder(step, key)
+            if not folder.exists():
+                raise StoreError(f"{folder}: is not in the store; it was removed or never finished. Run again.")
             try:
                 meta = json.loads((folder / "meta.json").read_text())
                 wrong = [name for name, file in meta["files"].items() if _checksum(folder / name) != file["crc32"]]
             except (OSError, ValueError, KeyError) as fault:
                 wrong = [str(fault)]
             if wrong:
-                aside = folder.with_name(f"damaged-{key}-{os.getpid()}")
-                if folder.exists():
-                    folder.rename(aside)
+                aside = _set_aside(folder, f"damaged-{key}")
                 raise StoreError(f"{folder}: damaged ({', '.join(wrong)}); set aside as {aside.name}. Run again.")
             self._checked[step, key] = Entry(folder, meta)
         return self._checked[step, key]
@@ -125,38 +135,53 @@ class Store:
 
     @contextmanager
     def write(self, step: str, key: str, fields: Mapping[str, Any]) -> Iterator[Draft]:
-        """Write an entry: a draft under a lease, committed when the block ends without an exception.
-
-        The draft's folder survives a kill and is handed out again. Raises Busy where another process holds the lease.
-        """
-        with self.lease(step, key):
-            draft = Draft(self.root / step / f"draft-{key}")
-            draft.folder.mkdir(parents=True, exist_ok=True)
-            started = time.monotonic()
+        """`draft` under a `lease`. Raises Busy where another process holds the lease."""
+        with self.lease(step, key), self.draft(step, key, fields) as draft:
             yield draft
-            files = {
-                str(path.relative_to(draft.folder)): {"bytes": path.stat().st_size, "crc32": _checksum(path)}
-                for path in sorted(draft.folder.rglob("*"))
-                if path.is_file() and not path.name.startswith("resume")
-            }
-            for leftover in draft.folder.glob("resume*"):
-                leftover.unlink()
-            meta = {"step": step, "key": key, "fields": fields, "info": draft.info, "files": files}
-            meta |= {"created": time.time(), "seconds": round(time.monotonic() - started, 3)}
-            write_atomically(draft.folder / "meta.json", json.dumps(meta, indent=1))
-            shutil.rmtree(self._folder(step, key), ignore_errors=True)
-            os.replace(draft.folder, self._folder(step, key))
+
+    @contextmanager
+    def draft(self, step: str, key: str, fields: Mapping[str, Any]) -> Iterator[Draft]:
+        """A draft, committed when the block ends without an exception; the caller holds the lease.
+
+        Its folder survives a kill and is handed out again. Files named `resume…` stay out of the entry.
+        """
+        draft = Draft(self.root / step / f"draft-{key}")
+        draft.folder.mkdir(parents=True, exist_ok=True)
+        (draft.folder / "meta.json").unlink(missing_ok=True)
+        started = time.monotonic()
+        yield draft
+        for leftover in [*draft.folder.glob("resume*"), *draft.folder.glob(".*")]:
+            leftover.unlink()
+        files = {
+            str(path.relative_to(draft.folder)): {"bytes": path.stat().st_size, "crc32": _checksum(path)}
+            for path in sorted(draft.folder.rglob("*"))
+            if path.is_file()
+        }
+        meta: dict[str, Any] = {"step": step, "key": key, "fields": fields, "info": draft.info, "files": files}
+        meta |= {"created": time.time(), "seconds": round(time.monotonic() - started, 3)}
+        write_atomically(draft.folder / "meta.json", json.dumps(meta, indent=1))
+        self._commit(draft.folder, self._folder(step, key))
+        self._checked.pop((step, key), None)
+
+    def _commit(self, draft: Path, folder: Path) -> None:
+        """Rename the draft; an entry that it replaces goes after it has taken the name."""
+        old = _set_aside(folder, f"old-{folder.name}") if folder.exists() else None
+        os.replace(draft, folder)
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
 
     @contextmanager
     def lease(self, step: str, key: str) -> Iterator[None]:
-        """Hold the right to compute one entry. Kept alive by a heartbeat; a dead owner's lease is taken over."""
+        """Hold the right to compute one entry. Kept alive by a heartbeat; a dead owner's lease is taken over.
+
+        Raises Busy where a living process holds it.
+        """
         path = self.root / "leases" / f"{step}-{key}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        me = f"{socket.gethostname()} {os.getpid()}"
         with _locked(path.parent / ".lock"):
             if path.exists() and not _dead(path):
                 raise Busy(step, key, path.read_text())
-            path.write_text(me)
+            path.write_text(_me())
         done = threading.Event()
         beat = threading.Thread(target=_heartbeat, args=(path, done), daemon=True)
         beat.start()
@@ -165,28 +190,75 @@ class Store:
         finally:
             done.set()
             beat.join()
-            path.unlink(missing_ok=True)
+            with _locked(path.parent / ".lock"):
+                if path.exists() and path.read_text() == _me():
+                    path.unlink()
+
+    @contextmanager
+    def patient_lease(self, step: str, key: str) -> Iterator[None]:
+        """`lease`, waiting while another process holds it."""
+        with ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(self.lease(step, key))
+                    break
+                except Busy:
+                    time.sleep(0.2)
+            yield
 
     def entries(self) -> list[Entry]:
         """Every finished entry, oldest first."""
-        found = [Entry(meta.parent, json.loads(meta.read_text())) for meta in self.root.glob("*/*/meta.json")]
+        folders = [folder for folder in self.root.glob("*/*") if re.fullmatch("[0-9a-f]{16}", folder.name)]
+        found = [entry for folder in folders if (entry := self.peek(folder.parent.name, folder.name))]
         return sorted(found, key=lambda entry: entry.meta["created"])
+
+    def remains(self) -> list[Path]:
+        """Folders that no entry needs: drafts without a living owner, replaced entries, damaged ones."""
+        found = []
+        for folder in sorted(self.root.glob("*/*-*")):
+            kind, _, key = folder.name.partition("-")
+            lease = self.root / "leases" / f"{folder.parent.name}-{key}"
+            if kind not in ("draft", "old", "damaged") or folder.parent.name in ("datasets", "leases"):
+                continue
+            if kind != "draft" or not lease.exists() or _dead(lease):
+                found.append(folder)
+        return found
+
+
+def _set_aside(folder: Path, name: str) -> Path:
+    aside = folder.with_name(f"{name}-{os.getpid()}-{time.time_ns():x}")
+    folder.rename(aside)
+    return aside
 
 
 def _heartbeat(path: Path, done: threading.Event) -> None:
     while not done.wait(HEARTBEAT):
-        path.touch()
+        with suppress(OSError):
+            os.utime(path)
+
+
+@cache
+def _host() -> str:
+    """The machine, or the container of it, within which a process id means something."""
+    with suppress(OSError):
+        return f"{socket.gethostname()}/{os.readlink('/proc/self/ns/pid')}"
+    return socket.gethostname()
+
+
+def _me() -> str:
+    return f"{_host()} {os.getpid()}"
 
 
 def _dead(path: Path) -> bool:
-    host, _, pid = path.read_text().partition(" ")
-    if host == socket.gethostname() and pid.isdigit():
+    """Whether the owner of a lease is gone: its process ended here, or no heartbeat came for STALE seconds."""
+    host, _, pid = path.read_text().rpartition(" ")
+    if host == _host() and pid.isdigit():
         try:
             os.kill(int(pid), 0)
         except ProcessLookupError:
             return True
         except PermissionError:
-            return False
+            pass
     now = path.with_name(f".now-{socket.gethostname()}-{os.getpid()}")
     now.touch()
     age = now.stat().st_mtime - path.stat().st_mtime
@@ -211,6 +283,22 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(draft, path)
 
 
+def append_lines(path: Path, values: Iterable[Any]) -> None:
+    """Add lines of JSON to a file that is only ever added to."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        handle.write("".join(json.dumps(value) + "\n" for value in values))
+
+
+def read_lines(path: Path) -> list[Any]:
+    """The values in such a file, without a line that a killed writer left unfinished."""
+    values = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with suppress(ValueError):
+            values.append(json.loads(line))
+    return values
+
+
 def _checksum(path: Path) -> int:
     value = 0
     with path.open("rb") as handle:
@@ -219,33 +307,37 @@ def _checksum(path: Path) -> int:
     return value
 
 
+MISSING = digest("a file that is not there")
+
+
 class FileDigests:
     """sha256 of input files, remembered by path, size and modification time in `<root>/digests.jsonl`."""
 
     def __init__(self, root: Path):
         self.file = root / "digests.jsonl"
-        self.known: dict[str, list[Any]] = {}
-        if self.file.exists():
-            for line in self.file.read_text().splitlines():
-                with _ignore_torn_line():
-                    path, size, changed, value = json.loads(line)
-                    self.known[path] = [size, changed, value]
+        self.known: dict[str, list[Any]] = {
+            line[0]: line[1:] for line in read_lines(self.file) if isinstance(line, list)
+        }
+        self._fresh: list[list[Any]] = []
 
     def of(self, paths: list[str]) -> list[str]:
-        """Digests of files, and of folders by the files in them. Raises FileNotFoundError."""
-        before = dict(self.known)
+        """Digests of files, and of folders by the files in them; one value stands for all that are not there."""
         digests = [self._one(Path(path)) for path in paths]
-        fresh = [json.dumps([path, *facts]) for path, facts in self.known.items() if before.get(path) != facts]
-        if fresh:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open("a") as handle:
-                handle.write("\n".join(fresh) + "\n")
+        if self._fresh:
+            append_lines(self.file, self._fresh)
+            self._fresh.clear()
         return digests
 
     def _one(self, path: Path) -> str:
-        if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.is_file())
-            return digest([[file.name, self._one(file)] for file in inside])
+        try:
+            if path.is_dir():
+                inside = sorted(file for file in path.iterdir() if file.is_file())
+                return digest([[file.name, self._one(file)] for file in inside])
+            return self._file(path)
+        except OSError:
+            return MISSING
+
+    def _file(self, path: Path) -> str:
         stat = path.stat()
         name = os.path.abspath(path)
         known = self.known.get(name)
@@ -253,15 +345,8 @@ class FileDigests:
             with path.open("rb") as handle:
                 value = hashlib.file_digest(handle, "sha256").hexdigest()[:24]
             known = self.known[name] = [stat.st_size, stat.st_mtime_ns, value]
+            self._fresh.append([name, *known])
         return known[2]
-
-
-@contextmanager
-def _ignore_torn_line() -> Iterator[None]:
-    try:
-        yield
-    except ValueError:
-        return
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -275,21 +360,32 @@ def main(arguments: list[str] | None = None) -> int:
     store = Store(chosen.store)
     if chosen.prune and chosen.step is None and chosen.older is None:
         parser.error("--prune needs --step or --older, so that nothing is removed by accident")
-    newest = time.time() - 86400 * (chosen.older or 0)
+    now = time.time()
     entries = [
         entry
         for entry in store.entries()
-        if chosen.step in (None, entry.meta["step"]) and (chosen.older is None or entry.meta["created"] < newest)
+        if chosen.step in (None, entry.meta["step"])
+        and (chosen.older is None or entry.meta["created"] < now - 86400 * chosen.older)
     ]
     for entry in entries:
-        age = (time.time() - entry.meta["created"]) / 86400
+        age = (now - entry.meta["created"]) / 86400
         label = entry.info.get("label", "")
         print(f"{entry.meta['step']:<14} {entry.meta['key']}  {entry.bytes / 2**20:9.2f} MiB  {age:6.1f} d  {label}")
         if chosen.prune:
             store.forget(entry.meta["step"], entry.meta["key"])
+    _show_remains(store, chosen.prune)
     total = sum(entry.bytes for entry in entries) / 2**20
     print(f"{len(entries)} entries, {total:.1f} MiB{' removed' if chosen.prune else ''} in {store.root}")
     return 0
+
+
+def _show_remains(store: Store, prune: bool) -> None:
+    for folder in store.remains():
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20
+        kind, _, rest = folder.name.partition("-")
+        print(f"{folder.parent.name:<14} {rest[:16]}  {size:9.2f} MiB  {kind}")
+        if prune:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +18,9 @@ _NAMES = {
 
 
 def map_tensors(path: Path, layout: Mapping[str, tuple[tuple[int, ...], torch.dtype]]) -> dict[str, Tensor]:
-    """Writable tensors {name: (shape, dtype)} mapped onto the safetensors file `path`, made (as zeros) if it is not there.
+    """Writable tensors {name: (shape, dtype)} mapped onto the safetensors file `path`.
 
-    What is assigned into them lands in the file. A file with another layout is replaced.
+    What is assigned into them lands in the file. One that is not there, or has another layout, is made, of zeros.
     """
     header, offset, places = {}, 0, {}
     for name, (shape, dtype) in sorted(layout.items(), key=lambda item: -item[1][1].itemsize):  # keeps all aligned
@@ -48,7 +49,7 @@ def _begins_with(path: Path, prefix: bytes, total: int) -> bool:
         return handle.read(len(prefix)) == prefix
 
 
-def _view(storage: torch.UntypedStorage, start: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def _view(storage: Any, start: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     count = torch.Size(shape).numel()
     flat = torch.empty(0, dtype=torch.uint8).set_(storage, start, (count * dtype.itemsize,))  # type: ignore[call-overload]
     return flat.view(dtype).view(shape)

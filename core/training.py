@@ -98,13 +98,14 @@ def fit(
             trainee.eval()
             record["validation"] = validate()
             value = record["validation"] if higher_is_better else -record["validation"]
-        if validate is None or value > best:
-            best = best if validate is None else value
+            if value > best:
+                best, fitted.state, fitted.best_epoch = value, trainee.snapshot(), epoch + 1
+        elif epoch + 1 == settings.epochs:
             fitted.state, fitted.best_epoch = trainee.snapshot(), epoch + 1
         record["seconds"] = round(time.monotonic() - began, 3)
         fitted.history.append(record)
         if resume is not None:
-            state = {"trainee": trainee.state_dict(), "optimiser": optimiser.state_dict()}
+            state: dict[str, Any] = {"trainee": trainee.state_dict(), "optimiser": optimiser.state_dict()}
             state |= {"schedule": schedule.state_dict(), "state": fitted.state, "history": fitted.history}
             state |= {"best_epoch": fitted.best_epoch, "best": best, "epoch": epoch + 1}
             torch.save(state, resume.with_suffix(".new"))
@@ -160,12 +161,16 @@ def _epoch(
         total = torch.stack([trainee.losses[name].config.weight * part for name, part in parts.items()]).sum()  # type: ignore[union-attr]
         if not torch.isfinite(total):
             values = ", ".join(f"{name} {part.item():g}" for name, part in parts.items())
-            raise RunError(f"{label}: the loss is not finite in epoch {epoch + 1}, step {step + 1} ({values}); lower train.learning_rate")
+            raise RunError(
+                f"{label}: the loss is not finite in epoch {epoch + 1}, step {step + 1} ({values}); "
+                "lower train.learning_rate"
+            )
         optimiser.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(trainee.parameters(), settings.clip_norm)
         optimiser.step()
         schedule.step()
+        trainee.model.limit_scale()
         for loss in trainee.losses.values():
             loss.after_step()  # type: ignore[operator]
         for name, part in {"loss": total, **{f"loss/{name}": part for name, part in parts.items()}}.items():

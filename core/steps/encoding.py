@@ -10,20 +10,22 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..components import Encoder
-from ..errors import DataError, VideoError
+from ..errors import DataError, StoreError, VideoError
 from ..features import Tokens
-from ..store import Draft, Entry, digest
+from ..store import Draft, Entry, Store, digest
 from ..tensorfile import map_tensors
 from ..terminal import progress
 from ..video import Clip, Sampling, read_clips
 from .step import Step, Workspace
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class TextSource:
 def decode(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
     """uint8 frames [B_v, T, 3, h, w] as the encoder takes them, with mask [B_v, T]."""
     source: VideoSource = members[0].payload
-    rows = _Rows(members, drafts, source.items)
+    rows = _Rows(workspace.store, members, drafts, source.items)
     for index, clip in _clips(workspace, source, rows.missing, members[0].label):
         if isinstance(clip, VideoError):
             rows.skip(index, clip)
@@ -65,8 +67,8 @@ def decode(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> No
 def encode_video(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
     """Levels of a split's videos, one entry a level: `values` and `mask`, a row a video."""
     source: VideoSource = members[0].payload
-    rows = _Rows(members, drafts, source.items)
-    encoder = loaded_encoder(workspace, source.encoder, source.seed, members[0].inputs.get("fit"))
+    rows = _Rows(workspace.store, members, drafts, source.items)
+    encoder = _encoder_for(workspace, members[0], rows)
     levels = {step.key: step.fields["level"] for step in members}
     if "decode" in members[0].inputs:
         clips = _stored_clips(workspace.read(members[0].inputs["decode"]), rows.missing)
@@ -88,8 +90,8 @@ def encode_video(workspace: Workspace, members: list[Step], drafts: list[Draft])
 def encode_text(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
     """Levels of a split's captions, one entry a level: `values` and `mask`, a row a caption."""
     source: TextSource = members[0].payload
-    rows = _Rows(members, drafts, tuple(digest(text) for text in source.texts))
-    encoder = loaded_encoder(workspace, source.encoder, source.seed, members[0].inputs.get("fit"))
+    rows = _Rows(workspace.store, members, drafts, tuple(digest(text) for text in source.texts))
+    encoder = _encoder_for(workspace, members[0], rows)
     levels = {step.key: step.fields["level"] for step in members}
     for part in progress(_chunks(rows.missing, 256), members[0].label):
         tokens = encoder.prepare_texts([source.texts[index] for index in part])
@@ -120,12 +122,25 @@ def encode_video_texts(workspace: Workspace, members: list[Step], drafts: list[D
     drafts[0].info |= {"label": members[0].label, "skipped": {}}
 
 
+def _encoder_for(workspace: Workspace, step: Step, rows: _Rows) -> Encoder:
+    """The encoder of a step, its weights read only where there are rows to encode."""
+    source = step.payload
+    if not rows.missing:
+        return source.encoder
+    return loaded_encoder(workspace, source.encoder, source.seed, step.inputs.get("fit"))
+
+
 def loaded_encoder(workspace: Workspace, encoder: Encoder, seed: int, fit: Step | None) -> Encoder:
     """The encoder with weights on the device, in evaluation mode: trained ones where it was fitted."""
-    encoder.load(seed)
-    if fit is not None:
-        state = workspace.read(fit).tensors()
-        encoder.load_state_dict({n.removeprefix("encoder."): t for n, t in state.items() if n.startswith("encoder.")})
+    wanted = (seed if encoder.random_start else None, fit and fit.key)
+    if workspace.weights.get(encoder) != wanted:
+        workspace.weights.pop(encoder, None)
+        encoder.load(seed)
+        if fit is not None:
+            state = workspace.read(fit).tensors()
+            trained = {n.removeprefix("encoder."): t for n, t in state.items() if n.startswith("encoder.")}
+            encoder.load_state_dict(trained)
+        workspace.weights[encoder] = wanted
     return encoder.to(workspace.device).eval()
 
 
@@ -162,7 +177,9 @@ def _stored_clips(entry: Entry, missing: list[int]) -> Iterator[tuple[int, tuple
         yield index, VideoError(*fault) if fault else (stored["values"][index], stored["mask"][index])
 
 
-def _batched(clips: Any, size: int, skip: Callable[[int, VideoError], None]) -> Iterator[list[tuple[int, Tensor, Tensor]]]:
+def _batched(
+    clips: Any, size: int, skip: Callable[[int, VideoError], None]
+) -> Iterator[list[tuple[int, Tensor, Tensor]]]:
     batch: list[tuple[int, Tensor, Tensor]] = []
     for index, clip in clips:
         if isinstance(clip, VideoError):
@@ -176,7 +193,7 @@ def _batched(clips: Any, size: int, skip: Callable[[int, VideoError], None]) -> 
         yield batch
 
 
-def _chunks(rows: Sequence[int], size: int) -> list[list[int]]:
+def _chunks(rows: Sequence[Row], size: int) -> list[list[Row]]:
     return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
 
 
@@ -187,8 +204,8 @@ class RowFile:
     `recipe-<digest>` in an entry's folder lets others of the same recipe be found.
     """
 
-    def __init__(self, step: Step, draft: Draft, items: Sequence[str]):
-        self.folder, self.items = draft.folder, list(items)
+    def __init__(self, store: Store, step: Step, draft: Draft, items: Sequence[str]):
+        self.store, self.folder, self.items = store, draft.folder, list(items)
         self.tensors: dict[str, Tensor] = {}
         self._done: Tensor | None = None
         recipe = f"recipe-{step.recipe}"
@@ -197,8 +214,8 @@ class RowFile:
         if (self.folder / "resume-done.safetensors").exists():
             self._open({name: (tuple(t.shape[1:]), t.dtype) for name, t in _stored(self.folder).items()})
         for marker in sorted(self.folder.parent.glob(f"*/{recipe}")):
-            if marker.parent != self.folder and (marker.parent / "items.json").exists():
-                self._copy(marker)
+            if marker.parent != self.folder and len(self.done) < len(self.items):
+                self._copy(marker.parent)
 
     @property
     def done(self) -> set[int]:
@@ -223,22 +240,31 @@ class RowFile:
         self.tensors = map_tensors(self.folder / "tensors.safetensors", sized)
         self._done = map_tensors(self.folder / "resume-done.safetensors", {"done": ((rows,), torch.bool)})["done"]
 
-    def _copy(self, marker: Path) -> None:
-        folder = marker.parent
-        theirs = json.loads((folder / "items.json").read_text())
-        if (folder / "meta.json").exists():
-            skipped = json.loads((folder / "meta.json").read_text())["info"]["skipped"]
-            rows = {item: row for row, item in enumerate(theirs) if str(row) not in skipped}
-        elif (folder / "resume-done.safetensors").exists():
-            finished = _stored(folder, "resume-done.safetensors")["done"]
-            rows = {theirs[row]: row for row in finished.nonzero().flatten().tolist()}
-        else:
-            return
-        done = self.done
+    def _copy(self, folder: Path) -> None:
+        rows, done = self._rows_in(folder), self.done
         wanted = [(i, rows[item]) for i, item in enumerate(self.items) if i not in done and item in rows]
+        stored = _stored(folder) if wanted else {}
         for part in _chunks(wanted, 256):
             mine, other = zip(*part, strict=True)
-            self._write(list(mine), {name: tensor[list(other)] for name, tensor in _stored(folder).items()})
+            self._write(list(mine), {name: tensor[list(other)] for name, tensor in stored.items()})
+
+    def _rows_in(self, folder: Path) -> dict[str, int]:
+        """{item: row} of what another entry, if it is undamaged, or another draft holds."""
+        from safetensors import SafetensorError
+
+        kind, _, _ = folder.name.rpartition("-")
+        try:
+            if not kind:
+                entry = self.store.read(folder.parent.name, folder.name)
+                skipped = entry.info["skipped"]
+                return {item: row for row, item in enumerate(entry.json("items.json")) if str(row) not in skipped}
+            if kind != "draft":
+                return {}
+            theirs = json.loads((folder / "items.json").read_text())
+            finished = _stored(folder, "resume-done.safetensors")["done"]
+            return {theirs[row]: row for row in finished.nonzero().flatten().tolist()}
+        except (StoreError, OSError, SafetensorError):
+            return {}
 
 
 def _stored(folder: Path, file: str = "tensors.safetensors") -> dict[str, Tensor]:
@@ -250,10 +276,10 @@ def _stored(folder: Path, file: str = "tensors.safetensors") -> dict[str, Tensor
 class _Rows:
     """The drafts of a group, filled together."""
 
-    def __init__(self, members: list[Step], drafts: list[Draft], items: Sequence[str]):
+    def __init__(self, store: Store, members: list[Step], drafts: list[Draft], items: Sequence[str]):
         self.members, self.drafts = members, drafts
         self.files = {
-            step.key: RowFile(step, draft, items) for step, draft in zip(members, drafts, strict=True)
+            step.key: RowFile(store, step, draft, items) for step, draft in zip(members, drafts, strict=True)
         }
         done = set.intersection(*(file.done for file in self.files.values()))
         self.missing = [index for index in range(len(items)) if index not in done]

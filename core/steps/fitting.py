@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +16,14 @@ from ..model import Model
 from ..plugins import registry
 from ..scoring import score_settings
 from ..store import Draft
-from ..training import Embed, Pairs, Trainee
+from ..training import Pairs, Trainee
 from ..training import fit as train
 from .split import Kept, kept, read_features
 from .step import Step, Workspace
+
+
+Batch = Callable[[Tensor, Tensor, Tensor | None], tuple[TextFeatures, VideoFeatures]]
+"""(text rows, video rows, positions of the frames chosen or None for all) -> features of a batch on the device."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,12 @@ def fit(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
         losses = {name: registry().make("loss", spec) for name, spec in experiment.model.losses.items()}
         trainable = source.encoder.config.trainable
         if trainable or any(part.starts_from_encoder for part in model.parts()):
+            workspace.weights.pop(source.encoder, None)
             source.encoder.load(source.seed)
             model.start_from(source.encoder.start_weights())
         trainee = Trainee(model, losses, source.encoder if trainable else None).to(workspace.device)
         pairs = _pairs(workspace, step, source)
-        validator = _Validator(workspace, step, source, model) if source.val is not None else None
+        validator = None if source.val is None else _Validator(workspace, step, source, model, source.val)
         fitted = train(
             trainee,
             pairs,
@@ -75,51 +81,65 @@ def _inputs(step: Step, split: str) -> dict[str, Step]:
 def _pairs(workspace: Workspace, step: Step, source: FitSource) -> Pairs:
     inputs = _inputs(step, "train")
     rows = kept(workspace, source.train, inputs)
+    train, decoded = source.experiment.train, source.experiment.data.num_frames
+    batch = _from_features(*read_features(workspace, rows, _levels(inputs)), source, workspace.device)
     if source.encoder.config.trainable:
-        embed = _from_pixels(workspace, inputs["video/pixels"], source, rows)
-    else:
-        embed = _from_features(*read_features(workspace, rows, inputs), source, workspace.device)
+        batch = _from_pixels(workspace, inputs["video/pixels"], source, rows, batch)
+
+    def embed(texts: Tensor, videos: Tensor, generator: torch.Generator) -> tuple[TextFeatures, VideoFeatures]:
+        if train.num_frames is None:
+            return batch(texts, videos, None)
+        return batch(texts, videos, choose_frames(decoded, train.num_frames, train.sampler, generator))
+
     return Pairs(rows.own, rows.sparse, embed, tuple(rows.text_ids), tuple(rows.video_ids))
 
 
-def _from_features(text: TextFeatures, video: VideoFeatures, source: FitSource, device: torch.device) -> Embed:
-    train, decoded = source.experiment.train, source.experiment.data.num_frames
-
-    def embed(texts: Tensor, videos: Tensor, generator: torch.Generator) -> tuple[TextFeatures, VideoFeatures]:
-        batch = video[videos].to(device)
-        if train.num_frames is not None:
-            frames = choose_frames(decoded, train.num_frames, train.sampler, generator).to(device)
-            for name in batch.names:
-                tokens = batch.structured(name)
-                if tokens.values.ndim > 2 and tokens.values.shape[1] == decoded:
-                    batch = batch.with_level(name, tokens.map(lambda tensor: tensor[:, frames]))
-        return text[texts].to(device), batch
-
-    return embed
+def _levels(inputs: Mapping[str, Step]) -> dict[str, Step]:
+    return {name: step for name, step in inputs.items() if name != "video/pixels"}
 
 
-def _from_pixels(workspace: Workspace, pixels: Step, source: FitSource, rows: Kept) -> Embed:
-    """Features from the encoder itself, from stored frames and from captions tokenised once."""
-    train, device, encoder = source.experiment.train, workspace.device, source.encoder
+def _from_features(text: TextFeatures, video: VideoFeatures, source: FitSource, device: torch.device) -> Batch:
+    """Rows of stored levels; those that have the decoded frames as an axis keep the chosen ones."""
+    data = source.experiment.data
+    attached = registry().component("dataset", data.dataset).video_texts(data.dataset.fields)
+
+    def batch(texts: Tensor, videos: Tensor, frames: Tensor | None) -> tuple[TextFeatures, VideoFeatures]:
+        chosen = video[videos]
+        for name in set(chosen.names) - set(attached) if frames is not None else ():
+            tokens = chosen.structured(name)
+            if tokens.values.ndim > 2 and tokens.values.shape[1] == data.num_frames:
+                chosen = chosen.with_level(name, tokens.map(lambda tensor: tensor[:, frames]))
+        return text[texts].to(device), chosen.to(device)
+
+    return batch
+
+
+def _from_pixels(workspace: Workspace, pixels: Step, source: FitSource, rows: Kept, further: Batch) -> Batch:
+    """Features from the encoder itself, from stored frames and captions tokenised once, beside frozen ones."""
+    device, encoder = workspace.device, source.encoder
     stored = workspace.read(pixels).tensors()
     tokens = encoder.prepare_texts([source.train.texts[row].text for row in rows.texts.tolist()])
-    levels = needed_levels(source)
+    levels = own_levels(source)
 
-    def embed(texts: Tensor, videos: Tensor, generator: torch.Generator) -> tuple[TextFeatures, VideoFeatures]:
-        chosen, decoded = rows.videos[videos], stored["mask"].shape[1]
-        frames = choose_frames(decoded, train.num_frames or decoded, train.sampler, generator)
-        values = stored["values"][chosen[:, None], frames[None, :]].to(device)
-        mask = stored["mask"][chosen][:, frames].to(device)
+    def batch(texts: Tensor, videos: Tensor, frames: Tensor | None) -> tuple[TextFeatures, VideoFeatures]:
+        chosen = rows.videos[videos]
+        values, mask = stored["values"][chosen], stored["mask"][chosen]
+        if frames is not None:
+            values, mask = values[:, frames], mask[:, frames]
         text = encoder.forward_text({name: tensor[texts].to(device) for name, tensor in tokens.items()}, levels.text)
-        return text, encoder.forward_video(values, mask, levels.video)
+        video = encoder.forward_video(values.to(device), mask.to(device), levels.video)
+        other_text, other_video = further(texts, videos, frames)
+        return text.beside(other_text), video.beside(other_video)
 
-    return embed
+    return batch
 
 
-def needed_levels(source: FitSource) -> Levels:
-    """The encoder's levels that the fitted part of the model reads."""
+def own_levels(source: FitSource) -> Levels:
+    """The trained encoder's levels that the fitted part of the model reads."""
     with torch.device("meta"):
-        return Model.of(source.experiment, source.interactions, source.shapes).raw
+        raw = Model.of(source.experiment, source.interactions, source.shapes).raw
+    own = source.encoder.levels
+    return Levels(*(tuple(n for n in names if n in mine) for names, mine in zip(raw, own, strict=True)))
 
 
 def choose_frames(decoded: int, wanted: int, sampler: str, generator: torch.Generator) -> Tensor:
@@ -132,10 +152,10 @@ def choose_frames(decoded: int, wanted: int, sampler: str, generator: torch.Gene
 class _Validator:
     """The primary metric on the validation split, by the mixture of the first contrastive loss."""
 
-    def __init__(self, workspace: Workspace, step: Step, source: FitSource, model: Model):
+    def __init__(self, workspace: Workspace, step: Step, source: FitSource, model: Model, val: Split):
         self.workspace, self.source, self.model = workspace, source, model
         self.inputs = _inputs(step, "val")
-        self.rows = kept(workspace, source.val, self.inputs)
+        self.rows = kept(workspace, val, self.inputs)
         self.relevance = self.rows.relevance
         self.label = f"{step.label}: validate"
 
@@ -160,17 +180,18 @@ class _Validator:
         return evaluate(scores.numpy(), self.relevance, [name], [direction]).metrics[primary]
 
     def _features(self) -> tuple[TextFeatures, VideoFeatures]:
+        text, video = read_features(self.workspace, self.rows, _levels(self.inputs))
         if "video/pixels" not in self.inputs:
-            return read_features(self.workspace, self.rows, self.inputs)
+            return text, video
         stored = self.workspace.read(self.inputs["video/pixels"]).tensors()
-        encoder, device, levels = self.source.encoder, self.workspace.device, needed_levels(self.source)
+        encoder, device, levels = self.source.encoder, self.workspace.device, own_levels(self.source)
         tokens = encoder.prepare_texts([self.rows.split.texts[row].text for row in self.rows.texts.tolist()])
-        videos, texts = [], []
+        texts, videos = [], []
         with torch.inference_mode():
-            for part in self.rows.videos.split(64):
-                made = encoder.forward_video(stored["values"][part].to(device), stored["mask"][part].to(device), levels.video)
-                videos.append(made.to("cpu"))
             for part in torch.arange(len(self.rows.texts)).split(256):
-                made = encoder.forward_text({n: t[part].to(device) for n, t in tokens.items()}, levels.text)
-                texts.append(made.to("cpu"))
-        return TextFeatures.cat(texts), VideoFeatures.cat(videos)
+                batch = {name: tensor[part].to(device) for name, tensor in tokens.items()}
+                texts.append(encoder.forward_text(batch, levels.text).to("cpu"))
+            for part in self.rows.videos.split(64):
+                values, mask = stored["values"][part].to(device), stored["mask"][part].to(device)
+                videos.append(encoder.forward_video(values, mask, levels.video).to("cpu"))
+        return TextFeatures.cat(texts).beside(text), VideoFeatures.cat(videos).beside(video)

@@ -13,7 +13,6 @@ from torch import Tensor
 from ..components import Interaction, Shapes, Split
 from ..config import Experiment
 from ..errors import RunError
-
 from ..metrics import Evaluation, RankCounts, query_relevance, rank_counts, rerank_counts
 from ..model import Model
 from ..plugins import registry
@@ -43,11 +42,12 @@ def _feature_steps(step: Step) -> dict[str, Step]:
 
 def _model(workspace: Workspace, step: Step, source: ScoreSource) -> tuple[Model, Interaction]:
     """The part of the model that one interaction needs, with its trained weights, in evaluation mode."""
-    model = Model.of(source.experiment, [source.interaction], source.shapes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # buffers that are drawn are the same wherever they are not trained
+        model = Model.of(source.experiment, [source.interaction], source.shapes)
     if "fit" in step.inputs:
         stored = workspace.read(step.inputs["fit"]).tensors()
-        names = set(model.state_dict())
-        model.load_state_dict({n: t for n, t in ((n.removeprefix("model."), t) for n, t in stored.items()) if n in names})
+        model.load_state_dict({name: stored[f"model.{name}"] for name in model.state_dict()})
     return model.to(workspace.device).eval(), model.interaction(source.interaction)
 
 
@@ -134,7 +134,7 @@ def candidates(workspace: Workspace, members: list[Step], drafts: list[Draft]) -
 
 
 def rank(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
-    """Rank counts of one direction, after re-ranking where there is any; and the first stage's ceiling R@K."""
+    """Rank counts of one direction, after re-ranking where there is any."""
     step, draft, source = members[0], drafts[0], members[0].payload
     steps = _feature_steps(step)
     rows = kept(workspace, source.split, steps)
@@ -153,9 +153,7 @@ def rank(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None
     draft.info |= {"label": step.label}
 
 
-def _rerank(
-    workspace: Workspace, step: Step, rows: Kept, spec: Any, scores: Tensor, chosen: Tensor
-) -> Tensor:
+def _rerank(workspace: Workspace, step: Step, rows: Kept, spec: Any, scores: Tensor, chosen: Tensor) -> Tensor:
     top_k = chosen.shape[1]
     pair_scores = {
         name.removeprefix("candidates/"): workspace.read(s).tensors()["scores"][:, :top_k]
@@ -165,9 +163,7 @@ def _rerank(
     pair_scores["first_stage"] = scores.gather(1, chosen)
     reranker = registry().make("reranker", spec, step.payload.shapes)
     text, video = read_features(workspace, rows, _feature_steps(step))
-    if step.fields["direction"] == "t2v":
-        return rerank(reranker, text, video, chosen, pair_scores)
-    return rerank(reranker, text, video, chosen, pair_scores, videos_ask=True)
+    return rerank(reranker, text, video, chosen, pair_scores, videos_ask=step.fields["direction"] == "v2t")
 
 
 def evaluate(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:

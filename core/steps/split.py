@@ -35,7 +35,8 @@ class Kept:
     @cached_property
     def pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Relevant (text positions, video positions) among the kept rows."""
-        text_at, video_at = _positions(self.texts, len(self.split.texts)), _positions(self.videos, len(self.split.videos))
+        text_at = _positions(self.texts, len(self.split.texts))
+        video_at = _positions(self.videos, len(self.split.videos))
         pairs = np.array(self.split.pairs, dtype=np.int64).reshape(-1, 2)
         texts, videos = text_at[pairs[:, 0]], video_at[pairs[:, 1]]
         both = (texts >= 0) & (videos >= 0)
@@ -94,11 +95,9 @@ def read_features(
             stored = workspace.read(step).tensors()
             sides[side][level] = Tokens(stored["values"], stored.get("mask"))
     text, video = TextFeatures.of(sides["text"]), VideoFeatures.of(sides["video"])
-    if len(rows.texts) < len(rows.split.texts):
-        text = text[rows.texts]
-    if len(rows.videos) < len(rows.split.videos):
-        video = video[rows.videos]
-    return text.named(rows.text_ids), video.named(rows.video_ids)
+    if not rows.skipped:
+        return text.named(rows.text_ids), video.named(rows.video_ids)
+    return text.picked(rows.texts, rows.text_ids), video.picked(rows.videos, rows.video_ids)
 
 
 def split_digest(split: Split) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -46,27 +47,37 @@ class Step:
     @cached_property
     def group(self) -> str:
         """What steps that are computed in one pass have in common."""
+        if not self.together:
+            return self.key
         return digest(self._identity({name: v for name, v in self.fields.items() if name not in self.together}))
 
     @cached_property
     def recipe(self) -> str:
-        """The identity without the items: entries of one recipe can share rows."""
-        return digest(self._identity({name: v for name, v in self.fields.items() if name != "items"}))
+        """The identity without the items and what becomes of faulty ones: entries of one recipe can share rows."""
+        left_out = ("items", "on_unreadable")
+        return digest(self._identity({name: v for name, v in self.fields.items() if name not in left_out}))
 
     def _identity(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         inputs = {name: step.key for name, step in self.inputs.items()}
         return {"step": self.name, "number": NUMBERS[self.name], "fields": fields, "inputs": inputs}
 
     def ready(self, store: Store) -> bool:
-        if not store.has(self.name, self.key):
-            return False
-        return self.covers is None or store.read(self.name, self.key).info["covers"] >= self.covers
+        """Whether the store has an output that serves."""
+        if self.covers is None:
+            return store.has(self.name, self.key)
+        entry = store.peek(self.name, self.key)
+        return entry is not None and entry.info["covers"] >= self.covers
 
     def walk(self) -> Iterator[Step]:
-        """This step and all that it depends on, inputs first (with repetition)."""
-        for step in self.inputs.values():
-            yield from step.walk()
-        yield self
+        """This step and all that it depends on, each object once, inputs first."""
+        yield from self._walk(set())
+
+    def _walk(self, seen: set[int]) -> Iterator[Step]:
+        if id(self) not in seen:
+            seen.add(id(self))
+            for step in self.inputs.values():
+                yield from step._walk(seen)
+            yield self
 
 
 @dataclass
@@ -78,7 +89,15 @@ class Workspace:
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     _splits: dict[str, dict[str, Split]] = field(default_factory=dict)
     _encoders: dict[str, Encoder] = field(default_factory=dict)
-    _files: dict[str, list[str]] = field(default_factory=dict)
+    weights: dict[Encoder, Any] = field(default_factory=dict)
+    """Which weights an encoder holds now; nothing where a fit may have changed them."""
+    _known: dict[Any, Any] = field(default_factory=dict)
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once a process for each key."""
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]
 
     @cached_property
     def digests(self) -> FileDigests:
@@ -93,12 +112,13 @@ class Workspace:
         return registry().make("dataset", spec).ready(self.dataset_folder(spec))
 
     def splits(self, spec: Spec) -> dict[str, Split]:
-        """The data set's splits; made on first use."""
+        """The data set's splits; made on first use, by one process while the others wait."""
         key = digest(spec.resolved())
         if key not in self._splits:
-            folder = self.dataset_folder(spec)
+            folder, dataset = self.dataset_folder(spec), registry().make("dataset", spec)
             folder.mkdir(parents=True, exist_ok=True)
-            self._splits[key] = registry().make("dataset", spec).prepare(folder)
+            with nullcontext() if dataset.ready(folder) else self.store.patient_lease("datasets", folder.name):
+                self._splits[key] = dataset.prepare(folder)
         return self._splits[key]
 
     def encoder(self, spec: Spec) -> Encoder:
@@ -107,13 +127,6 @@ class Workspace:
         if key not in self._encoders:
             self._encoders[key] = registry().make("encoder", spec)
         return self._encoders[key]
-
-    def file_digests(self, paths: list[str]) -> list[str]:
-        """Content digests of files, taken once a process."""
-        key = "\n".join(paths)
-        if key not in self._files:
-            self._files[key] = self.digests.of(paths)
-        return self._files[key]
 
     def read(self, step: Step) -> Entry:
         return self.store.read(step.name, step.key)

@@ -19,6 +19,7 @@ _UNRELIABLE = {
 }
 _UNRELIABLE_SUFFIXES = {suffix: name for name, suffixes in _UNRELIABLE.items() for suffix in suffixes}
 _MPEG_TS_PACKETS = ((0, 188), (4, 192))  # first sync byte, packet length: plain, and with the time code of .m2ts
+_TRIMMED = 0.1  # seconds: less is rounding between the clocks of movie and media
 _MP4_BOXES = set(b"ftyp moov mdat moof free skip wide sidx styp mfra uuid pnot".split())
 
 
@@ -34,11 +35,14 @@ def refuse_unusable(path: Path) -> None:
             if kind:
                 raise VideoError(path, f"is {kind}, and decord returns wrong frames of such files", REENCODE)
             promised = _promised_size(file, head, size)
+            edited = head[4:8] in _MP4_BOXES and promised <= size and _reorders_or_trims(file, size)
     except OSError as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be opened: {error.strerror}"
         raise VideoError(path, reason) from None
     if promised > size:
         raise VideoError(path, f"is cut off: {size:,} of {promised:,} bytes are there", "Fetch or copy it again")
+    if edited:
+        raise VideoError(path, "was cut with an edit list, which hides or reorders some of its frames", REENCODE)
 
 
 def _unreliable(path: Path, head: bytes) -> str | None:
@@ -79,6 +83,73 @@ def _mp4_box_ends(file: BinaryIO, size: int) -> Iterator[int]:
             return
         start += length
         yield start
+
+
+def _reorders_or_trims(file: BinaryIO, size: int) -> bool:
+    """Whether some track's edit list holds several edits, or ends before its media does. Hidden frames at the start
+    show in the timestamps instead."""
+    moov = _inside(file, b"moov", 0, size)
+    if moov is None:
+        return False
+    movie_rate = _rate_and_duration(_boxes(moov), b"mvhd")[0]
+    for track in (body for name, body in _boxes(moov) if name == b"trak"):
+        parts = dict(_boxes(track))
+        edits = _edits(dict(_boxes(parts.get(b"edts", b""))).get(b"elst", b""))
+        rate, duration = _rate_and_duration(_boxes(parts.get(b"mdia", b"")), b"mdhd")
+        if len(edits) > 1:
+            return True
+        if edits and rate and movie_rate and edits[0][0] and duration:
+            left = (duration - max(0, edits[0][1])) / rate
+            if left - edits[0][0] / movie_rate > _TRIMMED:
+                return True
+    return False
+
+
+def _inside(file: BinaryIO, wanted: bytes, start: int, end: int) -> bytes | None:
+    """The content of a top-level box."""
+    while start + 8 <= end:
+        file.seek(start)
+        header = file.read(16)
+        length = int.from_bytes(header[:4], "big")
+        skipped = 16 if length == 1 else 8
+        length = int.from_bytes(header[8:16], "big") if length == 1 else length or end - start
+        if length < 8:
+            return None
+        if header[4:8] == wanted:
+            file.seek(start + skipped)
+            return file.read(length - skipped)
+        start += length
+    return None
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and content of the boxes in a row."""
+    start = 0
+    while start + 8 <= len(data):
+        length = int.from_bytes(data[start : start + 4], "big")
+        if length < 8:
+            return
+        yield data[start + 4 : start + 8], data[start + 8 : start + length]
+        start += length
+
+
+def _edits(elst: bytes) -> list[tuple[int, int]]:
+    """(length in movie ticks, first media tick) of each edit that shows something."""
+    if len(elst) < 8:
+        return []
+    entry = struct.Struct(">QqI" if elst[0] == 1 else ">IiI")
+    count = min(int.from_bytes(elst[4:8], "big"), (len(elst) - 8) // entry.size)
+    found = [entry.unpack_from(elst, 8 + index * entry.size)[:2] for index in range(count)]
+    return [(length, first) for length, first in found if first >= 0]
+
+
+def _rate_and_duration(boxes: Iterator[tuple[bytes, bytes]], name: bytes) -> tuple[int, int]:
+    """Ticks a second and ticks in all, of a movie or media header; zeros where it has none."""
+    header = dict(boxes).get(name, b"")
+    if len(header) < 20:
+        return 0, 0
+    layout, at = (">IQ", 20) if header[0] == 1 else (">II", 12)
+    return struct.unpack_from(layout, header, at) if len(header) >= at + 12 else (0, 0)
 
 
 def _matroska_size(head: bytes) -> int:

@@ -45,7 +45,7 @@ class Clip:
 def read_clip(path: str | Path, sampling: Sampling) -> Clip:
     """The sampled frames of the video file, or folder of JPEG or PNG frames, at `path`.
 
-    Rotation metadata is applied, and of an MP4 that was cut by an edit list only what players show is sampled.
+    Rotation metadata is applied.
     Raises VideoError, with the path and the reason, for whatever cannot be read, or not read correctly.
     """
     path = Path(path)
@@ -86,18 +86,21 @@ def _decord() -> Any:
 
 
 def _timestamps(path: Path, reader: Any) -> np.ndarray:
-    """When each visible frame is shown, [N] float64 seconds.
+    """When each frame is shown, [N] float64 seconds.
 
-    Frames that an edit list hides have negative times; decord counts them and never returns them. AVI keeps no times
-    for most codecs, but a constant rate: there the frame's number does as well.
+    Frames that an edit list hides have negative times. decord never returns them, but miscounts what is left of some
+    such cuts, so that frames could shift unnoticed: they are refused. AVI keeps no times for most codecs, but a
+    constant rate: there the frame's number does as well.
     """
     times: np.ndarray = reader.get_frame_timestamp(np.arange(len(reader)))[:, 0].astype(np.float64)
     if (times < _NO_TIME).any():
         return np.arange(len(times), dtype=np.float64)
-    visible = times[times >= _BEFORE_START]
-    if not (np.diff(times) >= 0).all() or not len(visible) or (len(visible) > 1 and visible[0] == visible[-1]):
+    hidden = int((times < _BEFORE_START).sum())
+    if hidden:
+        raise VideoError(path, f"was cut with an edit list, which hides {hidden} of its {len(times)} frames", REENCODE)
+    if not len(times) or not (np.diff(times) >= 0).all() or (len(times) > 1 and times[0] == times[-1]):
         raise VideoError(path, "has timestamps that do not rise from frame to frame", REENCODE)
-    return visible
+    return times
 
 
 def _pixels(frame: np.ndarray) -> np.ndarray:

@@ -26,9 +26,7 @@ FAULTS_SHOWN = 100
 class Config:
     """Fields of `folder`."""
 
-    path: str = setting(
-        doc="the list, .jsonl or .csv, one row a caption: video, caption and, if wanted, id, split, relevant"
-    )
+    path: str = setting(doc="the list, .jsonl or .csv, one row a caption: video, caption[, id][, split][, relevant]")
     root: str | None = setting(None, "folder that video paths in the list start from; by default that of the list")
     columns: dict[str, str] = setting(factory=dict, doc="columns with another name in the list, {caption: sentence}")
     texts: tuple[str, ...] = setting((), "further columns whose texts belong to the video, [tags, title]")
@@ -63,9 +61,12 @@ class Faults:
 
     file: Path
     found: list[str] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
 
-    def add(self, line: int, message: str) -> None:
-        self.found.append(f"{self.file}:{line}: {message}")
+    def add(self, line: int, message: str, once: bool = False) -> None:
+        if not (once and message in self.told):
+            self.found.append(f"{self.file}:{line}: {message}")
+        self.told.add(message)
 
     def stop_if_any(self) -> None:
         if self.found:
@@ -79,17 +80,17 @@ class Folder(Dataset):
     """Videos and captions from a file of one's own.
 
     Several rows of one video are several captions of it. `id` defaults to the video's path as written. `relevant`
-    lists the ids of further videos of the same split that the caption is true of: a list in JSON, joined by `;` in
-    CSV. Without a `split` column the videos are divided by the fields `val`, `test` and `seed`; with one that names no
-    `val`, the share `val` of the train videos becomes it, again by `seed`. Where a video falls does not depend on the
-    order of the list.
+    lists the ids of further videos that the caption is true of, a list in JSON, joined by `;` in CSV; they must be of
+    its own split, and are left out where a division by `seed` puts them elsewhere. Without a `split` column the
+    videos are divided by the fields `val`, `test` and `seed`; with one that names no `val`, the share `val` of the
+    train videos becomes it, again by `seed`. Where a video falls does not depend on the order of the list.
     """
 
     name = "folder"
     Config = Config
 
     @classmethod
-    def video_texts(cls, config: Config) -> tuple[str, ...]:
+    def video_texts(cls, config: Any) -> tuple[str, ...]:
         return config.texts
 
     def prepare(self, folder: Path) -> dict[str, Split]:
@@ -100,7 +101,6 @@ class Folder(Dataset):
         rows = [row for line, cells in _cells(file, faults) if (row := _row(line, cells, config, faults))]
         if not rows and not faults.found:
             faults.add(1, "no rows; expected one a caption")
-        faults.stop_if_any()
         root = Path(config.root) if config.root is not None else file.parent
         _check_videos(rows, root, faults)
         _check_captions(rows, faults)
@@ -173,28 +173,36 @@ def _csv_rows(text: str, faults: Faults) -> Iterator[tuple[int, Cells]]:
 
 def _row(line: int, cells: Cells, config: Config, faults: Faults) -> Row | None:
     """The row, or None and a fault for each thing that is wrong with it."""
+    if _lacks_columns(line, cells, config, faults):
+        return None
     before = len(faults.found)
     named = {name: config.columns.get(name, name) for name in COLUMNS}
-    required = [*NEEDED, *config.columns]
-    for column in dict.fromkeys([*(named[name] for name in required), *config.texts]):
-        if column not in cells:
-            ours = next((name for name in required if named[name] == column), None)
-            hint = f"; if it has another name: columns: {{{ours}: …}}" if ours in NEEDED else ""
-            faults.add(line, f"no column `{column}`. Columns here: {', '.join(map(str, cells))}{hint}")
-    values = {name: cells.get(column) for name, column in named.items()}
+    values: dict[str, Any] = {name: cells.get(column) for name, column in named.items()}
     for name in (*NEEDED, *(("split",) if named["split"] in cells else ())):
-        if named[name] in cells and not (isinstance(values[name], str) and values[name].strip()):
+        if not isinstance(values[name], str) or not values[name].strip():
             faults.add(line, f"`{named[name]}` is {json.dumps(values[name])}; expected a text that is not empty")
         elif name == "split" and values["split"] not in SPLITS:
             faults.add(line, f"no split `{values['split']}`. Known: {', '.join(SPLITS)}")
-    name = values["id"] if values["id"] not in (None, "") else values["video"]
-    if isinstance(name, bool) or not isinstance(name, str | int):
-        faults.add(line, f"`{named['id']}` is {json.dumps(name)}; expected a text or a whole number")
+    own = values["video"] if values["id"] in (None, "") else values["id"]
+    if values["id"] is not None and (isinstance(own, bool) or not isinstance(own, str | int)):
+        faults.add(line, f"`{named['id']}` is {json.dumps(own)}; expected a text or a whole number")
     relevant = _texts(line, named["relevant"], values["relevant"], faults, separator=";")
     texts = {column: _texts(line, column, cells.get(column), faults) for column in config.texts}
     if len(faults.found) > before:
         return None
-    return Row(line, values["video"].strip(), values["caption"].strip(), str(name), values["split"], relevant, texts)
+    caption, name = values["caption"].strip(), str(own).strip()
+    return Row(line, values["video"].strip(), caption, name, values["split"], relevant, texts)
+
+
+def _lacks_columns(line: int, cells: Cells, config: Config, faults: Faults) -> bool:
+    """Whether a column is missing that is needed or that a field names; the same fault is told once."""
+    needed = {name: config.columns.get(name, name) for name in (*NEEDED, *config.columns)}
+    missing = {column: name for name, column in needed.items() if column not in cells}
+    missing |= {column: "texts" for column in config.texts if column not in cells}
+    for column, name in missing.items():
+        hint = f". If it has another name: columns: {{{name}: …}}" if column == name else ""
+        faults.add(line, f"no column `{column}`. Columns here: {', '.join(map(str, cells))}{hint}", once=True)
+    return bool(missing)
 
 
 def _texts(line: int, column: str, value: Any, faults: Faults, separator: str | None = None) -> tuple[str, ...]:
@@ -220,7 +228,7 @@ def _check_videos(rows: Sequence[Row], root: Path, faults: Faults) -> None:
         path = os.path.abspath(root / row.video)
         same_id, same_path = by_id.setdefault(row.id, row), by_path.setdefault(path, row)
         if same_path is row:
-            _check_path(row, root / row.video, faults)
+            _check_path(row, root, faults)
         if os.path.abspath(root / same_id.video) != path:
             faults.add(
                 row.line, f"id `{row.id}` stands for {row.video} here and for {same_id.video} in line {same_id.line}"
@@ -235,11 +243,11 @@ def _check_videos(rows: Sequence[Row], root: Path, faults: Faults) -> None:
             )
 
 
-def _check_path(row: Row, path: Path, faults: Faults) -> None:
+def _check_path(row: Row, root: Path, faults: Faults) -> None:
+    path = root / row.video
     if not path.exists():
-        faults.add(
-            row.line, f"no video {path}; paths start from {path.parent if Path(row.video).is_absolute() else 'root'}"
-        )
+        start = "" if Path(row.video).is_absolute() else f"; paths start from {root}, the field `root` changes that"
+        faults.add(row.line, f"no video {path}{start}")
     elif path.is_dir() and not any(item.suffix.lower() in FRAME_SUFFIXES for item in path.iterdir()):
         faults.add(row.line, f"folder {path} holds no frames ({', '.join(FRAME_SUFFIXES)})")
 
@@ -264,26 +272,27 @@ def _check_captions(rows: Sequence[Row], faults: Faults) -> None:
 
 def _divide(rows: Sequence[Row], config: Config, faults: Faults) -> None:
     """Give each row without a split one, and cut `val` from train where there is none."""
-    shares = {"val": config.val}
-    if all(row.split is None for row in rows):
-        shares = {"test": config.test, "val": config.val}
-    elif any(row.split is None for row in rows):
-        for row in rows:
-            if row.split is None:
-                faults.add(row.line, f"no split, which other rows have. Known: {', '.join(SPLITS)}")
+    without = [row for row in rows if row.split is None]
+    if without and len(without) < len(rows):
+        for row in without:
+            faults.add(row.line, f"no split, which other rows have. Known: {', '.join(SPLITS)}")
+    elif without:
+        _cut(rows, {"test": config.test, "val": config.val}, config.seed, faults)
+    elif not any(row.split == "val" for row in rows):
+        _cut([row for row in rows if row.split == "train"], {"val": config.val}, config.seed, faults)
+
+
+def _cut(rows: Sequence[Row], shares: Mapping[str, float], seed: int, faults: Faults) -> None:
+    """Put a share of the videos, at least one, in each of the splits named, and the others in train."""
+    videos = sorted({row.id for row in rows}, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    if not videos:
         return
-    elif any(row.split == "val" for row in rows):
-        return
-    open_rows = [row for row in rows if row.split in (None, "train")]
-    videos = sorted(
-        {row.id for row in open_rows}, key=lambda name: hashlib.sha256(f"{config.seed}/{name}".encode()).digest()
-    )
     given = [name for name, share in shares.items() if share for _ in range(max(1, round(share * len(videos))))]
-    if videos and len(given) >= len(videos):
-        faults.add(1, f"{len(videos)} videos are too few for train, {' and '.join(shares)}; set their shares to 0")
+    if len(given) >= len(videos):
+        faults.add(1, f"too few videos, {len(videos)}, for train, {', '.join(shares)}; set {' and '.join(shares)} to 0")
         return
     split_of = dict(zip(videos, [*given, *["train"] * (len(videos) - len(given))], strict=True))
-    for row in open_rows:
+    for row in rows:
         row.split = split_of[row.id]
 
 
@@ -295,7 +304,8 @@ def _split(rows: Sequence[Row], root: Path, names: Sequence[str]) -> Split:
     place = {name: index for index, name in enumerate(of_video)}
     videos = tuple(Video(name, str(root / own[0].video), _gathered(own, names)) for name, own in of_video.items())
     number: Counter[str] = Counter()
-    texts, also = [], []
+    texts: list[Text] = []
+    also: list[tuple[int, int]] = []
     for index, row in enumerate(rows):
         texts.append(Text(f"{row.id}-{number[row.id]}", row.caption, place[row.id]))
         number[row.id] += 1

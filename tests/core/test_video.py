@@ -160,14 +160,14 @@ def test_uniform_reads_by_time_in_a_file_of_irregular_rate(tmp_path: Path) -> No
     assert numbers(read_clip(path, Sampling(num_frames=2)).frames) == [46, 68]
 
 
-@pytest.mark.parametrize("start", [0.04, 0.5, 1.2, 1.23, 2.0, 2.9])
+@pytest.mark.parametrize("start", [0.04, 0.5, 1.23, 2.0, 2.9])
 @pytest.mark.parametrize("name", ["b_frames.mp4", "open_gop.mp4"])
-def test_of_a_cut_file_only_what_the_edit_list_shows_is_read(tmp_path: Path, name: str, start: float) -> None:
+def test_a_file_cut_without_encoding_it_anew_is_refused(tmp_path: Path, name: str, start: float) -> None:
     whole = write_video(tmp_path / name, numbered_frames(90), **ENCODINGS[name])  # type: ignore[arg-type]
     path = cut_video(whole, tmp_path / "cut.mp4", start)
     shown, _ = decoded(path)
     assert 0 < len(shown) < 90
-    assert numbers(read_all(path)) == numbers(shown)
+    assert "edit list" in fault(path, num_frames=2).reason
 
 
 def test_an_empty_first_edit_hides_nothing(tmp_path: Path) -> None:
@@ -180,7 +180,9 @@ def test_an_empty_first_edit_hides_nothing(tmp_path: Path) -> None:
 )
 def test_edit_lists_that_hide_the_end_or_reorder_are_refused(tmp_path: Path, edits: list[tuple[int, int]]) -> None:
     whole = write_video(tmp_path / "whole.mp4", numbered_frames(60), bf="0", g="20")
-    assert "ffmpeg -i in -an -c:v libx264" in fault(write_edits(whole, tmp_path / "clip.mp4", edits), num_frames=20).fix
+    found = fault(write_edits(whole, tmp_path / "clip.mp4", edits), num_frames=2)
+    assert "edit list" in found.reason
+    assert "ffmpeg -i in -an -c:v libx264" in found.fix
 
 
 def test_rotation_metadata_turns_the_frames(tmp_path: Path) -> None:

@@ -32,7 +32,6 @@ RELATION_WORDS = {
     "right": ("right of", "to the right of"),
 }
 MOTION_WORDS = ("moving {}", "that goes {}")
-BACKGROUND_WORDS = ("{} on {}", "on {} we see {}")
 JOIN = {"within": ("with", "and"), "scenes": ("and", "also"), "ordered": ("then", "before")}
 
 
@@ -99,34 +98,37 @@ def _clause(plan: ClausePlan, scene: Scene) -> Clause:
 
 def _text(clauses: Sequence[Clause], ordered: bool, wording: int) -> str:
     join = JOIN["ordered" if ordered else "scenes"][wording]
-    return f" {join} ".join(_clause_text(clause, wording, compact=len(clauses) > 1) for clause in clauses)
+    return f" {join} ".join(_clause_text(clause, wording, len(clauses)) for clause in clauses)
 
 
-def _clause_text(clause: Clause, wording: int, compact: bool) -> str:
-    parts = [_mention_text(mention, wording) for mention in clause.mentions]
-    link = RELATION_WORDS[clause.relation][0 if compact else wording] if clause.relation else JOIN["within"][wording]
+def _clause_text(clause: Clause, wording: int, clauses: int) -> str:
+    """One clause of a caption of `clauses`; several are put more briefly, more than three without articles."""
+    form = wording if clauses == 1 else 0
+    parts = [_mention_text(mention, wording, MOTION_WORDS[form]) for mention in clause.mentions]
+    if clauses <= 3:
+        parts = [_with_article(part) for part in parts]
+    link = RELATION_WORDS[clause.relation][form] if clause.relation else JOIN["within"][wording]
     said = f" {link} ".join(parts)
     if clause.background is None:
         return said
     ground = " ".join(_word(symbol, wording) for symbol in (clause.texture, clause.background) if symbol)
-    if compact:
+    if clauses > 1:
         return f"{said} on {ground}"
-    ground = f"{_article(ground)} {ground} background"
+    ground = _with_article(f"{ground} background")
     return f"{said} on {ground}" if wording == 0 else f"on {ground} we see {said}"
 
 
-def _mention_text(mention: Mention, wording: int) -> str:
-    named = " ".join(_word(symbol, wording) for symbol in (mention.size, mention.colour, mention.shape) if symbol)
-    moves = "" if mention.motion is None else " " + MOTION_WORDS[wording].format(mention.motion)
-    return f"{_article(named)} {named}{moves}"
+def _mention_text(mention: Mention, wording: int, motion_words: str) -> str:
+    named = [_word(symbol, wording) for symbol in (mention.size, mention.colour, mention.shape) if symbol]
+    return " ".join([*named, *([motion_words.format(mention.motion)] if mention.motion else [])])
 
 
 def _word(symbol: str, wording: int) -> str:
     return WORDS[symbol][wording] if symbol in WORDS else symbol
 
 
-def _article(words: str) -> str:
-    return "an" if words[0] in "aeiou" else "a"
+def _with_article(words: str) -> str:
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def _vocabulary() -> tuple[str, ...]:

@@ -22,6 +22,11 @@ SAID_OF_MOTION = ("still", "unsaid", "said")
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
 GRID = 3
 """Things stand in the cells of a GRID x GRID board; no two of a scene share a row or a column."""
+WORDS_AT_MOST = 22
+"""In a caption, so that 24 tokens hold it with its start and end."""
+SAID_OF_ONE = ((0.8, 0.95, 0.7), (0.25, 0.8, 0.5), (0.0, 0.8, 0.0), (0.0, 0.8, 0.0), (0.0, 0.0, 0.0))
+SAID_OF_TWO = ((0.4, 0.6, 0.4), (0.25, 0.0, 0.0))
+"""Chances that a clause on one thing, or on two, names size, background and texture; by the clauses of its caption."""
 
 
 @dataclass(frozen=True)
@@ -158,18 +163,20 @@ def _plan(stream: Random, scenes: Sequence[Scene], captioned: Sequence[int], kno
 
 
 def _clause(stream: Random, scene: Scene, row: int, clauses: int, say_motion: bool) -> ClausePlan:
-    """The more clauses a caption has, the less each says, so that no caption is longer than 24 words."""
-    count = 2 if clauses <= 2 and len(scene.things) > 1 and stream.random() < 0.75 else 1
+    """Enough to tell the scene from most others, in WORDS_AT_MOST words: the more clauses, the less each says."""
+    count = 2 if clauses <= 2 and len(scene.things) > 1 and stream.random() < 0.85 else 1
     rows = tuple(stream.sample(range(len(scene.things)), count))
-    motion = ("motion",) if say_motion and clauses <= 2 else ()
-    size_chance = {1: 0.5, 2: 0.25}.get(clauses, 0.0)
-    said = tuple(
-        ("shape", "colour", *(("size",) if stream.random() < size_chance else ()), *(motion if place == 0 else ()))
-        for place in range(count)
-    )
+    size_chance, ground_chance, texture_chance = (SAID_OF_ONE if count == 1 else SAID_OF_TWO)[min(clauses, 5) - 1]
+    if say_motion and (count, clauses) == (2, 2):
+        size_chance = 0.0
+    said = []
+    for place in range(count):
+        size = ("size",) if stream.random() < size_chance else ()
+        motion = ("motion",) if say_motion and clauses <= 2 and place == 0 else ()
+        said.append(("shape", "colour", *size, *motion))
     relation = _relation_axis(stream, scene, rows) if count == 2 else None
-    background = clauses <= 4 and (clauses == 1 or count == 1) and stream.random() < (0.7 if clauses == 1 else 0.8)
-    return ClausePlan(row, rows, said, relation, background, background and clauses <= 2 and stream.random() < 0.5)
+    ground = stream.random() < ground_chance
+    return ClausePlan(row, rows, tuple(said), relation, ground, ground and stream.random() < texture_chance)
 
 
 def _vague_clause(stream: Random, scene: Scene, row: int, clauses: int, say_motion: bool) -> ClausePlan:
@@ -206,14 +213,11 @@ def relation_along(axis: str, first: Thing, second: Thing) -> str | None:
 def twin(kind: str, original: Story, name: str, stream: Random) -> Story | None:
     """`original` with one thing changed that its first caption speaks of; None where it speaks of no such thing."""
     change = {"attribute": _other_attribute, "relation": _swapped, "order": _reordered, "direction": _turned}[kind]
-    scenes = change(original, stream)
-    return None if scenes is None else replace(original, id=name, scenes=scenes, twin_of=original.id, twin_kind=kind)
+    changed = change(original, stream)
+    return None if changed is None else replace(changed, id=name, twin_of=original.id, twin_kind=kind)
 
 
-Scenes = tuple[Scene, ...]
-
-
-def _other_attribute(story: Story, stream: Random) -> Scenes | None:
+def _other_attribute(story: Story, stream: Random) -> Story | None:
     clause = stream.choice(story.plans[0].clauses)
     place = stream.randrange(len(clause.things))
     attribute = stream.choice([name for name in clause.said[place] if name != "motion"])
@@ -224,7 +228,7 @@ def _other_attribute(story: Story, stream: Random) -> Scenes | None:
     return _with_things(story, clause.scene, {row: replace(thing, **other)})
 
 
-def _swapped(story: Story, stream: Random) -> Scenes | None:
+def _swapped(story: Story, stream: Random) -> Story | None:
     clauses = [clause for clause in story.plans[0].clauses if clause.relation]
     if not clauses:
         return None
@@ -237,16 +241,22 @@ def _swapped(story: Story, stream: Random) -> Scenes | None:
     return _with_things(story, clause.scene, {one: first, two: second})
 
 
-def _reordered(story: Story, stream: Random) -> Scenes | None:
+def _reordered(story: Story, stream: Random) -> Story | None:
+    """Two scenes change places; each is told as before, so that the captions have the same words in another order."""
     if not story.plans[0].ordered:
         return None
     one, two = (clause.scene for clause in story.plans[0].clauses)
-    scenes = list(story.scenes)
-    scenes[one], scenes[two] = scenes[two], scenes[one]
-    return tuple(scenes)
+    place = {one: two, two: one}
+    scenes = tuple(story.scenes[place.get(row, row)] for row in range(len(story.scenes)))
+    return replace(story, scenes=scenes, plans=tuple(_moved(plan, place) for plan in story.plans))
 
 
-def _turned(story: Story, stream: Random) -> Scenes | None:
+def _moved(plan: CaptionPlan, place: dict[int, int]) -> CaptionPlan:
+    clauses = (replace(clause, scene=place.get(clause.scene, clause.scene)) for clause in plan.clauses)
+    return replace(plan, clauses=tuple(sorted(clauses, key=lambda clause: clause.scene)))
+
+
+def _turned(story: Story, stream: Random) -> Story | None:
     moving = [
         (clause.scene, row)
         for clause in story.plans[0].clauses
@@ -260,8 +270,8 @@ def _turned(story: Story, stream: Random) -> Scenes | None:
     return _with_things(story, scene, {row: replace(thing, motion=OPPOSITE[thing.motion])})
 
 
-def _with_things(story: Story, row: int, changed: dict[int, Thing]) -> Scenes:
+def _with_things(story: Story, row: int, changed: dict[int, Thing]) -> Story:
     scenes = list(story.scenes)
     things = tuple(changed.get(place, thing) for place, thing in enumerate(scenes[row].things))
     scenes[row] = replace(scenes[row], things=things)
-    return tuple(scenes)
+    return replace(story, scenes=tuple(scenes))

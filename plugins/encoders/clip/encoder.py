@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,19 @@ from torch import Tensor
 
 from core import DataError, Encoder, EncoderSettings, Levels, LevelShape, TextFeatures, VideoFeatures, setting
 
-from .files import ALL_FILES, SMALL_FILES, digest, explained, files_of, locate, quiet, read_config, read_weights
+from .files import (
+    ALL_FILES,
+    SMALL_FILES,
+    TOKENIZER_FILES,
+    WEIGHT_INDEX,
+    digest,
+    explained,
+    files_of,
+    locate,
+    quiet,
+    read_config,
+    read_weights,
+)
 from .pixels import Pixels
 from .untrained import clip_config, draw, word_splitter, word_tokenizer
 
@@ -130,11 +143,14 @@ class Clip(Encoder):
     def tokenizer(self) -> Any:
         """The tokenizer of transformers; padding on the right, where a causal model does not see it."""
         if self.folder is None:
-            return word_tokenizer(self.config.vocabulary, self.architecture.text_config.max_position_embeddings)
+            return self._word_tokenizer()
         from transformers import AutoTokenizer
 
         with quiet(), explained(self.folder, "tokenizer"):
             return AutoTokenizer.from_pretrained(self.folder, local_files_only=True, padding_side="right")
+
+    def _word_tokenizer(self) -> Any:
+        return word_tokenizer(self.config.vocabulary, self.architecture.text_config.max_position_embeddings)
 
     def prepare_texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """input_ids and attention_mask, int64 [B, max_words]. A long text loses its last words, never the end token."""
@@ -192,15 +208,28 @@ class Clip(Encoder):
         return {name: tensor.detach().clone() for name, tensor in found.items()}
 
     def export(self, folder: Path) -> None:
-        """Write model, tokenizer and preprocessing, in float32, as transformers' CLIPModel, AutoTokenizer and
-        CLIPImageProcessor read them. Each file is replaced whole; other files in `folder` stay."""
+        """Write model (float32), tokenizer and preprocessing as transformers' CLIPModel, AutoTokenizer and
+        CLIPImageProcessor read them. Each file is replaced whole; files in `folder` that are none of these stay."""
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary, quiet():
-            self.clip.save_pretrained(temporary)
-            self.tokenizer.save_pretrained(temporary)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+            made = Path(scratch)
+            with quiet():
+                self.clip.save_pretrained(made)
+            self._export_tokenizer(made)
             preprocessor = json.dumps(self.pixels.as_written(), indent=2) + "\n"
-            Path(temporary, "preprocessor_config.json").write_text(preprocessor, encoding="utf-8")
+            (made / "preprocessor_config.json").write_text(preprocessor, encoding="utf-8")
             folder.mkdir(exist_ok=True)
-            for file in sorted(Path(temporary).iterdir()):
-                file.chmod(0o644)
-                os.replace(file, folder / file.name)
+            written = sorted(file.name for file in made.iterdir())
+            for name in written:
+                (made / name).chmod(0o644)
+                os.replace(made / name, folder / name)
+        for name in {*SMALL_FILES, WEIGHT_INDEX}.difference(written):
+            (folder / name).unlink(missing_ok=True)
+
+    def _export_tokenizer(self, folder: Path) -> None:
+        if self.folder is None:
+            self._word_tokenizer().save_pretrained(folder)
+            return
+        for file in (self.folder / name for name in TOKENIZER_FILES):
+            if file.is_file():
+                shutil.copyfile(file, folder / file.name)

@@ -14,10 +14,11 @@ import torch
 
 from core import DataError, UserError
 
-SMALL_FILES = (
-    *("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json"),
-    *("vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"),
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"),
+    *("special_tokens_map.json", "added_tokens.json"),
 )
+SMALL_FILES = ("config.json", "preprocessor_config.json", "processor_config.json", *TOKENIZER_FILES)
 WEIGHTS, WEIGHT_INDEX = "model.safetensors", "model.safetensors.index.json"
 ALL_FILES = (*SMALL_FILES, WEIGHTS, WEIGHT_INDEX, "model-*.safetensors")
 

@@ -25,7 +25,7 @@ def clip_config(architecture: Mapping[str, Any], words: int) -> Any:
         given = architecture.get(side, {})
         if not isinstance(given, Mapping):
             raise ValueError(f"architecture.{side}: expected a mapping, got {given!r}")
-        known = {"hidden_size", *kind.__annotations__} - ours.keys() - {"model_type", "base_config_key"}
+        known = kind.__annotations__.keys() - ours.keys() - {"projection_dim", "num_channels"}
         _only(given, known, f"architecture.{side}")
         try:
             built[side] = kind(**given, **(ours if side == "text" else {}))

@@ -1,0 +1,88 @@
+"""`--dry-run`: what a plan would compute, what the store has, how long it took before, and what the test could show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from .graph import TrialGraph
+from .plan import Plan
+from .significance import detectable_difference
+from .steps.step import Step
+from .store import Entry
+from .video import Sampling
+
+DISCORDANCES = (0.05, 0.10, 0.15, 0.25)
+
+
+def show_plan(plan: Plan) -> None:
+    """Print variants, hypotheses, steps and the smallest differences that the test set could show."""
+    experiment = plan.experiment
+    seeds = ", ".join(map(str, experiment.seeds))
+    print(f"{experiment.name}: {len(plan.variants)} variants, seeds {seeds}")
+    for variant in plan.variants:
+        trials = plan.trials_of(variant)
+        done = sum(trial.last.ready(plan.workspace.store) for trial in trials)
+        state = f"  {done} of {len(trials)} trials are in the store" if trials else ""
+        untrained = "  (nothing to train: one trial)" if trials and trials[0].seed is None else ""
+        print(f"  {variant.name}{'  [baseline]' if variant.is_baseline else ''}{state}{untrained}")
+    for hypothesis in plan.hypotheses:
+        print(f"hypothesis {hypothesis.name}: {hypothesis}")
+    if not plan.trials:
+        print("The data set is not made yet: every step would be computed, after it.")
+        return
+    _show_steps(plan)
+    _show_power(plan)
+
+
+def _show_steps(plan: Plan) -> None:
+    new = plan.new_steps()
+    known = plan.workspace.store.entries()
+    print(f"{len(new)} of {len(plan.steps)} steps would be computed:")
+    total: Counter[str] = Counter(step.name for step in plan.steps.values())
+    missing: Counter[str] = Counter(step.name for step in new)
+    for name, count in total.items():
+        expected = _expected(known, name, missing[name])
+        print(f"  {name:<11} {missing[name]:>4} new, {count - missing[name]:>4} there{expected}")
+    for step in new:
+        partly = f", beyond the candidates that are there, up to {step.covers}" if _extends(plan, step) else ""
+        print(f"    new: {step.label}{partly}")
+
+
+def _extends(plan: Plan, step: Step) -> bool:
+    return step.covers is not None and plan.workspace.store.has(step.name, step.key)
+
+
+def _expected(known: list[Entry], name: str, count: int) -> str:
+    """Time and disk that `count` steps would take, by the mean of those in the store."""
+    like = [entry for entry in known if entry.meta["step"] == name]
+    if not count or not like:
+        return ""
+    seconds = count * sum(entry.meta["seconds"] for entry in like) / len(like)
+    size = count * sum(entry.bytes for entry in like) / len(like) / 2**20
+    return f"; about {seconds:.0f} s and {size:.1f} MiB, as before"
+
+
+def _show_power(plan: Plan) -> None:
+    experiment = plan.experiment
+    trial = plan.trials[0]
+    split = trial.last.payload.split
+    direction = experiment.evaluate.primary.partition("/")[0]
+    units = len(split.videos)
+    print(f"{experiment.evaluate.split} split: {units} videos (the unit of the test), {len(split.texts)} texts")
+    shown = ", ".join(f"{detectable_difference(units, d):.1f} points at {100 * d:.0f} %" for d in DISCORDANCES)
+    print(f"Smallest difference in {direction} recall seen with 80 % power, by the share of queries that differ: {shown}")
+
+
+def videos_of(plan: Plan) -> Iterator[tuple[list[str], Sampling]]:
+    """The files of every split that some variant reads, with how it reads them; each once."""
+    seen = set()
+    for variant in plan.variants:
+        graph = TrialGraph(plan.workspace, variant.experiment, seed=0)
+        data = variant.experiment.data
+        sampling = Sampling(data.num_frames, data.sampler, graph.main.frame_size, data.short_videos)
+        for split in graph.splits.values():
+            paths = [video.path for video in split.videos]
+            if (key := (tuple(paths), sampling)) not in seen:
+                seen.add(key)
+                yield paths, sampling

@@ -1,0 +1,238 @@
+"""What a run found: results of trials, variants against the baseline, verdicts on hypotheses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .hypotheses import Hypothesis
+from .metrics import metric
+from .plan import Plan, Trial
+from .registration import post_hoc, registration_digest, times_scored
+from .significance import (
+    Comparison,
+    Evidence,
+    Verdict,
+    better,
+    correct,
+    decide,
+    equivalent,
+    no_worse,
+    outcome,
+    paired_medians,
+    paired_tests,
+)
+from .store import Entry
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """The stored result of one trial."""
+
+    trial: Trial
+    entry: Entry
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """{"t2v/R1": 44.8, …}: percent, or ranks."""
+        return self.entry.json()["metrics"]
+
+    @cached_property
+    def tensors(self) -> dict[str, Any]:
+        """Per-query values `<direction>/<metric>` and `<direction>/clusters`."""
+        return {name: tensor.numpy() for name, tensor in self.entry.tensors().items()}
+
+    @cached_property
+    def items(self) -> dict[str, Any]:
+        """Ids of texts and videos in the order of the per-query values, and the videos that were skipped."""
+        return self.entry.json("items.json")
+
+
+@dataclass
+class Row:
+    """One variant of the table: means over seeds, their spread, and comparisons with the baseline by metric."""
+
+    name: str
+    is_baseline: bool
+    results: list[TrialResult]
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
+    outcome: str = ""
+
+    @property
+    def seeds(self) -> list[int]:
+        return [result.trial.seed for result in self.results if result.trial.seed is not None]
+
+    def values(self, name: str) -> list[float]:
+        """The metric of each seed."""
+        return [result.metrics[name] for result in self.results]
+
+    def mean(self, name: str) -> float:
+        return float(np.mean(self.values(name)))
+
+    def spread(self, name: str) -> float:
+        """Standard deviation over seeds; nan for one."""
+        return float(np.std(self.values(name), ddof=1)) if len(self.results) > 1 else math.nan
+
+    def per_query(self, name: str) -> Floats:
+        """[seeds, queries]"""
+        return np.stack([np.asarray(result.tensors[name], dtype=np.float64) for result in self.results])
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A hypothesis with its verdict; `times_scored`: how often its split was scored in this store."""
+
+    hypothesis: Hypothesis
+    verdict: Verdict
+    post_hoc: bool
+    times_scored: int
+
+
+@dataclass
+class Result:
+    """Everything that a report says. `rows` in the order of the file; `claims` one Holm family."""
+
+    plan: Plan
+    rows: list[Row]
+    claims: list[Claim]
+    registration: str
+
+    @property
+    def name(self) -> str:
+        return self.plan.experiment.name
+
+    @property
+    def primary(self) -> str:
+        return self.plan.experiment.evaluate.primary
+
+    @property
+    def metrics(self) -> list[str]:
+        """Columns, the primary first."""
+        settings = self.plan.experiment.evaluate
+        columns = [f"{direction}/{name}" for direction in settings.directions for name in settings.metrics]
+        return list(dict.fromkeys([self.primary, *columns]))
+
+    @property
+    def baseline(self) -> Row:
+        return next(row for row in self.rows if row.is_baseline)
+
+    @property
+    def size(self) -> str:
+        """`700 videos, 1,400 texts`."""
+        found = self.baseline.results[0].entry.json()
+        return f"{found['videos']:,} videos, {found['texts']:,} texts"
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """{path: reason} of every video that was left out of a scored split."""
+        faults = [fault for row in self.rows for r in row.results for fault in r.items["skipped"].values()]
+        return {path: reason for path, reason, _ in faults}
+
+
+def findings(plan: Plan) -> Result:
+    """Read every trial's result from the store and compare."""
+    store = plan.workspace.store
+    rows = [
+        Row(
+            variant.name,
+            variant.is_baseline,
+            [TrialResult(trial, store.read("evaluate", trial.last.key)) for trial in plan.trials_of(variant)],
+        )
+        for variant in plan.variants
+    ]
+    result = Result(plan, rows, [], registration_digest(plan))
+    _compare_with_baseline(result)
+    result.claims = _claims(result)
+    return result
+
+
+def _compare_with_baseline(result: Result) -> None:
+    """Fill each row's comparisons; the primary metric's are one Holm family, the others are left uncorrected."""
+    baseline = result.baseline
+    others = [row for row in result.rows if not row.is_baseline]
+    comparable = [row for row in others if same_queries(row, baseline)]
+    for name in result.metrics:
+        for row, comparison in zip(comparable, _comparisons(comparable, baseline, name), strict=True):
+            row.comparisons[name] = comparison
+    tested = {row.name: row.comparisons[result.primary] for row in comparable}
+    for row, comparison in zip(comparable, correct(tested).values(), strict=True):
+        row.comparisons[result.primary] = comparison
+        row.outcome = outcome(comparison)
+    for row in others:
+        row.outcome = row.outcome or "other queries: not compared"
+    baseline.outcome = "baseline"
+
+
+def same_queries(one: Row, other: Row) -> bool:
+    """Whether both rank the same texts and videos: nothing else may be compared."""
+    first, second = one.results[0].items, other.results[0].items
+    return all(first[side] == second[side] for side in ("texts", "videos"))
+
+
+def _comparisons(rows: list[Row], baseline: Row, name: str) -> list[Comparison]:
+    if not rows:
+        return []
+    clusters = _clusters(baseline, name)
+    higher = metric(name).higher_is_better
+    if metric(name).summary == "median":
+        arms = [_arms(row, baseline, name) for row in rows]
+        return [paired_medians(a, b, clusters, higher_is_better=higher) for a, b in arms]
+    made: dict[int, Comparison] = {}
+    differences = [np.subtract(*_arms(row, baseline, name)) for row in rows]
+    for seeds in sorted({len(block) for block in differences}):
+        group = [i for i, block in enumerate(differences) if len(block) == seeds]
+        trained = any(row.seeds for row in [rows[i] for i in group]) or bool(baseline.seeds)
+        found = paired_tests(
+            np.stack([differences[i] for i in group]), clusters, higher_is_better=higher, trained=trained
+        )
+        made |= dict(zip(group, found, strict=True))
+    return [made[i] for i in range(len(rows))]
+
+
+def _clusters(row: Row, name: str) -> NDArray[np.int64]:
+    return row.results[0].tensors[f"{name.partition('/')[0]}/clusters"]
+
+
+def _arms(row: Row, other: Row, name: str) -> tuple[Floats, Floats]:
+    """Per-query values [S, Q] of both arms: an untrained arm is repeated for each seed of the other."""
+    first, second = row.per_query(name), other.per_query(name)
+    seeds = max(len(first), len(second))
+    return np.broadcast_to(first, (seeds, first.shape[1])), np.broadcast_to(second, (seeds, second.shape[1]))
+
+
+def _claims(result: Result) -> list[Claim]:
+    rows = {row.name: row for row in result.rows}
+    evidence: dict[str, Evidence] = {}
+    for hypothesis in result.plan.hypotheses:
+        row, other = rows[hypothesis.variant.name], rows[hypothesis.other.name]
+        if same_queries(row, other):
+            evidence[hypothesis.name] = _evidence(hypothesis, row, other)
+    verdicts: Mapping[str, Verdict] = decide(evidence)
+    late = post_hoc(result.plan)
+    return [
+        Claim(h, verdicts[h.name], h.name in late, times_scored(result.plan, h.variant.name))
+        for h in result.plan.hypotheses
+        if h.name in verdicts
+    ]
+
+
+def _evidence(hypothesis: Hypothesis, row: Row, other: Row) -> Evidence:
+    differences = np.subtract(*_arms(row, other, hypothesis.metric))
+    options = {
+        "clusters": _clusters(row, hypothesis.metric),
+        "higher_is_better": metric(hypothesis.metric).higher_is_better,
+        "trained": bool(row.seeds or other.seeds),
+    }
+    if hypothesis.kind == "better":
+        return better(differences, by=hypothesis.bound, **options)
+    if hypothesis.kind == "no_worse":
+        return no_worse(differences, margin=hypothesis.bound, **options)
+    return equivalent(differences, within=hypothesis.bound, **options)

@@ -1,0 +1,113 @@
+"""What was claimed before the test split was scored, and how often it was scored.
+
+Both are lines of JSON in the store that are only ever added to: `registrations.jsonl` and `ledger.jsonl`.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from .hypotheses import Hypothesis
+from .plan import Plan, Trial
+from .store import append_lines, digest, read_lines
+from .variants import Variant
+
+
+def register(plan: Plan) -> None:
+    """Write down every hypothesis that was not yet; one that comes after a scoring of its split is post hoc."""
+    known = {line["hypothesis"] for line in read_lines(_registrations(plan))}
+    fresh = {_identity(plan, hypothesis): hypothesis for hypothesis in plan.hypotheses}
+    lines = [
+        {
+            "experiment": plan.experiment.name,
+            "hypothesis": identity,
+            "claim": f"{hypothesis.name}: {hypothesis}",
+            "split": split_scored(plan, hypothesis.variant.name),
+            "post_hoc": _comes_late(plan, hypothesis),
+            "registration": registration_digest(plan),
+            "time": time.time(),
+        }
+        for identity, hypothesis in fresh.items()
+        if identity not in known
+    ]
+    if lines:
+        append_lines(_registrations(plan), lines)
+
+
+def _comes_late(plan: Plan, hypothesis: Hypothesis) -> bool:
+    """Whether its experiment has scored the split before, or the store has results of both variants, whoever's."""
+    if times_scored(plan, hypothesis.variant.name, plan.experiment.name):
+        return True
+    return all(_known(plan, variant) for variant in (hypothesis.variant, hypothesis.other))
+
+
+def _known(plan: Plan, variant: Variant) -> bool:
+    ranks = [rank for trial in _trials(plan, variant.name) for rank in trial.last.inputs.values()]
+    return any(rank.ready(plan.workspace.store) for rank in ranks)
+
+
+def post_hoc(plan: Plan) -> set[str]:
+    """Names of hypotheses that were registered after their split had been scored, or never."""
+    marks: dict[str, bool] = {}
+    for line in read_lines(_registrations(plan)):
+        marks.setdefault(line["hypothesis"], line["post_hoc"])
+    return {h.name for h in plan.hypotheses if marks.get(_identity(plan, h), True)}
+
+
+def withdrawn(plan: Plan) -> list[str]:
+    """Claims that this experiment registered, before it was scored, and no longer makes: they left its family."""
+    claimed = {_identity(plan, hypothesis) for hypothesis in plan.hypotheses}
+    splits = {split_scored(plan, variant.name) for variant in plan.variants}
+    lines = [line for line in read_lines(_registrations(plan)) if line["experiment"] == plan.experiment.name]
+    mine = {line["hypothesis"]: line for line in lines if line["split"] in splits and not line["post_hoc"]}
+    return [line["claim"] for identity, line in mine.items() if identity not in claimed]
+
+
+def registration_digest(plan: Plan) -> str:
+    """One digest of hypotheses, primary metric, seeds and family."""
+    experiment = plan.experiment
+    claims = sorted(hypothesis.digest for hypothesis in plan.hypotheses)
+    family = sorted(variant.name for variant in plan.variants)
+    return digest([claims, experiment.evaluate.primary, list(experiment.seeds), family])
+
+
+def enter(plan: Plan, trial: Trial) -> None:
+    """Count one scoring of a test split. What the store gave again is the same scoring."""
+    if trial.variant.experiment.evaluate.split != "test":
+        return
+    name, key = plan.experiment.name, trial.last.key
+    if not any(line["experiment"] == name and line["trial"] == key for line in read_lines(_ledger(plan))):
+        line = {"experiment": name, "trial": key, "variant": trial.variant.name}
+        split = split_scored(plan, trial.variant.name)
+        append_lines(_ledger(plan), [line | {"split": split, "time": time.time()}])
+
+
+def times_scored(plan: Plan, variant: str, experiment: str | None = None) -> int:
+    """How many trials, of one experiment or of any, this store saw scored on the split that a variant is tested on."""
+    split = split_scored(plan, variant)
+    lines = [line for line in read_lines(_ledger(plan)) if line["split"] == split]
+    return len({line["trial"] for line in lines if experiment in (None, line["experiment"])})
+
+
+def split_scored(plan: Plan, variant: str) -> str:
+    """Digest of a variant's scored videos and texts, whatever encodes them."""
+    rank = next(iter(_trials(plan, variant)[0].last.inputs.values()))
+    items = {step.fields["items"] for name, step in rank.inputs.items() if name.startswith(("text/", "video/"))}
+    return digest([rank.fields["relevance"], sorted(items)])
+
+
+def _trials(plan: Plan, variant: str) -> list[Trial]:
+    return [trial for trial in plan.trials if trial.variant.name == variant]
+
+
+def _identity(plan: Plan, hypothesis: Hypothesis) -> str:
+    return digest([plan.experiment.name, hypothesis.digest, split_scored(plan, hypothesis.variant.name)])
+
+
+def _registrations(plan: Plan) -> Path:
+    return plan.workspace.store.root / "registrations.jsonl"
+
+
+def _ledger(plan: Plan) -> Path:
+    return plan.workspace.store.root / "ledger.jsonl"

@@ -1,0 +1,159 @@
+"""Tables of a run: on the terminal, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import io
+import json
+import math
+import re
+from pathlib import Path
+
+from .findings import Claim, Result, Row
+from .hypotheses import configuration
+from .significance import Comparison
+from .store import write_atomically
+
+
+def header(result: Result) -> list[str]:
+    """Column names of the table: the primary metric with its test, then the others."""
+    others = [name for name in result.metrics if name != result.primary]
+    return ["variant", result.primary, "difference", "95 % interval", "p (Holm)", "outcome", *others]
+
+
+def table(result: Result) -> list[list[str]]:
+    """The rows below `header`, as text."""
+    return [_row(result, row) for row in result.rows]
+
+
+def _row(result: Result, row: Row) -> list[str]:
+    tested = row.comparisons.get(result.primary)
+    shown = [f"{tested.difference:+.2f}", interval(tested), p_value(tested.p_corrected)] if tested else ["", "", ""]
+    others = [f"{row.mean(name):.1f}" for name in result.metrics if name != result.primary]
+    return [row.name, with_spread(row, result.primary), *shown, row.outcome, *others]
+
+
+def with_spread(row: Row, name: str) -> str:
+    """`44.8 ± 0.4`: mean and standard deviation over seeds."""
+    spread = row.spread(name)
+    return f"{row.mean(name):.1f}" + ("" if math.isnan(spread) else f" ± {spread:.1f}")
+
+
+def interval(comparison: Comparison) -> str:
+    return f"{comparison.low:+.2f} to {comparison.high:+.2f}"
+
+
+def p_value(p: float) -> str:
+    return "" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def claim_line(claim: Claim) -> str:
+    """`SUPPORTED  name: what was claimed. Why.`, with a mark where it was claimed after the fact."""
+    late = " [post hoc: claimed or changed after the split had been scored]" if claim.post_hoc else ""
+    return f"{claim.verdict.verdict.upper()}: {claim.hypothesis.name}: {claim.hypothesis} ({claim.verdict.reason}){late}"
+
+
+def notes(result: Result) -> list[str]:
+    """How the numbers were made, what they cover, what to beware of."""
+    settings = result.plan.experiment
+    tested = [row.comparisons[result.primary] for row in result.rows if result.primary in row.comparisons]
+    lines = [
+        f"{settings.evaluate.split} split: {result.size}; ties: {settings.evaluate.ties}; "
+        f"data set `{settings.data.dataset.name}`.",
+        f"Differences are to `{result.baseline.name}` on {result.primary}, in the metric's unit; ± is the standard "
+        "deviation over seeds.",
+    ]
+    if tested:
+        methods = "; ".join(dict.fromkeys(comparison.method for comparison in tested))
+        lines.append(f"Test: {methods}. Holm over the {tested[0].family} variants; the baseline is not among them.")
+        lines += [f"Beware: {text}." for text in dict.fromkeys(c.warning for c in tested if c.warning)]
+        seen = [c.detectable for c, row in zip(tested, _tested_rows(result), strict=True) if row.outcome == "n.s."]
+        if any(not math.isnan(value) for value in seen):
+            smallest, largest = min(seen), max(seen)
+            lines.append(
+                f"Where it says n.s., a true difference of {smallest:.1f} to {largest:.1f} would have been seen with "
+                "80 % power; a smaller one is not excluded."
+            )
+    if result.claims:
+        scored = max(claim.times_scored for claim in result.claims)
+        lines.append(
+            f"The {len(result.claims)} hypotheses are one Holm family, registered as {result.registration}; this split "
+            f"was scored {scored} times in this store."
+        )
+    if result.skipped:
+        lines.append(f"{len(result.skipped)} unreadable videos were left out:")
+        lines += [f"  {path}: {reason}" for path, reason in sorted(result.skipped.items())]
+    return lines
+
+
+def _tested_rows(result: Result) -> list[Row]:
+    return [row for row in result.rows if result.primary in row.comparisons]
+
+
+def markdown(result: Result) -> str:
+    """The report: verdicts first, then the table, then how it was made and how to repeat it."""
+    lines = [f"# {result.name}", ""]
+    lines += [f"- {claim_line(claim)}" for claim in result.claims] + [""] * bool(result.claims)
+    head = header(result)
+    lines += ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table(result)]
+    lines += ["", *notes(result), "", f"Repeat: `python -m core.run {result.plan.document.file}`", ""]
+    return "\n".join(lines)
+
+
+def csv(result: Result) -> str:
+    """One line a variant and metric, with everything that the comparison holds."""
+    columns = ["difference", "low", "high", "p", "p_corrected", "family", "n_clusters", "n_queries", "seed_sd"]
+    columns += ["wins", "ties", "losses", "d_z", "detectable", "method"]
+    out = io.StringIO()
+    writer = csv_module.writer(out)
+    writer.writerow(["variant", "baseline", "metric", "mean", "sd_over_seeds", "seeds", "outcome", *columns])
+    for row in result.rows:
+        for name in result.metrics:
+            comparison = row.comparisons.get(name)
+            outcome = row.outcome if name == result.primary else ""
+            facts = [_blank(getattr(comparison, column)) if comparison else "" for column in columns]
+            spread = _blank(row.spread(name))
+            writer.writerow([row.name, row.is_baseline, name, row.mean(name), spread, len(row.seeds), outcome, *facts])
+    return out.getvalue()
+
+
+def _blank(value: object) -> object:
+    return "" if isinstance(value, float) and math.isnan(value) else value
+
+
+def write_report(result: Result, root: Path) -> Path:
+    """Write report.md, table.csv and the resolved configurations to `<root>/<experiment>`; the folder."""
+    folder = root / slug(result.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "report.md", markdown(result))
+    write_atomically(folder / "table.csv", csv(result))
+    resolved = {variant.name: configuration(variant) for variant in result.plan.variants}
+    write_atomically(folder / "resolved.json", json.dumps(resolved, indent=1))
+    return folder
+
+
+def slug(name: str) -> str:
+    """A name as a file name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "experiment"
+
+
+def show_report(result: Result) -> None:
+    """Print the table and the verdicts. The other direction's metrics stand in the files."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=160)
+    direction = result.primary.partition("/")[0]
+    head = header(result)
+    kept = [i for i, name in enumerate(head) if "/" not in name or name.startswith(f"{direction}/")]
+    shown = Table(title=f"{result.name}: {result.size}", title_justify="left")
+    for index in kept:
+        shown.add_column(head[index], justify="left" if index in (0, 5) else "right", no_wrap=index in (0, 5))
+    for row, cells in zip(result.rows, table(result), strict=True):
+        shown.add_row(*[cells[index] for index in kept], style="bold" if row.is_baseline else None)
+    console.print(shown)
+    for line in [*notes(result), *(f"\n{claim_line(claim)}" for claim in result.claims)]:
+        console.print(line)

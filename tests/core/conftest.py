@@ -1,0 +1,3 @@
+from tests.engine import done, done_folder, lab, toys
+
+__all__ = ["done", "done_folder", "lab", "toys"]

@@ -1,0 +1,151 @@
+"""The command, from its arguments to its exit status and to what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+import core
+from core.run import main
+from tests.engine import COUNTS, Lab
+
+ABLATION = {
+    "ablate": {"retrieve.rerank.top_k": [1, 2, 3]},
+    "baseline": {"retrieve.rerank": None},
+    "seeds": [0, 1],
+    "tracking": {"enabled": False},
+    "hypotheses": {"helps": {"better": {"retrieve.rerank.top_k": 2}, "than": "baseline"}},
+}
+
+
+def command(lab: Lab, *more: str, **changes: object) -> int:
+    file = lab.write({**ABLATION, **changes})
+    return main([str(file), "--store", str(lab.store), "--runs", str(lab.folder / "runs"), "--workers", "0", *more])
+
+
+def test_a_run_prints_the_table_the_verdict_and_what_to_do_next(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(lab) == 0
+    printed = capsys.readouterr().out
+    for variant in ("top_k=1", "top_k=2", "top_k=3", "rerank=none"):
+        assert variant in printed
+    assert "helps: top_k=2 is better than rerank=none on t2v/R1" in printed
+    assert "report.md" in printed
+
+
+def test_a_second_run_computes_nothing_and_finds_the_same(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    command(lab)
+    first = (lab.folder / "runs" / "lab" / "table.csv").read_text()
+    COUNTS.clear()
+    assert command(lab) == 0
+    assert not COUNTS
+    assert "0 of" in capsys.readouterr().out.splitlines()[-1]
+    assert (lab.folder / "runs" / "lab" / "table.csv").read_text() == first
+
+
+def test_re_ranking_the_one_best_candidate_is_the_first_stage(lab: Lab) -> None:
+    file = lab.write(ABLATION)
+    result = core.run_experiment(str(file), store=str(lab.store), runs=str(lab.folder / "runs"), workers=0)
+    by_name = {row.name: row for row in result.rows}
+    assert by_name["top_k=1"].mean("t2v/R1") == by_name["rerank=none"].mean("t2v/R1")
+    assert by_name["top_k=1"].outcome == "n.s."
+    assert by_name["top_k=1"].comparisons["t2v/R1"].p == 1
+
+
+def test_a_fault_of_the_configuration_ends_with_2_and_computes_nothing(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(lab, "train.epoch=3") == 2
+    message = capsys.readouterr().err
+    assert "command line: train.epoch: unknown field" in message
+    assert "`epochs`" in message
+    assert not lab.store.exists()
+
+
+def test_a_fault_at_run_time_ends_with_1_and_keeps_what_was_computed(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = {"model.interactions.dot": {"name": "toy_broken"}}
+    assert command(lab, **broken) == 1
+    assert "NaN" in capsys.readouterr().err
+    assert lab.entries("encode")
+
+
+def test_a_device_that_is_not_there_is_named_with_those_that_are(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(lab, "--device", "abacus") == 2
+    assert "--device: `abacus` is not available here; there is: " in capsys.readouterr().err
+
+
+def test_a_missing_file_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["no/such.yaml"]) == 2
+    assert "no/such.yaml: no such file" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_is_new_and_computes_nothing(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(lab, "--dry-run") == 0
+    before = capsys.readouterr().out
+    assert "hypothesis helps" in before
+    assert "80 % power" in before
+    assert not COUNTS["videos"]
+    command(lab)
+    capsys.readouterr()
+    assert command(lab, "--dry-run") == 0
+    after = capsys.readouterr().out
+    assert "0 of" in after
+    assert "2 of 2 trials are in the store" in after
+
+
+def test_a_dry_run_of_a_longer_list_says_that_candidates_are_extended(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(lab)
+    capsys.readouterr()
+    assert command(lab, "ablate[retrieve.rerank.top_k]=[1,2,3,4]", "--dry-run") == 0
+    printed = capsys.readouterr().out
+    assert "beyond the candidates that are there, up to 4" in printed
+    assert "fit            0 new" in printed
+
+
+def test_bad_videos_are_listed_without_a_run(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    for picture in (lab.videos / "test" / "v0").iterdir():
+        picture.write_bytes(b"")
+    assert command(lab, "--check-videos") == 1
+    printed = capsys.readouterr().out
+    assert "test/v0" in printed
+    assert "1 of 5 videos cannot be used" in printed
+    assert not lab.entries("encode")
+
+
+def test_skipped_videos_are_listed_in_the_report(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    for picture in (lab.videos / "test" / "v0").iterdir():
+        picture.write_bytes(b"")
+    assert command(lab) == 1
+    assert "data.on_unreadable: skip" in capsys.readouterr().err
+    assert command(lab, "data.on_unreadable=skip") == 0
+    assert "test/v0" in (lab.folder / "runs" / "lab" / "report.md").read_text()
+    assert "4 videos" in capsys.readouterr().out
+
+
+def test_running_again_adds_nothing_to_mlflow(lab: Lab) -> None:
+    database = lab.folder / "mlflow.db"
+    tracking = {"tracking": {"uri": f"sqlite:///{database}"}}
+    command(lab, **tracking)
+    first = run_count(database)
+    command(lab, **tracking)
+    assert run_count(database) == first == 1 + 2 * 3 + 1
+
+
+def run_count(database: Path) -> int:
+    with sqlite3.connect(database) as connection:
+        return connection.execute("select count(*) from runs").fetchone()[0]
+
+
+def test_the_resolved_configurations_stand_beside_the_report(lab: Lab) -> None:
+    command(lab)
+    resolved = json.loads((lab.folder / "runs" / "lab" / "resolved.json").read_text())
+    assert resolved["top_k=2"]["retrieve"]["rerank"]["top_k"] == 2
+    assert resolved["rerank=none"]["retrieve"]["rerank"] is None

@@ -1,0 +1,447 @@
+import json
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from core.errors import ConfigError, DataError, RunError
+from core.findings import TrialResult
+from core.plan import Plan
+from core.steps.encoding import loaded_encoder
+from core.steps.fitting import choose_frames
+from core.store import Entry, Store
+from tests.engine import COUNTS, FRAMES, Lab, ToyEncoder, named, write_pictures
+
+SKIP = {"data.on_unreadable": "skip"}
+
+
+def output(plan: Plan, label: str, **fields: Any) -> Entry:
+    """The output of the one step with this label (without the trial's name) and these fields."""
+    found = [
+        step
+        for step in plan.steps.values()
+        if step.label.split(" [")[0] == label and fields.items() <= step.fields.items()
+    ]
+    assert len(found) == 1, [step.label for step in plan.steps.values()]
+    return plan.workspace.read(found[0])
+
+
+def break_video(lab: Lab, split: str, name: str) -> str:
+    folder = lab.videos / split / name
+    for picture in folder.iterdir():
+        picture.write_bytes(b"no picture")
+    return str(folder)
+
+
+def encoded(colours: np.ndarray, seed: int = 0) -> torch.Tensor:
+    """What ToyEncoder makes of colours [..., 3]."""
+    encoder = ToyEncoder(ToyEncoder.Config())
+    encoder.load(seed)
+    return encoder.layer((torch.as_tensor(colours, dtype=torch.float32) - 128) / 64).detach()
+
+
+def colours_of(lab: Lab, split: str, name: str) -> np.ndarray:
+    from PIL import Image
+
+    files = sorted((lab.videos / split / name).iterdir())
+    return np.stack([np.asarray(Image.open(file))[0, 0] for file in files])
+
+
+# ------------------------------------------------------------------------------------------------------ encoding
+
+
+def test_each_item_is_encoded_once_and_each_level_stored_as_the_encoder_made_it(lab: Lab) -> None:
+    plan = lab.run({"model.interactions.linear.level": "patches"})
+    assert (COUNTS["videos"], COUNTS["texts"], COUNTS["load"]) == (11, 22, 1)
+    frames = output(plan, "encode test videos", level="frames").tensors()
+    wanted = torch.stack([encoded(colours_of(lab, "test", f"v{row}")) for row in range(5)])
+    torch.testing.assert_close(frames["values"], wanted)
+    assert frames["mask"].all()
+    patches = output(plan, "encode test videos", level="patches").tensors()["values"]
+    torch.testing.assert_close(patches, torch.stack([wanted, -wanted], dim=2))
+    captions = json.loads((lab.videos / "captions.json").read_text())["test"]
+    colours = np.array([[int(word) for word in text.split()] for _, said in captions for text in said])
+    torch.testing.assert_close(output(plan, "encode test texts").tensors()["values"], encoded(colours))
+
+
+@pytest.mark.parametrize("order", ["reversed", "shuffled"])
+def test_frames_are_reordered_within_each_video(lab: Lab, order: str) -> None:
+    plan = lab.run({"data.frame_order": order})
+    values = output(plan, "encode test videos").tensors()["values"]
+    straight = torch.stack([encoded(colours_of(lab, "test", f"v{row}")) for row in range(5)])
+    if order == "reversed":
+        torch.testing.assert_close(values, straight.flip(1))
+    else:
+        torch.testing.assert_close(values.sort(1).values, straight.sort(1).values)
+        assert not torch.allclose(values, straight)
+
+
+def test_a_short_video_is_refused_or_padded_behind_a_mask(lab: Lab) -> None:
+    shutil.rmtree(lab.videos / "test" / "v0")
+    write_pictures(lab.videos / "test" / "v0", np.array([[10, 20, 30], [40, 50, 60]]))
+    with pytest.raises(DataError, match="v0"):
+        lab.run()
+    plan = lab.run({"data.short_videos": "pad", "data.frame_order": "reversed"})
+    stored = output(plan, "encode test videos").tensors()
+    assert stored["mask"].sum(1).tolist() == [2, 3, 3, 3, 3]
+    torch.testing.assert_close(stored["values"][0, :2], encoded(np.array([[40, 50, 60], [10, 20, 30]])))
+
+
+def test_a_data_set_that_grows_is_encoded_only_where_it_is_new(done: Lab) -> None:
+    listed = json.loads((done.videos / "captions.json").read_text())
+    listed["test"].insert(1, ["extra", ["1 2 3"]])
+    (done.videos / "captions.json").write_text(json.dumps(listed))
+    write_pictures(done.videos / "test" / "extra", np.array([[1, 2, 3]] * FRAMES))
+    plan = done.run()
+    assert (COUNTS["videos"], COUNTS["texts"]) == (1, 1)
+    values = output(plan, "encode test videos").tensors()["values"]
+    names = ["v0", "extra", "v1", "v2", "v3", "v4"]
+    torch.testing.assert_close(values, torch.stack([encoded(colours_of(done, "test", name)) for name in names]))
+
+
+def test_fewer_items_need_no_encoder_at_all(done: Lab) -> None:
+    listed = json.loads((done.videos / "captions.json").read_text())
+    del listed["test"][1]
+    (done.videos / "captions.json").write_text(json.dumps(listed))
+    done.run({"retrieve.rerank": None})
+    assert (COUNTS["videos"], COUNTS["texts"], COUNTS["load"]) == (0, 0, 0)
+
+
+def test_damaged_rows_are_not_taken_over_by_another_entry(done: Lab) -> None:
+    for entry in done.entries("encode"):
+        file = entry.folder / "tensors.safetensors"
+        file.write_bytes(file.read_bytes()[:-1] + b"\x7f")
+    listed = json.loads((done.videos / "captions.json").read_text())
+    del listed["test"][1]
+    (done.videos / "captions.json").write_text(json.dumps(listed))
+    plan = done.run({"retrieve.rerank": None})
+    assert (COUNTS["videos"], COUNTS["texts"]) == (4, 8)
+    assert output(plan, "encode test videos").tensors()["mask"].all()
+
+
+def test_every_unreadable_video_is_listed_and_the_good_ones_are_kept(lab: Lab) -> None:
+    first, second = break_video(lab, "test", "v1"), break_video(lab, "test", "v3")
+    with pytest.raises(DataError) as fault:
+        lab.run({"retrieve.rerank": None})
+    assert all(text in str(fault.value) for text in (first, second, "2 videos", "on_unreadable: skip"))
+    shutil.rmtree(first)
+    shutil.copytree(lab.videos / "train" / "v0", first)
+    shutil.rmtree(second)
+    shutil.copytree(lab.videos / "train" / "v1", second)
+    lab.run({"retrieve.rerank": None})
+    assert COUNTS["videos"] == 2
+
+
+def test_a_missing_video_is_an_unreadable_one(lab: Lab) -> None:
+    shutil.rmtree(lab.videos / "test" / "v1")
+    with pytest.raises(DataError, match="v1"):
+        lab.run()
+
+
+def test_skipped_videos_leave_gallery_texts_and_training_and_are_listed(lab: Lab) -> None:
+    broken = break_video(lab, "test", "v1")
+    break_video(lab, "train", "v0")
+    result = lab.result(SKIP)
+    assert list(result.skipped) == [broken]
+    items = result.rows[0].results[0].items
+    assert items["videos"] == ["v0", "v2", "v3", "v4"]
+    assert items["texts"] == [f"v{row}-{number}" for row in (0, 2, 3, 4) for number in (0, 1)]
+    assert result.size == "4 videos, 8 texts"
+    (fit,) = lab.entries("fit")
+    assert fit.info["pairs"] == 10
+    assert {tuple(e.tensors()["scores"].shape) for e in lab.entries("score")} == {(8, 4)}
+
+
+def test_a_mended_video_is_all_that_is_encoded_again(lab: Lab) -> None:
+    break_video(lab, "test", "v1")
+    lab.run(SKIP)
+    shutil.rmtree(lab.videos / "test" / "v1")
+    shutil.copytree(lab.videos / "train" / "v0", lab.videos / "test" / "v1")
+    result = lab.result(SKIP)
+    assert COUNTS["videos"] == 1
+    assert result.skipped == {}
+
+
+def test_what_was_skipped_is_refused_by_an_experiment_that_wants_all(lab: Lab) -> None:
+    broken = break_video(lab, "test", "v1")
+    lab.run(SKIP)
+    with pytest.raises(DataError, match=broken):
+        lab.run()
+    assert COUNTS["videos"] == 0
+
+
+def test_skipping_every_video_is_refused(lab: Lab) -> None:
+    for row in range(5):
+        break_video(lab, "test", f"v{row}")
+    with pytest.raises(DataError, match="5 videos"):
+        lab.run(SKIP)
+
+
+def test_encoding_that_was_killed_goes_on_where_it_stopped(tmp_path: Any, toys: None) -> None:
+    lab = Lab(tmp_path, {"train": 2, "test": 70})
+    changes = {"retrieve.rerank": None}
+    ToyEncoder.fail_after = 2
+    with pytest.raises(InterruptedError):
+        lab.run(changes)
+    assert lab.new(changes) > {"encode test videos"}
+    ToyEncoder.fail_after = None
+    plan = lab.run(changes)
+    assert COUNTS["videos"] == 70 - 64
+    values = output(plan, "encode test videos").tensors()["values"]
+    torch.testing.assert_close(values[69], encoded(colours_of(lab, "test", "v69")))
+
+
+def test_texts_attached_to_videos_are_a_level_of_the_video_side(lab: Lab) -> None:
+    plan = lab.run({"data.dataset.tags": True, "model.interactions.dot.level": "tags"})
+    stored = output(plan, "encode test tags").tensors()
+    captions = json.loads((lab.videos / "captions.json").read_text())["test"]
+    first = np.array([[int(word) for word in said[0].split()] for _, said in captions])
+    torch.testing.assert_close(stored["values"], encoded(first)[:, None])
+    scores = output(plan, "score dot").tensors()["scores"]
+    torch.testing.assert_close(scores[::2].diagonal(), torch.ones(5))
+
+
+def test_a_second_encoder_writes_levels_under_its_name(lab: Lab) -> None:
+    plan = lab.run(
+        {
+            "encoder": {"main": {"name": "toy_encoder"}, "big": {"name": "toy_encoder", "gain": 3.0}},
+            "model.interactions.dot.level": "big.frames",
+        }
+    )
+    found = [e for e in lab.entries("encode") if e.meta["fields"]["settings"]["gain"] == 3.0]
+    assert len(found) == 1
+    assert output(plan, "score dot").tensors()["scores"].shape == (10, 5)
+
+
+def test_random_encoders_are_loaded_with_the_seed_of_the_trial(lab: Lab) -> None:
+    lab.run({"retrieve.rerank": None, "encoder.init": "random", "seeds": [3, 4]})
+    stored = [e.tensors()["values"] for e in lab.entries("encode") if "sampling" not in e.meta["fields"]]
+    captions = json.loads((lab.videos / "captions.json").read_text())["test"]
+    colours = np.array([[int(word) for word in text.split()] for _, said in captions for text in said])
+    for seed in (3, 4):
+        encoder = ToyEncoder(ToyEncoder.Config(init="random"))
+        encoder.load(seed)
+        wanted = encoder.layer((torch.tensor(colours, dtype=torch.float32) - 128) / 64).detach()
+        assert sum(torch.allclose(values, wanted) for values in stored) == 1
+
+
+# ------------------------------------------------------------------------------------------------------- fitting
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(lab: Lab) -> None:
+    lab.run({"seeds": [0, 1]})
+    first = {e.meta["fields"]["seed"]: e.tensors() for e in lab.entries("fit")}
+    shutil.rmtree(lab.store)
+    torch.manual_seed(123)
+    lab.run({"seeds": [0, 1]})
+    again = {e.meta["fields"]["seed"]: e.tensors() for e in lab.entries("fit")}
+    for seed in (0, 1):
+        assert all(torch.equal(first[seed][name], again[seed][name]) for name in first[seed])
+    name = "model.interactions.linear.matrix.weight"
+    assert not torch.equal(first[0][name], first[1][name])
+
+
+def test_validation_reads_the_val_split_and_never_the_test_split(lab: Lab) -> None:
+    plan = lab.plan({"train.keep": "best"})
+    (fit,) = [step for step in plan.steps.values() if step.name == "fit"]
+    assert {named(step) for step in fit.walk() if step is not fit} == {
+        "encode train texts", "encode train videos", "encode val texts", "encode val videos"
+    }  # fmt: skip
+    lab.run({"train.keep": "best", "train.epochs": 3})
+    (entry,) = lab.entries("fit")
+    history = entry.json("history.json")
+    assert [record["epoch"] for record in history] == [1, 2, 3]
+    best = max(record["validation"] for record in history)
+    assert history[entry.info["best_epoch"] - 1]["validation"] == best
+
+
+def test_training_on_fewer_frames_uses_a_part_of_the_decoded_ones(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+    real = __import__("tests.engine", fromlist=["ToyLinear"]).ToyLinear.match
+
+    def match(self: Any, text: Any, video: Any) -> Any:
+        return real(self, text, video)
+
+    def video_side(self: Any, video: Any) -> Any:
+        if self.training:
+            seen.add(video.structured("frames").values.shape[1])
+        return original(self, video)
+
+    from tests.engine import ToyLinear
+
+    original = ToyLinear.video_side
+    monkeypatch.setattr(ToyLinear, "video_side", video_side)
+    monkeypatch.setattr(ToyLinear, "match", match)
+    lab.run({"train.num_frames": 2, "train.sampler": "random"})
+    assert seen == {2}
+
+
+def test_chosen_frames_are_middles_of_equal_parts_or_drawn_without_repetition() -> None:
+    generator = torch.Generator().manual_seed(0)
+    assert choose_frames(12, 3, "uniform", generator).tolist() == [2, 6, 10]
+    assert choose_frames(4, 4, "uniform", generator).tolist() == [0, 1, 2, 3]
+    for _ in range(20):
+        drawn = choose_frames(6, 3, "random", generator).tolist()
+        assert drawn == sorted(set(drawn))
+        assert set(drawn) <= set(range(6))
+
+
+def test_a_trained_encoder_is_fitted_on_pixels_and_encodes_with_its_new_weights(lab: Lab) -> None:
+    changes = {"encoder.trainable": True, "train.keep": "best", "retrieve.first_stage": "linear"}
+    plan = lab.run(changes)
+    assert {step.name for step in plan.steps.values()} >= {"decode", "fit", "encode", "score"}
+    (fit,) = lab.entries("fit")
+    start = ToyEncoder(ToyEncoder.Config())
+    start.load(0)
+    weight = fit.tensors()["encoder.layer.weight"]
+    assert not torch.equal(weight, start.layer.weight)
+    test = torch.tensor(np.stack([colours_of(lab, "test", f"v{row}") for row in range(5)]), dtype=torch.float32)
+    wanted = (test - 128) / 64 @ weight.T + fit.tensors()["encoder.layer.bias"]
+    torch.testing.assert_close(output(plan, "encode test videos").tensors()["values"], wanted)
+    assert lab.new(changes) == set()
+
+
+def test_a_trained_encoder_works_beside_a_frozen_one(lab: Lab) -> None:
+    plan = lab.run(
+        {
+            "encoder": {"main": {"name": "toy_encoder", "trainable": True}, "big": {"name": "toy_encoder", "gain": 3.0}},
+            "model.interactions.linear.level": "big.frames",
+            "model.losses.contrast.of": ["linear", "dot"],
+            "train.keep": "best",
+        }
+    )
+    frozen = [e for e in lab.entries("encode") if e.meta["fields"]["settings"]["gain"] == 3.0]
+    assert len(frozen) == 3
+    test = torch.stack([encoded((colours_of(lab, "test", f"v{row}") - 128.0) * 3 + 128) for row in range(5)])
+    assert any(e.tensors()["values"].shape == test.shape and torch.allclose(e.tensors()["values"], test) for e in frozen)
+    assert plan.trials[0].seed == 0
+
+
+def test_an_encoder_that_was_trained_is_read_again_before_it_encodes_frozen(lab: Lab) -> None:
+    plan = lab.run({"encoder.trainable": True, "train.keep": "last"})
+    workspace, spec = plan.workspace, plan.experiment.encoder["encoder"] if "encoder" in plan.experiment.encoder else None
+    encoder = workspace.encoder(spec or next(iter(plan.experiment.encoder.values())))
+    fit = next(step for step in plan.steps.values() if step.name == "fit")
+    trained = loaded_encoder(workspace, encoder, 0, fit).state_dict()["layer.weight"].clone()
+    start = loaded_encoder(workspace, encoder, 0, None).state_dict()["layer.weight"].clone()
+    again = loaded_encoder(workspace, encoder, 0, fit).state_dict()["layer.weight"]
+    assert torch.equal(trained, again)
+    assert not torch.equal(trained, start)
+
+
+# ------------------------------------------------------------------------------------- scores, ranks, evaluation
+
+
+def brute_force(scores: np.ndarray, relevant: np.ndarray, top_k: int, new: np.ndarray | None) -> np.ndarray:
+    """Rank of each query's best relevant item [Q], after re-ranking the best `top_k` by `new`; no ties."""
+    ranks = []
+    for query, row in enumerate(scores):
+        order = sorted(range(len(row)), key=lambda item: -row[item])
+        if new is not None:
+            head = sorted(order[:top_k], key=lambda item: -new[query, item])
+            order = head + order[top_k:]
+        ranks.append(min(order.index(item) for item in np.flatnonzero(relevant[query])) + 1)
+    return np.array(ranks)
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 3, 100])
+def test_metrics_of_both_directions_are_those_of_brute_force(lab: Lab, top_k: int) -> None:
+    plan = lab.run({"retrieve.rerank.top_k": top_k, "retrieve.first_stage": {"dot": 0.5, "linear": -0.25}})
+    dot, linear = (output(plan, f"score {name}").tensors()["scores"].numpy() for name in ("dot", "linear"))
+    first = np.float32(0.5) * dot - np.float32(0.25) * linear
+    relevant = np.repeat(np.eye(5, dtype=bool), 2, axis=0)
+    found = TrialResult(plan.trials[0], plan.workspace.store.read("evaluate", plan.trials[0].last.key))
+    for direction, scores, new, truth in (("t2v", first, linear, relevant), ("v2t", first.T, linear.T, relevant.T)):
+        ranks = brute_force(scores, truth, top_k, new)
+        assert found.metrics[f"{direction}/R1"] == pytest.approx(100 * (ranks <= 1).mean())
+        assert found.metrics[f"{direction}/MnR"] == pytest.approx(ranks.mean())
+        assert found.tensors[f"{direction}/R5"].tolist() == pytest.approx((100.0 * (ranks <= 5)).tolist())
+        ceiling = brute_force(scores, truth, top_k, None) <= top_k
+        assert ((ranks <= 1) <= ceiling).all()
+
+
+def test_clusters_are_the_videos_for_texts_and_single_for_videos(lab: Lab) -> None:
+    plan = lab.run({"retrieve.rerank": None})
+    found = TrialResult(plan.trials[0], plan.workspace.store.read("evaluate", plan.trials[0].last.key))
+    assert found.tensors["t2v/clusters"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert found.tensors["v2t/clusters"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_more_candidates_are_scored_only_beyond_those_there_are(lab: Lab) -> None:
+    def pairs(top_k: int) -> int:
+        lab.run({"retrieve.rerank.top_k": top_k, "evaluate.directions": ["t2v"]})
+        return COUNTS["pairs"]
+
+    def stored() -> torch.Tensor:
+        (entry,) = lab.entries("candidates")
+        return entry.tensors()["scores"]
+
+    pairs(2)
+    two = stored()
+    assert pairs(1) == 0
+    assert pairs(4) == 10 * 2
+    assert torch.equal(stored()[:, :2], two)
+    assert pairs(3) == 0
+    assert pairs(5) == 10
+    whole = stored()
+    shutil.rmtree(lab.store / "candidates")
+    assert pairs(100) == 10 * 5
+    assert torch.equal(stored(), whole)
+    assert pairs(200) == 0
+
+
+def test_settings_after_training_are_scored_in_one_pass(lab: Lab) -> None:
+    sweep = {"ablate": {"retrieve.settings.dot.temperature": [0.5, 1.0, 2.0]}, "retrieve.rerank": None}
+    plan = lab.run(sweep)
+    assert COUNTS["text_sides"] == 1
+    scores = {e.meta["fields"]["settings"]["temperature"]: e.tensors()["scores"] for e in lab.entries("score")}
+    torch.testing.assert_close(scores[0.5], 4 * scores[2.0])
+    assert len(plan.trials) == 3
+
+
+def test_a_score_that_is_not_a_number_ends_the_run_with_trial_and_query(lab: Lab) -> None:
+    changes = {"model.interactions.dot.name": "toy_broken", "variants": {"bad one": {}}, "retrieve.rerank": None}
+    with pytest.raises(RunError, match=r"score dot \[bad one\].* `v0-1`"):
+        lab.run(changes)
+    assert lab.entries("score") == []
+
+
+def test_a_candidate_that_is_not_a_number_ends_the_run_too(lab: Lab) -> None:
+    changes = {
+        "model.interactions.bad": {"name": "toy_broken"},
+        "retrieve.rerank.weights": {"bad": 1.0},
+        "evaluate.directions": ["t2v"],
+    }
+    with pytest.raises(RunError, match=r"re-score bad t2v .* query"):
+        lab.run(changes)
+
+
+def test_a_listwise_reranker_reranks_each_query(lab: Lab) -> None:
+    plain = lab.result({"retrieve.rerank": None}).rows[0]
+    listwise = lab.result({"retrieve.rerank": {"name": "toy_listwise", "top_k": 3}}).rows[0]
+    assert listwise.results[0].metrics == plain.results[0].metrics
+
+
+def test_transforms_are_fitted_once_and_used_with_their_weights(lab: Lab) -> None:
+    plan = lab.run(
+        {
+            "model.transforms.twice": {"name": "toy_doubled"},
+            "model.interactions.dot.level": "doubled",
+            "model.losses.contrast.of": "dot",
+            "retrieve.rerank": None,
+        }
+    )
+    (fit,) = lab.entries("fit")
+    factor = fit.tensors()["model.transforms.twice.factor"]
+    frames = output(plan, "encode test videos").tensors()["values"]
+    texts = output(plan, "encode test texts").tensors()["values"]
+    wanted = torch.cosine_similarity(texts[:, None], (frames * factor).mean(1)[None], dim=-1)
+    torch.testing.assert_close(output(plan, "score dot").tensors()["scores"], wanted)
+
+
+def test_parameters_that_no_loss_reaches_are_refused_before_anything_runs(lab: Lab) -> None:
+    with pytest.raises(ConfigError, match="no loss trains it"):
+        lab.plan({"model.interactions.free": {"name": "toy_linear"}, "retrieve.first_stage": "free"})
+    assert Store(lab.store).entries() == []

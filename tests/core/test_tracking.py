@@ -1,0 +1,500 @@
+"""MLflow from stored results. The engine does not run here: results and fits are put into the store by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import multiprocessing
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from core import Dataset, Encoder, Levels, LevelShape, RunError, Split, Text, Video, hookimpl
+from core.findings import Result, TrialResult, findings
+from core.plan import Plan, Trial, add_trials, read_plan
+from core.plugins import registry
+from core.registration import enter, register
+from core.steps.step import Workspace
+from core.store import Store
+from core.tracking import Tracked, records, track
+from core.tracking.__main__ import main
+from core.tracking.records import git_state
+from core.tracking.server import Server, held, hidden_password, tracking_uri
+
+QUERIES, VIDEOS = 60, 30
+EXPERIMENT = """\
+# Question: does depth help?
+# Command:  python -m core.run depth.yaml
+name: depth
+data: {dataset: {name: still}, num_frames: 2}
+encoder: {name: constant}
+model:
+  transforms: {temporal: {name: temporal_transformer, layers: 1, into: temporal}}
+  interactions: {plain: {name: mean_pooling}, deep: {name: mean_pooling, level: temporal}}
+  losses: {contrast: {name: info_nce, of: deep}}
+train: {epochs: 3, keep: last}
+retrieve: {first_stage: deep}
+ablate: {model.transforms.temporal.layers: [1, 2, 3]}
+variants: {untrained: {retrieve.first_stage: plain}}
+baseline: untrained
+seeds: [0, 1]
+hypotheses:
+  depth_helps: {better: {model.transforms.temporal.layers: 3}, than: baseline}
+"""
+
+
+class Still(Dataset):
+    """Empty files: nothing decodes them here."""
+
+    name = "still"
+
+    def prepare(self, folder: Path) -> dict[str, Split]:
+        paths = [folder / f"{row}.mp4" for row in range(VIDEOS)]
+        for path in paths:
+            path.touch()
+        videos = tuple(Video(path.stem, str(path)) for path in paths)
+        texts = tuple(Text(f"t{row}", f"caption {row}", row % VIDEOS) for row in range(QUERIES))
+        return dict.fromkeys(("train", "val", "test"), Split(videos, texts))
+
+
+class Constant(Encoder):
+    name = "constant"
+    frame_size = 8
+    shapes = {"sentence": LevelShape(None, 8), "frames": LevelShape(1, 8)}
+    levels = Levels(("sentence",), ("frames",))
+
+    def fingerprint(self) -> str:
+        return "constant"
+
+
+class StillLife:
+    @hookimpl
+    def register_datasets(self, register: Callable[[type], None]) -> None:
+        register(Still)
+
+    @hookimpl
+    def register_encoders(self, register: Callable[[type], None]) -> None:
+        register(Constant)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plugin() -> Iterator[None]:
+    plugin = StillLife()
+    registry().add_plugin(plugin, "still-life", "0.3")
+    yield
+    registry().remove_plugin(plugin, "still-life")
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables: making one takes seconds, copying it does not."""
+    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    Server(f"sqlite:///{database}").runs("0", "none")
+    with sqlite3.connect(database) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return database
+
+
+@dataclass
+class Place:
+    """A folder with the experiment file, its store and its MLflow database."""
+
+    folder: Path
+
+    @property
+    def uri(self) -> str:
+        return f"sqlite:///{self.folder / 'mlflow.db'}"
+
+    @property
+    def file(self) -> str:
+        return str(self.folder / "depth.yaml")
+
+    @property
+    def client(self) -> Any:
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.uri)
+
+    def result(self, *overrides: str) -> Result:
+        """Findings of the experiment, its trials' results drawn and put into the store."""
+        plan = self.plan(self.file, f"tracking.uri={self.uri}", *overrides)
+        register(plan)
+        for number, trial in enumerate(plan.trials):
+            put_fit(plan.workspace.store, trial)
+            put_result(plan.workspace.store, trial, np.random.default_rng(number))
+            enter(plan, trial)
+        return findings(plan)
+
+    def plan(self, file: str, *overrides: str) -> Plan:
+        plan = read_plan(file, overrides, Workspace(Store(self.folder / "store"), torch.device("cpu"), 1))
+        add_trials(plan)
+        return plan
+
+    def track(self, result: Result) -> Tracked:
+        tracked = track(result)
+        assert tracked is not None
+        return tracked
+
+    def runs(self, role: str) -> list[Any]:
+        experiment = self.client.get_experiment_by_name("depth")
+        return list(self.client.search_runs([experiment.experiment_id], f"tags.role = '{role}'"))
+
+    def run(self, name: str) -> Any:
+        return next(run for run in self.runs("trial") if run.info.run_name == name)
+
+    def count(self, table: str) -> int:
+        with sqlite3.connect(self.folder / "mlflow.db") as connection:
+            return connection.execute(f"select count(*) from {table}").fetchone()[0]
+
+
+def put_fit(store: Store, trial: Trial) -> None:
+    """A training curve that was validated once."""
+    fit = next((step for step in trial.last.walk() if step.name == "fit"), None)
+    if fit is None or store.has("fit", fit.key):
+        return
+    curve = [{"epoch": epoch, "loss": 1 / epoch, "loss/contrast": 2 / epoch} for epoch in (1, 2, 3)]
+    with store.write("fit", fit.key, {}) as draft:
+        draft.json([curve[0], curve[1] | {"validation": 40.0}, curve[2]], "history.json")
+
+
+def put_result(store: Store, trial: Trial, rng: np.random.Generator) -> None:
+    """Ranks that get better with the number of layers."""
+    if store.has("evaluate", trial.last.key):
+        return
+    layers = 0 if trial.seed is None else trial.variant.value("model.transforms.temporal.layers")
+    tensors: dict[str, torch.Tensor] = {}
+    for direction, size in (("t2v", QUERIES), ("v2t", VIDEOS)):
+        first = rng.random(size) < 0.2 + 0.15 * layers
+        ranks = torch.from_numpy(np.where(first, 1.0, rng.integers(2, VIDEOS, size)))
+        values = {f"R{k}": 100.0 * (ranks <= k) for k in (1, 5, 10)}
+        values |= {"MdR": ranks, "MnR": ranks.clone(), "MRR": 100 / ranks, "clusters": torch.arange(size) % VIDEOS}
+        tensors |= {f"{direction}/{name}": tensor.double() for name, tensor in values.items()}
+        tensors[f"{direction}/clusters"] = values["clusters"]
+    metrics = {n: float(v.median() if "MdR" in n else v.mean()) for n, v in tensors.items() if "clusters" not in n}
+    ids = {"texts": [f"t{row}" for row in range(QUERIES)], "videos": [str(row) for row in range(VIDEOS)]}
+    with store.write("evaluate", trial.last.key, {}) as draft:
+        draft.save(tensors)
+        draft.json({"metrics": metrics, "texts": QUERIES, "videos": VIDEOS})
+        draft.json({**ids, "skipped": {}}, "items.json")
+
+
+def new_place(folder: Path, template: Path) -> Place:
+    shutil.copy(template, folder / "mlflow.db")
+    (folder / "depth.yaml").write_text(EXPERIMENT)
+    return Place(folder)
+
+
+@pytest.fixture
+def place(tmp_path: Path, template: Path) -> Place:
+    return new_place(tmp_path, template)
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory, template: Path) -> SimpleNamespace:
+    """A place whose experiment was tracked once, for tests that only look."""
+    place = new_place(tmp_path_factory.mktemp("tracked"), template)
+    result = place.result()
+    return SimpleNamespace(place=place, result=result, answer=place.track(result))
+
+
+def artifacts(run: Any) -> Path:
+    return Path(run.info.artifact_uri.removeprefix("file://"))
+
+
+def test_one_parent_and_one_child_a_trial_named_by_what_varies(tracked: SimpleNamespace) -> None:
+    assert tracked.answer.new_runs == 8
+    children = tracked.place.runs("trial")
+    names = {f"layers={layers} · seed {seed}" for layers in (1, 2, 3) for seed in (0, 1)} | {"untrained"}
+    assert {run.info.run_name for run in children} == names
+    (parent,) = tracked.place.runs("experiment")
+    assert parent.info.run_id == tracked.answer.run_id
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
+
+
+def test_running_the_same_file_again_adds_nothing(tracked: SimpleNamespace) -> None:
+    place = tracked.place
+
+    def everything() -> list[Any]:
+        tables = ("runs", "params", "metrics", "latest_metrics", "tags", "experiment_tags")
+        runs = place.runs("trial") + place.runs("experiment")
+        return [{run.info.run_id: run.data.tags for run in runs}, *(place.count(table) for table in tables)]
+
+    before = everything()
+    again = place.track(place.result())
+    assert again.new_runs == 0
+    assert again.run_id == tracked.answer.run_id
+    assert everything() == before
+
+
+def test_another_version_of_the_file_gets_its_own_parent(place: Place) -> None:
+    first, second = place.track(place.result("seeds=[1]")), place.track(place.result("seeds=[0]"))
+    assert second.experiment_id == first.experiment_id
+    assert second.run_id != first.run_id
+    assert second.new_runs == 5
+    assert place.client.get_run(second.run_id).data.tags["overrides"] == "seeds=[0]"
+
+
+def test_where_weights_are_exported_to_does_not_make_another_version(tracked: SimpleNamespace) -> None:
+    assert tracked.place.track(tracked.place.result("export=weights")).new_runs == 0
+
+
+def test_nothing_is_written_where_tracking_is_off(place: Place) -> None:
+    assert track(place.result("tracking.enabled=false")) is None
+    assert place.client.get_experiment_by_name("depth") is None
+
+
+def test_params_are_what_varies_and_the_seed(tracked: SimpleNamespace) -> None:
+    assert tracked.place.run("layers=3 · seed 1").data.params == {"layers": "3", "first_stage": "deep", "seed": "1"}
+    assert tracked.place.run("untrained").data.params == {"layers": "1", "first_stage": "plain", "seed": "-"}
+
+
+def test_params_tell_null_as_written_from_what_does_not_apply(place: Place) -> None:
+    variants = "variants={few: {train.epochs: 1}, all: {train.num_frames: null, train.epochs: 2}}"
+    place.track(place.result("ablate={}", variants, "baseline=few", "hypotheses={}", "seeds=[7]"))
+    assert place.run("few · seed 7").data.params == {"epochs": "1", "num_frames": "-", "seed": "7"}
+    assert place.run("all · seed 7").data.params == {"epochs": "2", "num_frames": "none", "seed": "7"}
+
+
+def test_metrics_bear_the_results_names_rounded(tracked: SimpleNamespace) -> None:
+    stored = {found.trial.last.key: found.metrics for row in tracked.result.rows for found in row.results}
+    for run in tracked.place.runs("trial"):
+        own = {name: value for name, value in run.data.metrics.items() if name.startswith(("t2v/", "v2t/"))}
+        assert own == {name: round(value, 4) for name, value in stored[run.data.tags["trial_key"]].items()}
+        assert {"t2v/R1", "t2v/MdR", "v2t/MRR"} <= set(own)
+
+
+def test_the_training_curve_is_logged_by_epoch(tracked: SimpleNamespace) -> None:
+    history = tracked.place.client.get_metric_history
+    trained = tracked.place.run("layers=2 · seed 0").info.run_id
+    curve = history(trained, "train/loss/contrast")
+    assert [(point.step, point.value) for point in curve] == [(1, 2.0), (2, 1.0), (3, 0.6667)]
+    assert [(point.step, point.value) for point in history(trained, "validation/t2v/R1")] == [(2, 40.0)]
+
+
+def test_values_that_are_not_finite_are_left_out(tracked: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = tracked.result.rows[0]
+    values = {"t2v/R1": 3.0, "t2v/R5": math.nan, "v2t/MnR": math.inf}
+    monkeypatch.setattr(TrialResult, "metrics", values)
+    points = records.TrialRecord(tracked.result, row, row.results[0], "version").points
+    assert {name for name, _, step in points if step == 0} == {"t2v/R1"}
+
+
+def test_tags_say_where_a_trial_comes_from_and_how_it_fared(tracked: SimpleNamespace) -> None:
+    tags = tracked.place.run("layers=3 · seed 1").data.tags
+    trial = next(trial for trial in tracked.result.plan.trials if trial.name == "layers=3 · seed 1")
+    assert tags["trial_key"] == trial.last.key
+    assert "still-life 0.3" in tags["plugins"]
+    assert (tags["variant"], tags["seed"], tags["mlflow.source.name"]) == ("layers=3", "1", tracked.place.file)
+    assert len(tags["data"]) == 16
+    assert tags["outcome"].startswith("▲ better p")
+    assert tracked.place.run("untrained").data.tags["outcome"] == "baseline"
+
+
+def test_inside_a_repository_the_commit_and_its_state_are_tagged(tmp_path: Path) -> None:
+    assert git_state(tmp_path) == {}
+
+    def git(*command: str) -> None:
+        who = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *who, *command], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "a").write_text("1")
+    git("add", "a")
+    git("commit", "-m", "a")
+    assert git_state(tmp_path)["git.dirty"] == "no"
+    (tmp_path / "a").write_text("2")
+    assert git_state(tmp_path)["git.dirty"] == "yes"
+    assert len(git_state(tmp_path)["git.commit"]) == 40
+
+
+def test_artifacts_of_a_trial_hold_its_ranks_and_a_file_that_repeats_it(tracked: SimpleNamespace) -> None:
+    run = tracked.place.run("layers=3 · seed 1")
+    rows = list(csv.DictReader(io.StringIO((artifacts(run) / "per_query_t2v.csv").read_text())))
+    assert len(rows) == QUERIES
+    assert list(rows[0]) == ["query", "cluster", "R1", "R5", "R10", "rank", "MRR"]
+    assert rows[0]["query"] == "t0"
+    mean = sum(float(row["R1"]) for row in rows) / QUERIES
+    assert mean == pytest.approx(run.data.metrics["t2v/R1"], abs=1e-4)
+    assert len((artifacts(run) / "per_query_v2t.csv").read_text().splitlines()) == VIDEOS + 1
+    again = tracked.place.plan(str(artifacts(run) / "config.yaml"))
+    assert [trial.last.key for trial in again.trials] == [run.data.tags["trial_key"]]
+
+
+def test_artifacts_of_the_parent_hold_report_table_and_files(tracked: SimpleNamespace) -> None:
+    (parent,) = tracked.place.runs("experiment")
+    folder = artifacts(parent)
+    assert (folder / "experiment" / "depth.yaml").read_text() == EXPERIMENT
+    assert "depth_helps" in (folder / "report.md").read_text()
+    assert (folder / "table.csv").is_file()
+    assert json.loads((folder / "hypotheses.json").read_text())[0]["verdict"] == "supported"
+    table = json.loads((folder / "ablation_table.json").read_text())
+    assert [row[0] for row in table["data"]] == ["layers=1", "layers=2", "layers=3", "untrained"]
+    assert json.loads(parent.data.tags["mlflow.loggedArtifacts"])[0]["path"] == "ablation_table.json"
+    assert list(tracked.place.plan(str(folder / "baseline.yaml")).experiment.seeds) == [0, 1]
+
+
+def test_the_parents_note_begins_with_the_verdicts(tracked: SimpleNamespace) -> None:
+    (parent,) = tracked.place.runs("experiment")
+    first, _, third, *_ = parent.data.tags["mlflow.note.content"].splitlines()
+    assert first.startswith("**hypotheses: 1 supported; variants against `untrained` on t2v/R1: ")
+    assert "SUPPORTED: depth_helps" in third
+    assert parent.data.tags["verdict/depth_helps"] == "supported"
+
+
+def test_a_long_note_is_cut_at_a_line(tracked: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records.report, "markdown", lambda result: "# depth\n" + 1000 * "one more line\n")
+    note = records.note(tracked.result, "#/")
+    assert len(note) <= 8000
+    assert note.endswith("one more line\n\nThe rest is in the artifact report.md.")
+
+
+def test_the_saved_view_shows_what_varies_the_metrics_and_the_outcome(tracked: SimpleNamespace) -> None:
+    place, answer = tracked.place, tracked.answer
+    tags = place.client.get_experiment(answer.experiment_id).tags
+    (key,) = [name for name in tags if name.startswith("mlflow.sharedViewState.")]
+    state = json.loads(json.loads(tags[key])["state"])
+    params = ["params.`layers`", "params.`first_stage`", "params.`seed`"]
+    assert state["selectedColumns"][:5] == ["metrics.`t2v/R1`", "tags.`outcome`", *params]
+    assert state["orderByKey"] == "metrics.`t2v/R1`"
+    assert state["orderByAsc"] is False
+    assert len(place.client.search_runs([answer.experiment_id], state["searchFilter"])) == 7
+    assert any(f"viewStateShareKey={key.rpartition('.')[2]}" in line for line in answer.lines)
+    assert any(f"--backend-store-uri {place.uri}" in line for line in answer.lines)
+    assert "does depth help?" in tags["mlflow.note.content"]
+
+
+def test_a_child_that_was_interrupted_is_completed_in_place(place: Place) -> None:
+    result = place.result("seeds=[0]")
+    place.track(result)
+    broken = place.runs("trial")[0]
+    shutil.rmtree(artifacts(broken))
+    place.client.update_run(broken.info.run_id, status="RUNNING")
+    points = place.count("metrics")
+    assert place.track(result).new_runs == 0
+    assert place.client.get_run(broken.info.run_id).info.status == "FINISHED"
+    assert (artifacts(broken) / "config.yaml").is_file()
+    assert place.count("metrics") == points
+
+
+def test_a_parent_that_was_interrupted_is_completed(place: Place) -> None:
+    result = place.result("seeds=[0]")
+    parent = place.track(result).run_id
+    for name in ("content", "mlflow.note.content"):
+        place.client.delete_tag(parent, name)
+    place.client.update_run(parent, status="RUNNING")
+    assert place.track(result).run_id == parent
+    found = place.client.get_run(parent)
+    assert found.info.status == "FINISHED"
+    assert found.data.tags["mlflow.note.content"]
+
+
+def test_an_outcome_that_changed_is_brought_up_to_date(place: Place) -> None:
+    result = place.result("seeds=[0]")
+    place.track(result)
+    next(row for row in result.rows if row.name == "layers=3").outcome = "n.s."
+    assert place.track(result).new_runs == 0
+    assert place.run("layers=3 · seed 0").data.tags["outcome"].startswith("— n.s. p")
+
+
+def test_results_of_changed_code_replace_the_old_ones_in_the_table(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.track(place.result("seeds=[0]"))
+    old = {run.info.run_id for run in place.runs("trial")}
+    half_done = next(iter(old))
+    place.client.update_run(half_done, status="RUNNING")
+    monkeypatch.setattr(Constant, "fingerprint", lambda self: "changed")
+    assert place.track(place.result("seeds=[0]")).new_runs == 4
+    assert {run.info.run_id for run in place.runs("superseded")} == old
+    assert len(place.runs("trial")) == 4
+    assert place.client.get_run(half_done).info.status == "KILLED"
+
+
+def test_a_deleted_experiment_comes_back(place: Place) -> None:
+    result = place.result("seeds=[0]")
+    place.client.delete_experiment(place.track(result).experiment_id)
+    assert place.track(result).new_runs == 0
+    assert len(place.runs("trial")) == 4
+
+
+def test_the_database_is_write_ahead_and_artifacts_lie_beside_it(tracked: SimpleNamespace) -> None:
+    with sqlite3.connect(tracked.place.folder / "mlflow.db") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    (parent,) = tracked.place.runs("experiment")
+    assert artifacts(parent).is_relative_to(tracked.place.folder / "mlartifacts")
+
+
+def test_two_processes_may_make_one_new_database_at_once(tmp_path: Path) -> None:
+    processes = multiprocessing.get_context("fork")
+    uri, ready, outputs = f"sqlite:///{tmp_path}/new folder/mlflow.db", processes.Barrier(2), processes.Queue()
+
+    def make_one() -> None:
+        ready.wait()
+        with held(uri, tmp_path):
+            outputs.put(Server(uri).experiment("one"))
+
+    both = [processes.Process(target=make_one) for _ in range(2)]
+    for process in both:
+        process.start()
+    assert [outputs.get(timeout=60) for _ in both] == ["1", "1"]
+    for process in both:
+        process.join()
+
+
+def test_a_server_that_cannot_be_reached_costs_no_result(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    result = place.result("tracking.uri=http://someone:secret@127.0.0.1:9", "seeds=[0, 1]")
+    with pytest.raises(RunError) as caught:
+        track(result)
+    message = str(caught.value)
+    assert "could not be written" in message
+    assert "No result is lost" in message
+    assert f"python -m core.tracking sync {place.file}" in message
+    assert "'seeds=[0, 1]'" in message
+    assert "secret" not in message
+
+
+def test_the_uri_is_the_files_then_the_environments_then_a_database_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking_uri(None) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    assert tracking_uri(None) == "http://tracking:5000"
+    assert tracking_uri("sqlite:///sub/a.db") == f"sqlite:///{tmp_path}/sub/a.db"
+
+
+def test_passwords_are_not_shown() -> None:
+    assert hidden_password("at postgresql+psycopg2://me:pass@host/db:") == "at postgresql+psycopg2://me:***@host/db:"
+    assert hidden_password("http://127.0.0.1:5000/a@b") == "http://127.0.0.1:5000/a@b"
+
+
+def test_sync_writes_from_the_store_and_names_trials_that_lack_a_result(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = place.result("seeds=[0]")
+    arguments = ["sync", place.file, "--store", str(place.folder / "store"), "--uri", place.uri, "--device", "cpu"]
+    arguments.append("seeds=[0]")
+    assert main([*arguments, "tracking.enabled=false"]) == 0
+    assert capsys.readouterr().out.startswith("5 new runs\nTo open MLflow: ")
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith("0 new runs")
+    gone = result.plan.trials[0]
+    result.plan.workspace.store.forget("evaluate", gone.last.key)
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert f"no result of 1 of the 4 trials: {gone.name}" in error
+    assert f"python -m core.run {place.file}" in error

@@ -1,0 +1,309 @@
+"""tib: cosines with text-gated vectors, without forming them for every pair."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import cosine_similarity, normalize
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from core import LevelShape, TextFeatures, Tokens, VideoFeatures
+from plugins.interactions.mean_pooling import MeanPooling
+from plugins.interactions.tib import TextGatedBlock
+from plugins.layers import gating
+
+WIDTH = 8
+GRAM, SUM = 5, 11  # tokens a video, fewer and more than the width: both ways to the norm
+
+
+def make(shapes=None, **fields):
+    return TextGatedBlock(TextGatedBlock.Config(**fields), shapes or {})
+
+
+def features(texts=4, videos=6, tokens=GRAM, width=WIDTH, dtype=torch.float64, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    frames = torch.randn(videos, tokens, width, generator=draw, dtype=dtype)
+    before = torch.randn(videos, tokens, width, generator=draw, dtype=dtype)
+    mask = torch.rand(videos, tokens, generator=draw) < 0.7
+    mask[:, 0] = True
+    sentence = torch.randn(texts, width, generator=draw, dtype=dtype)
+    more = {"before": Tokens(before, mask)}
+    return TextFeatures(sentence=sentence), VideoFeatures(frames=frames, frame_mask=mask, more=more)
+
+
+def score(interaction, text, video):
+    return interaction.score(interaction.text_side(text), interaction.video_side(video))
+
+
+def by_the_formula(text, video, temperature, gate="frames"):
+    """[B_t, B_v] from the definition, pair by pair."""
+    values, gates = video.structured("frames"), video.structured(gate).values
+    rows = []
+    for query in normalize(text.structured("sentence").values, dim=-1):
+        scores = []
+        for tokens, attended, valid in zip(values.values, gates, values.mask, strict=True):
+            weights = (normalize(attended[valid], dim=-1) @ query / temperature).softmax(0)
+            pooled = (weights[:, None] * normalize(tokens[valid], dim=-1)).sum(0)
+            scores.append(cosine_similarity(query, pooled, dim=0))
+        rows.append(torch.stack(scores))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("gate", [None, "before"])
+@pytest.mark.parametrize("tokens", [GRAM, SUM])
+@pytest.mark.parametrize("temperature", [0.01, 0.1, 1.0])
+def test_scores_follow_the_definition(tokens, temperature, gate):
+    text, video = features(tokens=tokens)
+    wanted = by_the_formula(text, video, temperature, gate or "frames")
+    made = score(make(temperature=temperature, gate=gate), text, video)
+    torch.testing.assert_close(made, wanted, rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), tokens=st.integers(1, 12), temperature=st.floats(0.005, 5))
+def test_scores_in_float32_are_within_1e_5_of_the_definition(seed, tokens, temperature):
+    text, video = features(tokens=tokens, seed=seed)
+    single = score(make(temperature=temperature), text.to(dtype=torch.float32), video.to(dtype=torch.float32))
+    torch.testing.assert_close(single.double(), by_the_formula(text, video, temperature), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("tokens", [GRAM, SUM])
+@pytest.mark.parametrize("content", [1e6, float("nan")])
+def test_masked_tokens_change_neither_scores_nor_gradients(tokens, content):
+    text, video = features(tokens=tokens)
+    frames = video.structured("frames")
+    results = []
+    for filled in (frames.values, frames.values.masked_fill(~frames.mask[:, :, None], content)):
+        filled = filled.clone().requires_grad_()
+        scores = score(make(), text, VideoFeatures(frames=filled, frame_mask=frames.mask))
+        scores.square().sum().backward()
+        results.append((scores.detach(), filled.grad))
+    torch.testing.assert_close(results[0], results[1])
+
+
+def test_a_token_masked_in_the_gate_is_left_out():
+    text, video = features()
+    frames, before = video.structured("frames"), video.structured("before")
+    mask = before.mask.clone()
+    mask[0] = torch.tensor([True, False, False, False, False])
+    changed = video.with_level("before", Tokens(before.values, mask))
+    first = normalize(text.structured("sentence").values, dim=-1) @ normalize(frames.values[0, 0], dim=0)
+    torch.testing.assert_close(score(make(gate="before"), text, changed)[:, 0], first)
+
+
+def test_ignore_mask_takes_padding_as_frames():
+    text, video = features()
+    unmasked = VideoFeatures(frames=video.structured("frames").values)
+    torch.testing.assert_close(score(make(ignore_mask=True), text, video), score(make(), text, unmasked))
+
+
+@pytest.mark.parametrize("tokens", [GRAM, SUM])
+def test_a_video_without_valid_tokens_scores_zero_and_gets_no_gradient(tokens):
+    text, video = features(tokens=tokens)
+    frames = video.structured("frames")
+    mask = frames.mask.clone()
+    mask[2] = False
+    values = frames.values.clone().requires_grad_()
+    scores = score(make(), text, VideoFeatures(frames=values, frame_mask=mask))
+    scores.sum().backward()
+    assert scores[:, 2].abs().max() == 0
+    assert values.grad[2].abs().max() == 0
+    assert values.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("tokens", [2, 12])
+def test_tokens_that_cancel_give_a_cosine_and_finite_gradients(tokens):
+    direction = torch.eye(WIDTH)[:1].expand(tokens, -1)
+    frames = (direction * (-1.0) ** torch.arange(tokens)[:, None])[None].clone().requires_grad_()
+    text = TextFeatures(sentence=torch.eye(WIDTH)[1:2])
+    scores = score(make(), text, VideoFeatures(frames=frames))
+    scores.sum().backward()
+    assert scores.abs().max() <= 1
+    assert frames.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("tokens", [GRAM, SUM])
+def test_a_very_high_temperature_is_mean_pooling(tokens):
+    text, video = features(tokens=tokens)
+    mean = MeanPooling(MeanPooling.Config(), {})
+    torch.testing.assert_close(score(make(temperature=1e9), text, video), score(mean, text, video))
+
+
+def test_a_very_low_temperature_is_the_best_token():
+    text, video = features()
+    frames = video.structured("frames")
+    cosines = torch.einsum(
+        "td,vnd->tvn", *(normalize(x, dim=-1) for x in (text.level("sentence").values[:, 0], frames.values))
+    )
+    wanted = cosines.masked_fill(~frames.mask, -2).amax(-1)
+    torch.testing.assert_close(score(make(temperature=1e-4), text, video), wanted)
+
+
+@pytest.mark.parametrize("tokens", [GRAM, SUM])
+@pytest.mark.parametrize("gate", [None, "before"])
+def test_blocks_equal_the_whole(tokens, gate, monkeypatch):
+    text, video = features(tokens=tokens, videos=7)
+    interaction = make(gate=gate)
+    whole = score(interaction, text, video)
+    monkeypatch.setattr(gating, "BLOCK_FLOATS", 1)
+    torch.testing.assert_close(score(interaction, text, video), whole)
+    parts = [
+        torch.cat([score(interaction, text[a:b], video[c:d]) for c, d in [(0, 3), (3, 7)]], 1)
+        for a, b in [(0, 1), (1, 4)]
+    ]
+    torch.testing.assert_close(torch.cat(parts), whole)
+
+
+@pytest.mark.parametrize("tokens", [GRAM, SUM])
+@pytest.mark.parametrize("gate", [None, "before"])
+def test_pairs_are_the_diagonal(tokens, gate):
+    text, video = features(tokens=tokens, texts=6)
+    interaction = make(gate=gate)
+    sides = interaction.text_side(text), interaction.video_side(video)
+    torch.testing.assert_close(interaction.score_pairs(*sides), interaction.score(*sides).diagonal())
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_several_temperatures_at_once_equal_one_at_a_time(pairs):
+    text, video = features(texts=6)
+    configs = [TextGatedBlock.Config(temperature=temperature) for temperature in (0.01, 0.1, 1.0)]
+    sides = make().text_side(text), make().video_side(video)
+    together = make().score_settings(*sides, configs, pairs=pairs)
+    for config, made in zip(configs, together, strict=True):
+        alone = TextGatedBlock(config, {})
+        torch.testing.assert_close(made, (alone.score_pairs if pairs else alone.score)(*sides), rtol=0, atol=0)
+
+
+def test_no_videos_and_no_pairs():
+    text, video = features()
+    assert score(make(), text, video[:0]).shape == (4, 0)
+    assert make().score_pairs(make().text_side(text[:0]), make().video_side(video[:0])).shape == (0,)
+
+
+def test_permuting_texts_videos_and_tokens_permutes_the_scores():
+    text, video = features()
+    whole = score(make(gate="before"), text, video)
+    torch.testing.assert_close(
+        score(make(gate="before"), text[[2, 0, 3, 1]], video[[5, 1, 0, 4, 2, 3]]),
+        whole[[2, 0, 3, 1]][:, [5, 1, 0, 4, 2, 3]],
+    )
+    turned = VideoFeatures(more={name: video.structured(name).map(lambda x: x.flip(1)) for name in video.names})
+    torch.testing.assert_close(score(make(gate="before"), text, turned), whole)
+
+
+@pytest.mark.parametrize("tokens", [GRAM, SUM])
+def test_gradients_agree_with_finite_differences(tokens):
+    text, video = features(texts=2, videos=2, tokens=tokens, width=6)
+    mask = video.structured("frames").mask
+
+    def scores(sentence, frames, before):
+        more = {"before": Tokens(before, mask)}
+        video = VideoFeatures(frames=frames, frame_mask=mask, more=more)
+        return score(make(gate="before", temperature=0.3), TextFeatures(sentence=sentence), video)
+
+    levels = text.structured("sentence"), video.structured("frames"), video.structured("before")
+    assert torch.autograd.gradcheck(scores, [level.values.clone().requires_grad_() for level in levels])
+
+
+# ------------------------------------------------------------------------------------------------- in training
+
+
+def matched(interaction, text, video):
+    return interaction.match(interaction.text_side(text), interaction.video_side(video))
+
+
+def test_own_caption_pools_each_video_once_by_its_paired_text():
+    text, video = features(texts=6)
+    scores, auxiliary = matched(make(gate_by="own_caption", gate="before"), text, video)
+    own = by_the_formula(text, video, 0.1, "before").diagonal()
+    torch.testing.assert_close(scores.diagonal(), own)
+    torch.testing.assert_close(scores, auxiliary["text_vector"] @ auxiliary["video_vector"].T)
+
+
+def test_query_trains_the_evaluation_form():
+    text, video = features(texts=6)
+    scores, auxiliary = matched(make(), text, video)
+    torch.testing.assert_close(scores, score(make(), text, video))
+    paired = (auxiliary["text_vector"] * auxiliary["video_vector"]).sum(-1)
+    torch.testing.assert_close(paired, scores.diagonal())
+
+
+def test_vectors_have_unit_length_and_are_those_declared():
+    text, video = features(texts=6)
+    for gate_by in ("query", "own_caption"):
+        interaction = make(gate_by=gate_by)
+        _, auxiliary = matched(interaction, text, video)
+        assert set(auxiliary) == interaction.provides(interaction.config)
+        for vectors in auxiliary.values():
+            torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(6, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("gate_by", "flows"), [("own_caption", False), ("query", True)])
+def test_only_the_query_form_trains_the_attention(gate_by, flows):
+    text, video = features(texts=6)
+    before = video.structured("before").values.clone().requires_grad_()
+    frames = video.structured("frames").values.clone().requires_grad_()
+    mask = video.structured("frames").mask
+    video = VideoFeatures(frames=frames, frame_mask=mask, more={"before": Tokens(before, mask)})
+    scores, _ = matched(make(gate_by=gate_by, gate="before"), text, video)
+    scores.square().sum().backward()
+    assert frames.grad.abs().max() > 0
+    assert (before.grad is not None and bool(before.grad.abs().max() > 0)) is flows
+
+
+# ----------------------------------------------------------------------------------------- sizes and refusals
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the most elements that any tensor made within it has."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for leaf in tree_leaves(made):
+            if isinstance(leaf, torch.Tensor):
+                self.elements = max(self.elements, leaf.numel())
+        return made
+
+
+@pytest.mark.parametrize(("tokens", "width"), [(12, 64), (98, 64)])
+def test_no_tensor_of_a_vector_for_each_pair_is_formed(tokens, width, monkeypatch):
+    text, video = features(texts=40, videos=30, tokens=tokens, width=width, dtype=torch.float32)
+    monkeypatch.setattr(gating, "BLOCK_FLOATS", 1 << 16)
+    interaction = make()
+    sides = interaction.text_side(text), interaction.video_side(video)
+    with Largest() as largest:
+        interaction.score(*sides)
+    whole_of_a_side = 30 * tokens * width
+    assert largest.elements <= max(1 << 16, whole_of_a_side)
+    with Largest() as largest:
+        matched(make(gate_by="own_caption"), text[:30], video)
+    assert largest.elements <= whole_of_a_side
+
+
+def test_frames_never_cost_more_than_their_weights_a_pair():
+    text, video = features(texts=40, videos=30, tokens=12, width=64, dtype=torch.float32)
+    sides = make().text_side(text), make().video_side(video)
+    with Largest() as largest:
+        make().score(*sides)
+    assert largest.elements <= max(40 * 30 * 12, 30 * 12 * 64)
+
+
+def test_a_gate_with_another_number_of_tokens_is_refused():
+    shapes = {"frames": LevelShape(12, 8), "patches": LevelShape(588, 8)}
+    with pytest.raises(ValueError, match="`patches` 588, `frames` 12"):
+        make(shapes, level="patches", gate="frames")
+
+
+def test_levels_of_different_width_are_refused_by_name():
+    shapes = {"sentence": LevelShape(None, 8), "frames": LevelShape(12, 16)}
+    with pytest.raises(ValueError, match="`sentence` 8, `frames` 16"):
+        make(shapes)
+
+
+def test_it_reads_the_gate_only_where_it_is_another_level():
+    assert TextGatedBlock.reads(TextGatedBlock.Config()).video == ("frames",)
+    assert TextGatedBlock.reads(TextGatedBlock.Config(gate="frames")).video == ("frames",)
+    assert TextGatedBlock.reads(TextGatedBlock.Config(level="temporal", gate="frames")).video == ("temporal", "frames")
