@@ -23,7 +23,7 @@ _HOME = {
     "metrics": "evaluate Relevance",
     "significance": "compare_scores",
     "run": "run_experiment",
-    "steps": "load",
+    "loading": "load",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 __all__ = sorted(_MODULE_OF)

@@ -341,7 +341,8 @@ class Reranker(ModelPart):
     Config = RerankerSettings
     after_training = frozenset({"top_k"})
     pairwise: ClassVar[bool] = True
-    """Each pair is scored by itself; False where it looks at a query's whole list."""
+    """Each pair is scored by itself; False where it looks at a query's whole list: it is then called once a query,
+    with P = K."""
 
     @classmethod
     def reads(cls, config: Any) -> Levels:

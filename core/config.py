@@ -142,11 +142,6 @@ def read_document(path: str, overrides: Iterable[str] = ()) -> Document:
     return document
 
 
-def check_file(path: str, overrides: Iterable[str] = ()) -> None:
-    """Check an experiment file against the core schema; no plugin is loaded. Raises ConfigError with every fault."""
-    read_core(read_document(path, overrides))
-
-
 def read_core(document: Document) -> dict[str, Any]:
     """The resolved values of a file that the core schema accepts. Raises ConfigError with every fault."""
     try:

@@ -71,7 +71,9 @@ def _show_power(plan: Plan) -> None:
     units = len(split.videos)
     print(f"{experiment.evaluate.split} split: {units} videos (the unit of the test), {len(split.texts)} texts")
     shown = ", ".join(f"{detectable_difference(units, d):.1f} points at {100 * d:.0f} %" for d in DISCORDANCES)
-    print(f"Smallest difference in {direction} recall seen with 80 % power, by the share of queries that differ: {shown}")
+    print(
+        f"Smallest difference in {direction} recall seen with 80 % power, by the share of queries that differ: {shown}"
+    )
 
 
 def videos_of(plan: Plan) -> Iterator[tuple[list[str], Sampling]]:

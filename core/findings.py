@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .hypotheses import Hypothesis
 from .metrics import metric
 from .plan import Plan, Trial
-from .registration import post_hoc, registration_digest, times_scored
+from .registration import post_hoc, registration_digest, times_scored, withdrawn
 from .significance import (
     Comparison,
     Evidence,
@@ -131,6 +131,17 @@ class Result:
         return f"{found['videos']:,} videos, {found['texts']:,} texts"
 
     @property
+    def withdrawn(self) -> list[str]:
+        """Claims that this experiment registered before scoring and no longer makes."""
+        return withdrawn(self.plan)
+
+    @property
+    def incomparable(self) -> list[str]:
+        """Hypotheses without a verdict: their arms rank different queries."""
+        decided = {claim.hypothesis.name for claim in self.claims}
+        return [f"{h.name}: {h}" for h in self.plan.hypotheses if h.name not in decided]
+
+    @property
     def skipped(self) -> dict[str, str]:
         """{path: reason} of every video that was left out of a scored split."""
         faults = [fault for row in self.rows for r in row.results for fault in r.items["skipped"].values()]
@@ -226,7 +237,7 @@ def _claims(result: Result) -> list[Claim]:
 
 def _evidence(hypothesis: Hypothesis, row: Row, other: Row) -> Evidence:
     differences = np.subtract(*_arms(row, other, hypothesis.metric))
-    options = {
+    options: dict[str, Any] = {
         "clusters": _clusters(row, hypothesis.metric),
         "higher_is_better": metric(hypothesis.metric).higher_is_better,
         "trained": bool(row.seeds or other.seeds),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,14 +14,14 @@ from .config import Experiment
 from .errors import ConfigError, DataError, Problem
 from .features import LevelShape
 from .model import has_parameters, levels_of, transforms_for
-from .plugins import package_version, registry
+from .plugins import registry
 from .settings import Checker, Spec, plain
 from .steps import encoding, fitting, retrieval
 from .steps.encoding import TextSource, VideoSource
 from .steps.fitting import FitSource
 from .steps.retrieval import ScoreSource
 from .steps.split import split_digest
-from .steps.step import Step, Workspace, source_of
+from .steps.step import Step, Workspace, arithmetic, source_of, versions
 from .store import digest
 from .video import Sampling
 
@@ -118,6 +118,16 @@ class TrialGraph:
             return self._encode_video(split, inner, encoder, fit)
 
         return self.workspace.once(key, make)
+
+    def _skipping(self, split: str, levels: Levels) -> dict[str, Step]:
+        """Where unreadable videos are skipped, what reads no decoded level must leave out the same ones: the step
+        `skip/<level>` says which."""
+        model, attached = self.experiment.model, set(self._video_texts)
+        if self.experiment.data.on_unreadable != "skip" or set(levels.video) - attached:
+            return {}
+        _, read = transforms_for(model.transforms, levels_of(model.interactions))
+        decoded = [level for level in read.video if level not in attached]
+        return {f"skip/{level}": self._encode(split, "video", level) for level in decoded[:1]}
 
     def _encoder_fields(self, encoder: Encoder) -> dict[str, Any]:
         read = {k: v for k, v in plain(encoder.config).items() if k not in encoder.located_by and k != "trainable"}
@@ -263,7 +273,7 @@ class TrialGraph:
         model = self.experiment.model
         _, raw = transforms_for(model.transforms, levels_of({name: model.interactions[name] for name in self.trained}))
         if not self.main.config.trainable:
-            return self.encode(split, raw)
+            return self.encode(split, raw) | self._skipping(split, raw)
         attached = set(raw.video) & set(self._video_texts)
         if attached:
             reason = f"training reads `{min(attached)}`, texts of the data set: their level needs a frozen encoder"
@@ -299,7 +309,7 @@ class TrialGraph:
             "versions": versions("torch"),
             "arithmetic": arithmetic(self.workspace.device),
         }
-        inputs = self.encode(experiment.evaluate.split, raw)
+        inputs = self.encode(experiment.evaluate.split, raw) | self._skipping(experiment.evaluate.split, raw)
         split = self.split(experiment.evaluate.split)
         source = ScoreSource(experiment, name, config, self.shapes, split)
         return fields, inputs | ({"fit": fit} if fit else {}), source
@@ -361,7 +371,7 @@ class TrialGraph:
             inputs |= {f"candidates/{n}": self.candidates(n, direction, spec.fields.top_k) for n in wanted}
             levels = cls.reads(spec.fields)
         stage = next(iter(inputs.values()))
-        inputs |= {name: s for name, s in stage.inputs.items() if name.startswith(("text/", "video/"))}
+        inputs |= {name: s for name, s in stage.inputs.items() if name.startswith(retrieval.FEATURES)}
         inputs |= self.encode(experiment.evaluate.split, levels)
         source = ScoreSource(experiment, "", None, self.shapes, split, direction)
         return Step("rank", fields, inputs, retrieval.rank, f"rank {direction} {self.label}".strip(), source)
@@ -374,16 +384,6 @@ class TrialGraph:
         fields: dict[str, Any] = {"metrics": list(names), "ties": settings.ties, "split": settings.split}
         fields["directions"] = list(dict.fromkeys([*settings.directions, settings.primary.partition("/")[0]]))
         inputs = {direction: self.rank(direction) for direction in fields["directions"]}
-        source = ScoreSource(self.experiment, "", None, self.shapes, self.split(settings.split))
+        split = self.split(settings.split)
+        source = ScoreSource(self.experiment, "", None, self.shapes, split, seed=self.seed)
         return Step("evaluate", fields, inputs, retrieval.evaluate, f"evaluate {self.label}".strip(), source)
-
-
-@cache
-def versions(*packages: str) -> Mapping[str, str]:
-    """Versions of the packages whose arithmetic a step's output depends on."""
-    return {package: package_version(package) for package in packages}
-
-
-def arithmetic(device: torch.device) -> str:
-    """The kind of arithmetic, not the device: where the encoder's precision is automatic, CUDA computes in bfloat16."""
-    return "bfloat16" if device.type == "cuda" else "float32"

@@ -76,7 +76,7 @@ def read_plan(path: str, overrides: Iterable[str], workspace: Workspace) -> Plan
     variants = read_variants(document)
     problems: list[Problem] = []
     for variant in variants:
-        problems += _faults(variant, workspace)
+        problems += [variant.located(problem) for problem in _faults(variant, workspace)]
     if problems:
         raise ConfigError(document.blame(problems))
     return Plan(document, variants, read_hypotheses(document, variants), workspace)

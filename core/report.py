@@ -50,7 +50,9 @@ def p_value(p: float) -> str:
 def claim_line(claim: Claim) -> str:
     """`SUPPORTED  name: what was claimed. Why.`, with a mark where it was claimed after the fact."""
     late = " [post hoc: claimed or changed after the split had been scored]" if claim.post_hoc else ""
-    return f"{claim.verdict.verdict.upper()}: {claim.hypothesis.name}: {claim.hypothesis} ({claim.verdict.reason}){late}"
+    return (
+        f"{claim.verdict.verdict.upper()}: {claim.hypothesis.name}: {claim.hypothesis} ({claim.verdict.reason}){late}"
+    )
 
 
 def notes(result: Result) -> list[str]:
@@ -65,25 +67,34 @@ def notes(result: Result) -> list[str]:
     ]
     if tested:
         methods = "; ".join(dict.fromkeys(comparison.method for comparison in tested))
-        lines.append(f"Test: {methods}. Holm over the {tested[0].family} variants; the baseline is not among them.")
+        family = _counted(tested[0].family, "variant")
+        lines.append(f"Test: {methods}. Holm over {family}; the baseline is not among them.")
         lines += [f"Beware: {text}." for text in dict.fromkeys(c.warning for c in tested if c.warning)]
         seen = [c.detectable for c, row in zip(tested, _tested_rows(result), strict=True) if row.outcome == "n.s."]
-        if any(not math.isnan(value) for value in seen):
+        seen = [value for value in seen if not math.isnan(value)]
+        if seen:
             smallest, largest = min(seen), max(seen)
+            size = f"{smallest:.1f}" + (f" to {largest:.1f}" if f"{largest:.1f}" != f"{smallest:.1f}" else "")
             lines.append(
-                f"Where it says n.s., a true difference of {smallest:.1f} to {largest:.1f} would have been seen with "
-                "80 % power; a smaller one is not excluded."
+                f"Where it says n.s., a true difference of {size} would have been seen with 80 % power; a smaller one is "
+                "not excluded."
             )
     if result.claims:
         scored = max(claim.times_scored for claim in result.claims)
         lines.append(
-            f"The {len(result.claims)} hypotheses are one Holm family, registered as {result.registration}; this split "
-            f"was scored {scored} times in this store."
+            f"{_counted(len(result.claims), 'hypothesis', 'hypotheses')} in one Holm family, registered as "
+            f"{result.registration}; this store saw {_counted(scored, 'trial')} scored on this split."
         )
+    lines += [f"Withdrawn after it was registered: {claim}" for claim in result.withdrawn]
+    lines += [f"Not decided, because its arms rank other queries: {claim}" for claim in result.incomparable]
     if result.skipped:
         lines.append(f"{len(result.skipped)} unreadable videos were left out:")
         lines += [f"  {path}: {reason}" for path, reason in sorted(result.skipped.items())]
     return lines
+
+
+def _counted(number: int, singular: str, plural: str = "") -> str:
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def _tested_rows(result: Result) -> list[Row]:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,7 +15,7 @@ from .errors import ConfigError, Problem, UserError
 
 if TYPE_CHECKING:
     from .findings import Result
-    from .plan import Plan
+    from .plan import Plan, Trial
     from .steps.step import Workspace
 
 
@@ -34,25 +34,29 @@ def run_experiment(
     Raises ConfigError (nothing was run) or another UserError (what was computed is kept).
     """
     plan = prepared_plan(file, overrides, store, device, workers)
-    return _run(plan, runs)[0]
+    return _run(plan, runs)
 
 
 def prepared_plan(file: str, overrides: Sequence[str], store: str, device: str, workers: int | None) -> Plan:
     """The checked plan with every step laid out; makes the data set where it is generated."""
+    plan = _checked_plan(file, overrides, store, device, workers)
     from .plan import add_trials
 
-    plan = _checked_plan(file, overrides, store, device, workers)
     add_trials(plan)
     return plan
 
 
 def _checked_plan(file: str, overrides: Sequence[str], store: str, device: str, workers: int | None) -> Plan:
     """The plan before any data is touched. Faults of file, section and schema come before torch is imported."""
-    from .config import check_file
+    from .config import read_document
+    from .variants import check_core
 
-    check_file(file, overrides)
+    check_core(read_document(file, overrides))
     from .plan import read_plan
+    from .plugins import registry
 
+    for plugin, reason in registry().failed.items():
+        print(f"warning: plugin {plugin} failed to load and is left out: {reason}", file=sys.stderr)
     return read_plan(file, overrides, _workspace(store, device, workers))
 
 
@@ -71,8 +75,8 @@ def _workspace(store: str, device: str, workers: int | None) -> Workspace:
     return Workspace(Store(store), torch.device(chosen), os.cpu_count() or 1 if workers is None else workers)
 
 
-def _run(plan: Plan, runs: str) -> tuple[Result, Path, list[str]]:
-    """Execute, compare, report, track. The result, the report's folder, and what to say of MLflow."""
+def _run(plan: Plan, runs: str, show: Callable[[Result, Path], None] = lambda result, folder: None) -> Result:
+    """Execute, compare, report, `show`, track: a fault of the tracking store comes after everything else is safe."""
     from .execute import execute
     from .findings import TrialResult, findings
     from .plugins import registry
@@ -84,18 +88,21 @@ def _run(plan: Plan, runs: str) -> tuple[Result, Path, list[str]]:
     register(plan)
     hook.experiment_started(experiment=plan.experiment, plan=plan)
 
-    def finished(trial):  # type: ignore[no-untyped-def]
+    def finished(trial: Trial) -> None:
         stored = plan.workspace.store.read("evaluate", trial.last.key)
         hook.trial_finished(experiment=plan.experiment, result=TrialResult(trial, stored))
 
     execute(plan, finished)
     result = findings(plan)
-    folder = write_report(result, Path(runs))
+    show(result, write_report(result, Path(runs)))
     if plan.experiment.export:
         _export(plan)
-    tracked = track(result) if plan.experiment.tracking.enabled else None
+        print(f"Encoder: {plan.experiment.export}")
+    tracked = track(result)
+    for line in tracked.lines if tracked else []:
+        print(line)
     hook.experiment_finished(experiment=plan.experiment, result=result)
-    return result, folder, tracked.lines if tracked else []
+    return result
 
 
 def _export(plan: Plan) -> None:
@@ -168,7 +175,12 @@ def _check_distribution() -> None:
 
 
 def _command(chosen: argparse.Namespace) -> int:
-    from .report import show_report
+
+    def shown(result: Result, folder: Path) -> None:
+        from .report import show_report
+
+        show_report(result)
+        print(f"\nReport: {folder / 'report.md'} (also table.csv, resolved.json)")
 
     started = time.monotonic()
     if chosen.check_videos:
@@ -177,22 +189,16 @@ def _command(chosen: argparse.Namespace) -> int:
         return _dry_run(chosen)
     plan = prepared_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
     new = len(plan.new_steps())
-    result, folder, lines = _run(plan, chosen.runs)
-    show_report(result)
-    print(f"\nReport: {folder / 'report.md'} (also table.csv, resolved.json)")
-    if plan.experiment.export:
-        print(f"Encoder: {plan.experiment.export}")
-    for line in lines:
-        print(line)
+    _run(plan, chosen.runs, shown)
     print(f"{new} of {len(plan.steps)} steps were computed, {time.monotonic() - started:.0f} s in all.")
     return 0
 
 
 def _dry_run(chosen: argparse.Namespace) -> int:
+    plan = _checked_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
     from .dryrun import show_plan
     from .plan import add_trials
 
-    plan = _checked_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
     if all(plan.workspace.is_prepared(variant.experiment.data.dataset) for variant in plan.variants):
         add_trials(plan)
     show_plan(plan)
@@ -200,10 +206,10 @@ def _dry_run(chosen: argparse.Namespace) -> int:
 
 
 def _check_videos(chosen: argparse.Namespace) -> int:
+    plan = _checked_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
     from .dryrun import videos_of
     from .video import check_videos
 
-    plan = _checked_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
     bad = 0
     for paths, sampling in videos_of(plan):
         faults = check_videos(paths, sampling, plan.workspace.workers)

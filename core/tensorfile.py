@@ -37,9 +37,7 @@ def map_tensors(path: Path, layout: Mapping[str, tuple[tuple[int, ...], torch.dt
             handle.write(prefix)
             handle.truncate(total)
     storage = torch.UntypedStorage.from_file(str(path), shared=True, nbytes=total)
-    return {
-        name: _view(storage, len(prefix) + places[name], shape, dtype) for name, (shape, dtype) in layout.items()
-    }
+    return {name: _view(storage, len(prefix) + places[name], shape, dtype) for name, (shape, dtype) in layout.items()}
 
 
 def _begins_with(path: Path, prefix: bytes, total: int) -> bool:

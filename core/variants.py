@@ -34,18 +34,32 @@ def read_variants(document: Document) -> list[Variant]:
     Faults of the core schema are raised before any plugin is loaded. Raises ConfigError with all faults of all
     variants, each once, at the key that wrote the value.
     """
-    base = read_core(document)
-    try:
-        drafts = _drafts(document, base)
-        _gather(drafts, lambda draft: _configured(document, draft, base, None))
-        from .plugins import registry
+    base, drafts = _core_checked(document)
+    from .plugins import registry
 
+    try:
         built = _gather(drafts, lambda draft: _configured(document, draft, base, registry().specify))
         variants = _distinct(built, _short_names(drafts, base.get("baseline")))
         variants = _named_as_written(variants, check(base, registry().specify)[0])
         return _with_baseline(document, variants, base.get("baseline"), registry().specify)
     except ConfigError as fault:
         raise ConfigError(document.blame(fault.problems)) from None
+
+
+def check_core(document: Document) -> None:
+    """Check a file and all that it sweeps against the core schema; no plugin is loaded. Raises ConfigError with every
+    fault."""
+    _core_checked(document)
+
+
+def _core_checked(document: Document) -> tuple[dict[str, Any], list[_Draft]]:
+    base = read_core(document)
+    try:
+        drafts = _drafts(document, base)
+        _gather(drafts, lambda draft: _configured(document, draft, base, None))
+    except ConfigError as fault:
+        raise ConfigError(document.blame(fault.problems)) from None
+    return base, drafts
 
 
 # ------------------------------------------------------------------------------------------ what the file describes

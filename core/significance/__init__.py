@@ -14,6 +14,7 @@ from .comparison import Comparison, paired_medians, paired_test, paired_tests
 from .families import benjamini_hochberg, correct, holm, outcome
 from .planning import detectable_difference, mcnemar, published_difference
 from .resampling import sign_flip
+from .scores import compare_scores
 from .verdicts import Evidence, Verdict, better, cheaper, decide, equivalent, larger_gain, no_worse
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "benjamini_hochberg",
     "better",
     "cheaper",
+    "compare_scores",
     "correct",
     "decide",
     "detectable_difference",

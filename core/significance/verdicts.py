@@ -119,13 +119,17 @@ def decide(evidence: Mapping[str, Evidence], level: float = 0.05, method: Correc
     }
 
 
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
 def _verdict(evidence: Evidence, p_corrected: float, family: int, level: float) -> Verdict:
     found = evidence.comparison
     if found is None:
         reason = f"{evidence.observed:.3g} times cheaper, claimed {evidence.bound:g}"
         return Verdict("supported" if evidence.as_claimed else "refuted", np.nan, family, reason, evidence)
     gain, low, high = found.gain
-    reason = f"gain {gain:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}, corrected p = {p_corrected:.3g} of {family}"
+    reason = f"gain {gain:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}, corrected p {_p(p_corrected)} of {family}"
     if evidence.opposed:
         return Verdict("refuted", p_corrected, family, reason, evidence)
     if evidence.as_claimed and p_corrected < level:

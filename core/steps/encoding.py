@@ -278,9 +278,7 @@ class _Rows:
 
     def __init__(self, store: Store, members: list[Step], drafts: list[Draft], items: Sequence[str]):
         self.members, self.drafts = members, drafts
-        self.files = {
-            step.key: RowFile(store, step, draft, items) for step, draft in zip(members, drafts, strict=True)
-        }
+        self.files = {step.key: RowFile(store, step, draft, items) for step, draft in zip(members, drafts, strict=True)}
         done = set.intersection(*(file.done for file in self.files.values()))
         self.missing = [index for index in range(len(items)) if index not in done]
         self.skipped: dict[int, VideoError] = {}

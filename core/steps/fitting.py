@@ -21,7 +21,6 @@ from ..training import fit as train
 from .split import Kept, kept, read_features
 from .step import Step, Workspace
 
-
 Batch = Callable[[Tensor, Tensor, Tensor | None], tuple[TextFeatures, VideoFeatures]]
 """(text rows, video rows, positions of the frames chosen or None for all) -> features of a batch on the device."""
 

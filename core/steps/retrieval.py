@@ -17,10 +17,13 @@ from ..metrics import Evaluation, RankCounts, query_relevance, rank_counts, rera
 from ..model import Model
 from ..plugins import registry
 from ..scoring import candidates_of, rerank, score_candidates, score_settings
+from ..settings import plain
 from ..store import Draft
 from .split import Kept, kept, read_features
 from .step import Step, Workspace
 
+FEATURES = ("text/", "video/", "skip/")
+"""Inputs that are levels of a split, or say which of its videos were skipped."""
 COUNTS = ("indptr", "above", "above_relevant", "tied", "tied_relevant")
 
 
@@ -34,10 +37,11 @@ class ScoreSource:
     shapes: Shapes
     split: Split
     direction: str = "t2v"
+    seed: int = 0
 
 
 def _feature_steps(step: Step) -> dict[str, Step]:
-    return {name: s for name, s in step.inputs.items() if name.startswith(("text/", "video/"))}
+    return {name: s for name, s in step.inputs.items() if name.startswith(FEATURES)}
 
 
 def _model(workspace: Workspace, step: Step, source: ScoreSource) -> tuple[Model, Interaction]:
@@ -183,7 +187,6 @@ def evaluate(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> 
     tensors |= {f"{direction}/clusters": torch.from_numpy(labels) for direction, labels in made.clusters.items()}
     draft.save(tensors)
     draft.json({"metrics": made.metrics, "texts": len(rows.texts), "videos": len(rows.videos)})
+    draft.json({"experiment": plain(source.experiment), "seed": source.seed}, "trial.json")
     draft.json({"texts": rows.text_ids, "videos": rows.video_ids, "skipped": rows.skipped}, "items.json")
     draft.info |= {"label": step.label}
-
-

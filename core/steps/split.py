@@ -84,10 +84,8 @@ def kept(workspace: Workspace, split: Split, steps: Mapping[str, Step]) -> Kept:
     return Kept(split, texts, videos, own, skipped)
 
 
-def read_features(
-    workspace: Workspace, rows: Kept, steps: Mapping[str, Step]
-) -> tuple[TextFeatures, VideoFeatures]:
-    """Memory-mapped levels of both sides. `steps` are keyed `text/<level>` and `video/<level>`."""
+def read_features(workspace: Workspace, rows: Kept, steps: Mapping[str, Step]) -> tuple[TextFeatures, VideoFeatures]:
+    """Memory-mapped levels of both sides: of the steps keyed `text/<level>` and `video/<level>`."""
     sides: dict[str, dict[str, Tokens]] = {"text": {}, "video": {}}
     for name, step in steps.items():
         side, _, level = name.partition("/")

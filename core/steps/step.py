@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..components import Encoder, Split
-from ..plugins import registry, source_digest
+from ..plugins import package_version, registry, source_digest
 from ..settings import Spec
 from ..store import Draft, Entry, FileDigests, Store, digest
 
@@ -135,3 +135,14 @@ class Workspace:
 def source_of(kind: str, spec: Spec) -> str:
     """Digest of the source that defines a component."""
     return source_digest(registry().component(kind, spec).__module__)
+
+
+@cache
+def versions(*packages: str) -> Mapping[str, str]:
+    """Versions of the packages whose arithmetic a step's output depends on."""
+    return {package: package_version(package) for package in packages}
+
+
+def arithmetic(device: torch.device) -> str:
+    """The kind of arithmetic, not the device: where the encoder's precision is automatic, CUDA computes in bfloat16."""
+    return "bfloat16" if device.type == "cuda" else "float32"

@@ -27,6 +27,7 @@ _REASONS = {
     "recovered from nearest frames": "has fewer frames than it says: data is missing, or an edit list hides its end",
     "broken metadata": "does not say how many frames it has: an image, a live recording or a bare stream",
     "Error sending packet": "holds damaged data that cannot be decoded",
+    "run_.load()": "holds damaged data that cannot be decoded",
 }
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _NO_FAULTS = 1e-9  # decord reads 0 as "any number"

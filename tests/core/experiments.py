@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from torch import nn
 
@@ -182,9 +183,7 @@ def document(folder: Path, changes: dict[str, Any] | None = None, overrides: tup
 
 def problems_of(call: Any, *arguments: Any) -> dict[str, str]:
     """{key: message} of the ConfigError that a call raises; every problem must name a file."""
-    try:
+    with pytest.raises(ConfigError) as caught:
         call(*arguments)
-    except ConfigError as fault:
-        assert all(problem.file for problem in fault.problems), fault
-        return {problem.key: problem.message for problem in fault.problems}
-    raise AssertionError("no ConfigError was raised")
+    assert all(problem.file for problem in caught.value.problems), caught.value
+    return {problem.key: problem.message for problem in caught.value.problems}

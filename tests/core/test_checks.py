@@ -52,9 +52,7 @@ def test_a_sound_composition_has_no_fault(faults):
     ],
 )
 def test_an_unknown_interaction_is_answered_with_the_nearest_wherever_it_is_named(faults, changes, key):
-    assert faults(changes) == {
-        key: "no interaction named `vidoe` under model.interactions. Did you mean `video`?"
-    }
+    assert faults(changes) == {key: "no interaction named `vidoe` under model.interactions. Did you mean `video`?"}
 
 
 @pytest.mark.parametrize("name", ["first_stage", "a/b", "a.b"])
@@ -128,11 +126,12 @@ def test_values_after_training_are_checked_as_those_before(faults):
 
 def test_a_level_that_nobody_writes_is_named_with_its_side_and_the_nearest(faults):
     found = faults({"model.interactions.frame.level": "temporl"})
-    assert found["model.interactions.frame"].startswith("reads the video level `temporl`, which nothing before it writes.")
+    assert found["model.interactions.frame"].startswith(
+        "reads the video level `temporl`, which nothing before it writes."
+    )
     found = faults({"model.interactions.frame.text_level": "sentense"})
-    assert found == {
-        "model.interactions.frame": "reads the text level `sentense`, which nothing before it writes. Did you mean `sentence`?"
-    }
+    message = "reads the text level `sentense`, which nothing before it writes. Did you mean `sentence`?"
+    assert found == {"model.interactions.frame": message}
 
 
 def test_a_transform_writes_for_those_that_come_after_it(faults):
@@ -161,7 +160,9 @@ def test_a_loss_without_its_auxiliary_tensors_names_tensor_and_interaction(fault
         "name another interaction or remove the loss"
     }
     found = faults({**ATTENTION, "model.losses.pearson": {"name": "pearson", "of": ["frame", "attention"]}})
-    assert found["model.losses.pearson.of"].startswith("`pearson` needs text_vector, video_vector, which interaction `att")
+    assert found["model.losses.pearson.of"].startswith(
+        "`pearson` needs text_vector, video_vector, which interaction `att"
+    )
 
 
 def test_a_component_that_refuses_the_shapes_it_would_read_is_named(faults):
@@ -209,5 +210,7 @@ def test_only_the_first_encoder_can_be_trained(faults):
 
 
 def test_faults_of_names_and_fields_are_reported_together(faults):
-    found = faults({"retrieve.first_stage": "x", "data.sampler": "x", "evaluate": {"primary": "x"}, **settings(level="y")})
+    found = faults(
+        {"retrieve.first_stage": "x", "data.sampler": "x", "evaluate": {"primary": "x"}, **settings(level="y")}
+    )
     assert set(found) == {"retrieve.first_stage", "data.sampler", "evaluate.primary", "retrieve.settings.frame.level"}

@@ -13,11 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import ConfigError
-from core.config import Experiment, _merge, check, check_file, read_core, read_document, resolve
+from core.config import Experiment, _merge, check, read_core, read_document, resolve
 
 from .experiments import BASE, document, edited, problems_of, write
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+def check_file(path, overrides=()):
+    return read_core(read_document(path, overrides))
 
 
 def core(folder: Path, changes=None, overrides=()):
@@ -128,7 +132,8 @@ def test_every_fault_of_a_file_is_reported_at_once_with_file_and_full_key(tmp_pa
         f"{path}: train.batch_size: must be at least 2, got 1",
         f"{path}: train.learning_rate: expected a number, got 'fast' (a text)",
         f"{path}: train.keep: 'final' (a text) is not allowed. Known: best, last.",
-        f"{path}: retrieve.first_stage: is needed and missing (the interaction, or mixture, that ranks the whole gallery)",
+        f"{path}: retrieve.first_stage: is needed and missing "
+        "(the interaction, or mixture, that ranks the whole gallery)",
         f"{path}: evaluate.directions: 't3v' (a text) is not allowed. Did you mean `t2v`?",
     }
 
@@ -194,7 +199,9 @@ def chain(folder: Path, base: dict, over: dict, *more: dict):
 
 
 def test_an_extending_file_overrides_what_differs_and_keeps_the_rest(tmp_path):
-    found = chain(tmp_path, {"name": "a", "train": {"epochs": 1, "keep": "last"}}, {"name": "b", "train": {"epochs": 2}})
+    found = chain(
+        tmp_path, {"name": "a", "train": {"epochs": 1, "keep": "last"}}, {"name": "b", "train": {"epochs": 2}}
+    )
     assert found.values == {"name": "b", "train": {"epochs": 2, "keep": "last"}}
 
 
@@ -299,9 +306,7 @@ def test_an_experiment_inside_an_installed_package(tmp_path, monkeypatch):
         assert "Did you mean `paper.yaml`?" in fault_of(read_document, "toy_papers:papers.yaml")
     finally:
         sys.modules.pop("toy_papers", None)
-    assert fault_of(read_document, "no_such_pkg:a.yaml") == (
-        "no_such_pkg:a.yaml: no installed package `no_such_pkg`"
-    )
+    assert fault_of(read_document, "no_such_pkg:a.yaml") == ("no_such_pkg:a.yaml: no installed package `no_such_pkg`")
 
 
 trees = st.recursive(
@@ -370,7 +375,9 @@ def test_the_same_override_twice_is_the_same_as_once(tmp_path_factory, number, k
 
 
 def test_a_fault_of_an_override_is_blamed_on_the_command_line(tmp_path):
-    with pytest.raises(ConfigError, match=r"^command line: train\.epochs: expected a whole number, got 'x' \(a text\)$"):
+    with pytest.raises(
+        ConfigError, match=r"^command line: train\.epochs: expected a whole number, got 'x' \(a text\)$"
+    ):
         read_core(document(tmp_path, {}, ("train.epochs=x",)))
     with pytest.raises(ConfigError, match=r"command line: train\.keep: 'x'"):
         read_core(document(tmp_path, {"train.keep": "last"}, ("train={keep: x}",)))

@@ -46,9 +46,7 @@ def test_an_unknown_level_is_answered_with_the_known_ones() -> None:
         video().level("words")
 
 
-@pytest.mark.parametrize(
-    "rows", [slice(1, 3), torch.tensor([1, 2]), torch.tensor([False, True, True, False]), [1, 2]]
-)
+@pytest.mark.parametrize("rows", [slice(1, 3), torch.tensor([1, 2]), torch.tensor([False, True, True, False]), [1, 2]])
 def test_rows_are_taken_by_slice_index_and_mask_with_their_ids(rows: object) -> None:
     taken = video()[rows]
     assert taken.ids == ("v1", "v2")
@@ -68,7 +66,9 @@ def test_picked_rows_behave_as_taken_ones_and_copy_nothing_before_they_are_read(
     only = picked.only(["frames"])
     assert (only.names, only.ids, len(only)) == (("frames",), ("d", "a", "c"), 3)
     assert only._levels["frames"].values is whole._levels["frames"].values
-    assert torch.equal(picked.to(dtype=torch.float64).structured("frames").values[1], whole[0:1].level("frames").values[0])
+    assert torch.equal(
+        picked.to(dtype=torch.float64).structured("frames").values[1], whole[0:1].level("frames").values[0]
+    )
     assert picked.with_level("video", Tokens(torch.zeros(3, 2))).names == ("frames", "patches", "video")
 
 

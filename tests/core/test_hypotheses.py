@@ -76,7 +76,10 @@ def test_a_component_against_none_is_tested_at_each_setting_of_the_other_axis(re
 
 def test_an_axis_left_open_on_one_side_is_refused_with_what_it_selects(fault):
     names = "top_k=5 temperature=0.1; top_k=5 temperature=1.0"
-    assert fault({"better": {TOP_K: 5}, "than": "baseline"}, GRID) == ("better", f"selects 2 variants, not one: {names}")
+    assert fault({"better": {TOP_K: 5}, "than": "baseline"}, GRID) == (
+        "better",
+        f"selects 2 variants, not one: {names}",
+    )
     assert fault({"better": "baseline", "than": {TOP_K: 5}}, GRID) == ("than", f"selects 2 variants, not one: {names}")
 
 
@@ -165,7 +168,11 @@ def test_the_metric_is_the_primary_one_unless_it_is_named(read):
         ),
         ({"better": "top_k=5", "than": "top_k=1", "metric": "R1"}, "metric", "'R1' (a text) is not among the"),
         ({"better": "top_k=5", "than": "top_k=1", "metric": 3}, "metric", "3 (a whole number) is not among the"),
-        ({"better": "top_k=5", "than": "top_k=1", "metric": "t2v/MdR"}, "metric", "`t2v/MdR` has an interval but no test"),
+        (
+            {"better": "top_k=5", "than": "top_k=1", "metric": "t2v/MdR"},
+            "metric",
+            "`t2v/MdR` has an interval but no test",
+        ),
     ],
 )
 def test_a_claim_that_cannot_be_tested_is_refused_at_its_key(fault, claim, key, message):
@@ -213,7 +220,8 @@ def test_what_does_not_change_the_comparison_does_not_make_it_another_claim(read
 
 
 @pytest.mark.parametrize(
-    "override", ["seeds=[0,1]", "train.epochs=3", "hypotheses.h.by=1", "hypotheses.h.metric=v2t/R1", "evaluate.split=val"]
+    "override",
+    ["seeds=[0,1]", "train.epochs=3", "hypotheses.h.by=1", "hypotheses.h.metric=v2t/R1", "evaluate.split=val"],
 )
 def test_what_changes_the_comparison_makes_it_another_claim(read, override):
     assert digest_of(read, CLAIM, LINE, override) != digest_of(read, CLAIM)

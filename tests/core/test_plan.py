@@ -7,7 +7,7 @@ import torch
 
 from core import graph as graph_module
 from core.errors import ConfigError, DataError
-from core.graph import arithmetic
+from core.steps.step import arithmetic
 from core.store import Store
 from tests.engine import COUNTS, Lab, keys, named
 
@@ -227,7 +227,7 @@ def test_whole_numbers_and_fractions_of_one_size_are_one_setting(done: Lab) -> N
 def test_a_split_that_is_missing_is_named_with_those_there_are(lab: Lab) -> None:
     captions = lab.videos / "captions.json"
     captions.write_text(captions.read_text().replace('"val"', '"dev"'))
-    with pytest.raises(DataError, match="no `val` split.* train, dev, test"):
+    with pytest.raises(DataError, match=r"no `val` split.* train, dev, test"):
         lab.plan({"train.keep": "best"})
 
 

@@ -9,7 +9,7 @@ import math
 import pytest
 
 from core import report
-from tests.engine import Lab
+from tests.engine import Lab, write_videos
 
 CHANGES = {
     "ablate": {"retrieve.rerank.top_k": [1, 2, 3]},
@@ -44,6 +44,26 @@ def test_a_claim_added_after_the_scoring_is_marked(lab: Lab) -> None:
     lab.result(CHANGES)
     late = {**CHANGES, "hypotheses": {"late": {"better": {"retrieve.rerank.top_k": 3}, "than": "baseline"}}}
     assert "post hoc" in report.markdown(lab.result(late))
+
+
+def test_a_claim_that_was_registered_and_dropped_is_told(lab: Lab) -> None:
+    lab.result(CHANGES)
+    told = report.markdown(lab.result({**CHANGES, "hypotheses": {}}))
+    assert "Withdrawn after it was registered: helps: top_k=2 is better than rerank=none on t2v/R1" in told
+
+
+def test_a_claim_across_different_galleries_is_told_as_undecided(lab: Lab) -> None:
+    for picture in (lab.videos / "test" / "v0").iterdir():
+        picture.write_bytes(b"")
+    write_videos(lab.folder / "other", {"train": 6, "val": 4, "test": 6}, seed=1)
+    root = str(lab.folder / "other")
+    changes = {
+        "variants": {"here": {"data.on_unreadable": "skip"}, "there": {"data.dataset.root": root}},
+        "hypotheses": {"moved": {"better": "there", "than": "here"}},
+    }
+    told = report.markdown(lab.result(changes))
+    assert "Not decided, because its arms rank other queries: moved: there is better than here on t2v/R1" in told
+    assert "other queries: not compared" in told
 
 
 def test_p_values_are_never_zero_and_blank_where_not_tested() -> None:

@@ -73,9 +73,7 @@ def test_a_fault_at_run_time_ends_with_1_and_keeps_what_was_computed(
     assert lab.entries("encode")
 
 
-def test_a_device_that_is_not_there_is_named_with_those_that_are(
-    lab: Lab, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_device_that_is_not_there_is_named_with_those_that_are(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(lab, "--device", "abacus") == 2
     assert "--device: `abacus` is not available here; there is: " in capsys.readouterr().err
 

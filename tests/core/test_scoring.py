@@ -143,7 +143,9 @@ def test_rerank_gives_each_candidate_of_either_direction_the_score_of_its_own_pa
     queries, gallery = (9, 7) if videos_ask else (7, 9)
     first = torch.randn(queries, gallery, generator=torch.Generator().manual_seed(3))
     chosen = candidates_of(first, 4)
-    made = rerank(Distance(RerankerSettings(), {}), text, video, chosen, {"first_stage": first.gather(1, chosen)}, videos_ask)
+    made = rerank(
+        Distance(RerankerSettings(), {}), text, video, chosen, {"first_stage": first.gather(1, chosen)}, videos_ask
+    )
     for query in range(queries):
         for place, item in enumerate(chosen[query].tolist()):
             t, v = (item, query) if videos_ask else (query, item)

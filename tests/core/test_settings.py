@@ -302,7 +302,8 @@ def test_one_problem_stands_alone():
 
 
 @pytest.mark.parametrize(
-    "error", [ConfigError([Problem("a", "x"), Problem("b", "y")]), VideoError("v.mp4", "broken", "fix it"), DataError("no")]
+    "error",
+    [ConfigError([Problem("a", "x"), Problem("b", "y")]), VideoError("v.mp4", "broken", "fix it"), DataError("no")],
 )
 def test_errors_survive_the_way_back_from_a_worker_process(error):
     again = pickle.loads(pickle.dumps(error))

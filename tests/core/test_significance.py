@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from core.errors import DataError
+from core.metrics import Relevance
 from core.significance import (
     benjamini_hochberg,
     better,
     cheaper,
+    compare_scores,
     correct,
     decide,
     detectable_difference,
@@ -87,7 +89,8 @@ def test_the_sign_flip_test_ignores_order_scale_and_sign(values, size):
     p = sign_flip(d, labels)
     assert sign_flip(-d, labels) == pytest.approx(p)
     assert sign_flip(1e3 * d, labels) == pytest.approx(p)
-    assert sign_flip(d[order], labels[order]) == pytest.approx(p)
+    drawn = 0.0 if len(np.unique(labels)) <= 12 else 0.02  # more clusters than are enumerated: other draws
+    assert sign_flip(d[order], labels[order]) == pytest.approx(p, abs=drawn)
 
 
 def test_equal_clusters_give_the_test_on_cluster_means():
@@ -431,3 +434,16 @@ def test_a_single_cluster_decides_nothing():
         found = paired_test(np.random.default_rng(seeds).normal(5, 1, size=(seeds, 10)), clusters=np.zeros(10))
         assert found.p == 1
         assert (found.low, found.high) == (-np.inf, np.inf)
+
+
+def test_two_matrices_are_compared_as_their_per_query_values_are() -> None:
+    rng = np.random.default_rng(5)
+    truth = np.repeat(np.eye(40), 2, axis=0)
+    relevance = Relevance.from_dense(truth > 0)
+    weak, strong = truth + rng.normal(0, 0.6, truth.shape), truth + rng.normal(0, 0.3, truth.shape)
+    found = compare_scores(strong, weak, relevance, "t2v/R1")
+    hits = [100.0 * (scores.argmax(1) == np.arange(80) // 2) for scores in (strong, weak)]
+    assert found.difference == pytest.approx((hits[0] - hits[1]).mean())
+    assert found.n_clusters == 40
+    assert found.p < 0.05
+    assert np.isnan(compare_scores(strong, weak, relevance, "v2t/MdR").p)

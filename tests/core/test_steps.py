@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from core.plan import Plan
 from core.steps.encoding import loaded_encoder
 from core.steps.fitting import choose_frames
 from core.store import Entry, Store
-from tests.engine import COUNTS, FRAMES, Lab, ToyEncoder, named, write_pictures
+from tests.engine import COUNTS, FRAMES, Lab, ToyEncoder, ToyLinear, named, write_pictures
 
 SKIP = {"data.on_unreadable": "skip"}
 
@@ -126,10 +127,9 @@ def test_every_unreadable_video_is_listed_and_the_good_ones_are_kept(lab: Lab) -
     with pytest.raises(DataError) as fault:
         lab.run({"retrieve.rerank": None})
     assert all(text in str(fault.value) for text in (first, second, "2 videos", "on_unreadable: skip"))
-    shutil.rmtree(first)
-    shutil.copytree(lab.videos / "train" / "v0", first)
-    shutil.rmtree(second)
-    shutil.copytree(lab.videos / "train" / "v1", second)
+    for number, folder in enumerate((first, second)):
+        shutil.rmtree(folder)
+        write_pictures(Path(folder), np.array([[number, 2, 3]] * FRAMES))
     lab.run({"retrieve.rerank": None})
     assert COUNTS["videos"] == 2
 
@@ -144,7 +144,7 @@ def test_skipped_videos_leave_gallery_texts_and_training_and_are_listed(lab: Lab
     broken = break_video(lab, "test", "v1")
     break_video(lab, "train", "v0")
     result = lab.result(SKIP)
-    assert list(result.skipped) == [broken]
+    assert [path.rpartition("/")[0] for path in result.skipped] == [broken]
     items = result.rows[0].results[0].items
     assert items["videos"] == ["v0", "v2", "v3", "v4"]
     assert items["texts"] == [f"v{row}-{number}" for row in (0, 2, 3, 4) for number in (0, 1)]
@@ -154,14 +154,33 @@ def test_skipped_videos_leave_gallery_texts_and_training_and_are_listed(lab: Lab
     assert {tuple(e.tensors()["scores"].shape) for e in lab.entries("score")} == {(8, 4)}
 
 
+def test_what_reads_only_attached_texts_leaves_out_the_same_videos(lab: Lab) -> None:
+    break_video(lab, "test", "v1")
+    tags = {"data.dataset.tags": True, "model.interactions.tag": {"name": "toy_dot", "level": "tags"}}
+    mixed = lab.run(SKIP | tags | {"retrieve.first_stage": ["tag", "dot"]})
+    assert output(mixed, "score tag").tensors()["scores"].shape == (8, 4)
+    plan = lab.run(SKIP | tags | {"retrieve.rerank": {"name": "score_fusion", "weights": {"tag": 1.0}, "top_k": 4}})
+    chosen = output(plan, "score dot").tensors()["scores"].argsort(dim=1, descending=True, stable=True)
+    new = output(plan, "re-score tag t2v").tensors()["scores"]
+    whole = output(mixed, "score tag").tensors()["scores"]
+    torch.testing.assert_close(new, whole.gather(1, chosen))
+
+
 def test_a_mended_video_is_all_that_is_encoded_again(lab: Lab) -> None:
     break_video(lab, "test", "v1")
     lab.run(SKIP)
     shutil.rmtree(lab.videos / "test" / "v1")
-    shutil.copytree(lab.videos / "train" / "v0", lab.videos / "test" / "v1")
+    write_pictures(lab.videos / "test" / "v1", np.array([[1, 2, 3]] * FRAMES))
     result = lab.result(SKIP)
     assert COUNTS["videos"] == 1
     assert result.skipped == {}
+
+
+def test_one_file_in_two_splits_is_encoded_once(lab: Lab) -> None:
+    shutil.rmtree(lab.videos / "test" / "v1")
+    shutil.copytree(lab.videos / "train" / "v0", lab.videos / "test" / "v1")
+    lab.run()
+    assert COUNTS["videos"] == 10
 
 
 def test_what_was_skipped_is_refused_by_an_experiment_that_wants_all(lab: Lab) -> None:
@@ -259,21 +278,14 @@ def test_validation_reads_the_val_split_and_never_the_test_split(lab: Lab) -> No
 
 def test_training_on_fewer_frames_uses_a_part_of_the_decoded_ones(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = set()
-    real = __import__("tests.engine", fromlist=["ToyLinear"]).ToyLinear.match
-
-    def match(self: Any, text: Any, video: Any) -> Any:
-        return real(self, text, video)
+    original = ToyLinear.video_side
 
     def video_side(self: Any, video: Any) -> Any:
         if self.training:
             seen.add(video.structured("frames").values.shape[1])
         return original(self, video)
 
-    from tests.engine import ToyLinear
-
-    original = ToyLinear.video_side
     monkeypatch.setattr(ToyLinear, "video_side", video_side)
-    monkeypatch.setattr(ToyLinear, "match", match)
     lab.run({"train.num_frames": 2, "train.sampler": "random"})
     assert seen == {2}
 
@@ -306,7 +318,10 @@ def test_a_trained_encoder_is_fitted_on_pixels_and_encodes_with_its_new_weights(
 def test_a_trained_encoder_works_beside_a_frozen_one(lab: Lab) -> None:
     plan = lab.run(
         {
-            "encoder": {"main": {"name": "toy_encoder", "trainable": True}, "big": {"name": "toy_encoder", "gain": 3.0}},
+            "encoder": {
+                "main": {"name": "toy_encoder", "trainable": True},
+                "big": {"name": "toy_encoder", "gain": 3.0},
+            },
             "model.interactions.linear.level": "big.frames",
             "model.losses.contrast.of": ["linear", "dot"],
             "train.keep": "best",
@@ -315,14 +330,16 @@ def test_a_trained_encoder_works_beside_a_frozen_one(lab: Lab) -> None:
     frozen = [e for e in lab.entries("encode") if e.meta["fields"]["settings"]["gain"] == 3.0]
     assert len(frozen) == 3
     test = torch.stack([encoded((colours_of(lab, "test", f"v{row}") - 128.0) * 3 + 128) for row in range(5)])
-    assert any(e.tensors()["values"].shape == test.shape and torch.allclose(e.tensors()["values"], test) for e in frozen)
+    assert any(
+        e.tensors()["values"].shape == test.shape and torch.allclose(e.tensors()["values"], test) for e in frozen
+    )
     assert plan.trials[0].seed == 0
 
 
 def test_an_encoder_that_was_trained_is_read_again_before_it_encodes_frozen(lab: Lab) -> None:
     plan = lab.run({"encoder.trainable": True, "train.keep": "last"})
-    workspace, spec = plan.workspace, plan.experiment.encoder["encoder"] if "encoder" in plan.experiment.encoder else None
-    encoder = workspace.encoder(spec or next(iter(plan.experiment.encoder.values())))
+    workspace = plan.workspace
+    encoder = workspace.encoder(next(iter(plan.experiment.encoder.values())))
     fit = next(step for step in plan.steps.values() if step.name == "fit")
     trained = loaded_encoder(workspace, encoder, 0, fit).state_dict()["layer.weight"].clone()
     start = loaded_encoder(workspace, encoder, 0, None).state_dict()["layer.weight"].clone()

@@ -50,9 +50,8 @@ def test_an_entry_does_not_exist_before_its_block_has_ended(store: Store) -> Non
 
 
 def test_a_failed_writer_leaves_a_draft_that_the_next_one_goes_on_with(store: Store) -> None:
-    with pytest.raises(RuntimeError), store.write("fit", KEY, {}) as draft:
-        (draft.folder / "resume.pt").write_text("half")
-        raise RuntimeError
+    with pytest.raises(IsADirectoryError), store.write("fit", KEY, {}) as draft:
+        (draft.folder / "resume.pt").write_text("half") and draft.folder.read_text()
     assert not store.has("fit", KEY)
     with store.write("fit", KEY, {}) as draft:
         assert (draft.folder / "resume.pt").read_text() == "half"
@@ -157,7 +156,7 @@ def test_damage_is_found_set_aside_and_not_read_again(store: Store) -> None:
     data[-1] ^= 1
     file.write_bytes(data)
     fresh = Store(store.root)
-    with pytest.raises(StoreError, match="tensors.safetensors"):
+    with pytest.raises(StoreError, match=r"tensors\.safetensors"):
         fresh.read("score", KEY)
     assert not fresh.has("score", KEY)
     assert fresh.entries() == []

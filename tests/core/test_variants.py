@@ -393,7 +393,10 @@ def test_what_all_variants_share_is_not_assigned_by_one(faults, key):
 
 
 def test_the_split_and_the_policy_for_ties_may_differ(read):
-    assert names(read({"ablate": {"evaluate.ties": ["expected", "pessimistic"]}})) == ["ties=expected", "ties=pessimistic"]
+    assert names(read({"ablate": {"evaluate.ties": ["expected", "pessimistic"]}})) == [
+        "ties=expected",
+        "ties=pessimistic",
+    ]
 
 
 def test_an_interpolation_that_points_nowhere_is_blamed_on_the_file(tmp_path):
@@ -416,9 +419,9 @@ def test_a_composition_fault_is_located_at_the_key_that_brought_it_in(read):
 def test_faults_of_the_core_schema_come_before_any_plugin_is_loaded(tmp_path):
     path = write(tmp_path, edited({"ablate": {"train.epoch": [1], TOP_K: [1, 2]}}))
     code = (
-        "import sys\nfrom core.config import read_document\nfrom core.variants import read_variants\n"
+        "import sys\nfrom core.config import read_document\nfrom core.variants import check_core\n"
         "from core.errors import ConfigError\n"
-        f"try: read_variants(read_document({str(path)!r}))\n"
+        f"try: check_core(read_document({str(path)!r}))\n"
         "except ConfigError as fault: print(fault)\n"
         "print(sorted({'torch', 'pluggy', 'plugins'} & set(sys.modules)))"
     )

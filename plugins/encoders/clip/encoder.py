@@ -47,10 +47,10 @@ class ClipSettings(EncoderSettings):
     init: str = setting(
         "pretrained", "random: the weights are drawn, not read from `model`", choices=("pretrained", "random")
     )
-    architecture: dict[str, Any] = setting(  # noqa: RUF009
+    architecture: dict[str, Any] = setting(
         factory=dict, doc="with init random and no model: {vision: {…}, text: {…}, projection_dim: …} of CLIPConfig"
     )
-    vocabulary: list[str] = setting(  # noqa: RUF009
+    vocabulary: list[str] = setting(
         factory=list, doc="with init random and no model: the words that its tokenizer knows"
     )
     max_words: int = setting(32, "tokens a text, start and end included; no more than the model has positions", ge=3)

@@ -1,0 +1,63 @@
+"""A finished trial, brought back: its configuration, its encoder and its model with trained weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .components import Encoder
+from .config import Experiment, check
+from .errors import StoreError
+from .graph import TrialGraph
+from .model import Model
+from .plugins import registry
+from .steps.encoding import loaded_encoder
+from .steps.step import Workspace
+from .store import Entry, Store
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A trial: `model` and `encoder` in evaluation mode, on the CPU; `metrics` as reported."""
+
+    experiment: Experiment
+    seed: int
+    model: Model
+    encoder: Encoder
+    metrics: dict[str, float]
+
+
+def load(trial: str, store: str | Path = "store") -> Loaded:
+    """The trial with this key (the `trial` tag in MLflow; a unique beginning will do).
+
+    Raises StoreError where no trial, or several, have such a key, or where the trained weights are gone.
+    """
+    workspace = Workspace(Store(store), torch.device("cpu"))
+    entry = _entry(workspace.store, trial)
+    told = entry.json("trial.json")
+    experiment, problems = check(told["experiment"], registry().specify)
+    if experiment is None:
+        raise StoreError(f"{entry.folder}: its configuration is not understood any more: {problems[0]}")
+    graph = TrialGraph(workspace, experiment, told["seed"])
+    model = Model.of(experiment, list(experiment.model.interactions), graph.shapes)
+    fit = graph.fit
+    if fit is not None:
+        if not fit.ready(workspace.store):
+            raise StoreError(f"{entry.folder}: its weights are gone, or code or data changed since; run it again")
+        stored = workspace.read(fit).tensors()
+        model.load_state_dict({name: stored.get(f"model.{name}", given) for name, given in model.state_dict().items()})
+    trained = fit if graph.main.config.trainable else None
+    encoder = loaded_encoder(workspace, graph.main, told["seed"], trained)
+    return Loaded(experiment, told["seed"], model.eval(), encoder, entry.json()["metrics"])
+
+
+def _entry(store: Store, key: str) -> Entry:
+    found = sorted(path.name for path in (store.root / "evaluate").glob(f"{key}*") if not path.name.startswith("draft"))
+    if len(found) != 1:
+        several = f"several trials: {', '.join(found[:5])}" if found else "no trial"
+        raise StoreError(
+            f"{store.root}: {several} with a key that begins with `{key}`; `python -m core.store` lists them"
+        )
+    return store.read("evaluate", found[0])

@@ -1,0 +1,26 @@
+"""Two score matrices of the same queries and gallery, compared without an experiment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..metrics import Relevance, Ties, evaluate, metric
+from .comparison import Comparison, paired_medians, paired_test
+
+
+def compare_scores(
+    variant: Any, baseline: Any, relevance: Relevance, name: str = "t2v/R1", ties: Ties = "expected"
+) -> Comparison:
+    """The variant's scores [B_t, B_v] against the baseline's on one metric: difference, interval, test.
+
+    Rows and columns of both must mean the same texts and videos. The unit is the cluster of queries that share a
+    relevant item. Raises DataError where shapes differ, RunError for scores that are NaN or infinite.
+    """
+    direction, _, short = name.rpartition("/")
+    direction = direction or "t2v"
+    first, second = (evaluate(scores, relevance, [short], [direction], ties) for scores in (variant, baseline))
+    values, reference = first.per_query[direction][short], second.per_query[direction][short]
+    higher = metric(short).higher_is_better
+    if metric(short).summary == "median":
+        return paired_medians(values, reference, first.clusters[direction], higher_is_better=higher)
+    return paired_test(values - reference, first.clusters[direction], higher_is_better=higher)

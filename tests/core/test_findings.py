@@ -1,0 +1,140 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.findings import Result, Row, findings
+from core.plan import Plan
+from core.significance import paired_test
+from tests.engine import Lab, write_videos
+
+SWEEP = {
+    "ablate": {"retrieve.rerank.top_k": [1, 2, 5]},
+    "baseline": {"retrieve.rerank": None},
+    "seeds": [0, 1, 2],
+}
+
+
+@pytest.fixture
+def wide(toys: None, tmp_path: Path) -> Lab:
+    """Enough videos for differences to be tested."""
+    return Lab(tmp_path, {"train": 6, "val": 4, "test": 24})
+
+
+def rows(result: Result) -> dict[str, Row]:
+    return {row.name: row for row in result.rows}
+
+
+def values(plan: Plan, variant: str, name: str) -> np.ndarray:
+    """[seeds, queries], read from the store without findings."""
+    store = plan.workspace.store
+    trials = [trial for trial in plan.trials if trial.variant.name == variant]
+    return np.stack([store.read("evaluate", trial.last.key).tensors()[name].numpy() for trial in trials])
+
+
+def test_rows_stand_in_the_order_of_the_file_with_means_and_spread_over_seeds(wide: Lab) -> None:
+    plan = wide.run(SWEEP)
+    result = findings(plan)
+    assert [row.name for row in result.rows] == ["top_k=1", "top_k=2", "top_k=5", "rerank=none"]
+    assert [row.is_baseline for row in result.rows] == [False, False, False, True]
+    row = rows(result)["top_k=5"]
+    per_seed = values(plan, "top_k=5", "t2v/R5").mean(1)
+    assert row.seeds == [0, 1, 2]
+    assert row.values("t2v/R5") == pytest.approx(per_seed.tolist())
+    assert row.mean("t2v/R5") == pytest.approx(per_seed.mean())
+    assert row.spread("t2v/R5") == pytest.approx(per_seed.std(ddof=1))
+    assert np.isnan(rows(result)["rerank=none"].spread("t2v/R5"))
+    assert rows(result)["rerank=none"].seeds == []
+    assert result.size == "24 videos, 48 texts"
+
+
+def test_the_baseline_is_in_no_family_and_the_others_are_one_holm_family(wide: Lab) -> None:
+    result = wide.result(SWEEP)
+    assert result.baseline.comparisons == {}
+    assert result.baseline.outcome == "baseline"
+    others = [row for row in result.rows if not row.is_baseline]
+    tested = [row.comparisons["t2v/R1"] for row in others]
+    p = np.array([comparison.p for comparison in tested])
+    order = np.argsort(p)
+    wanted, running = np.empty(len(p)), 0.0
+    for place, index in enumerate(order):
+        running = max(running, (len(p) - place) * p[index])
+        wanted[index] = min(1.0, running)
+    assert [comparison.p_corrected for comparison in tested] == pytest.approx(wanted.tolist())
+    assert {comparison.family for comparison in tested} == {3}
+    assert all(np.isnan(row.comparisons["v2t/R1"].p_corrected) for row in others)
+
+
+def test_an_untrained_baseline_is_compared_with_each_seed(wide: Lab) -> None:
+    plan = wide.run(SWEEP)
+    row = rows(findings(plan))["top_k=5"]
+    untrained = values(plan, "rerank=none", "t2v/R1")
+    assert untrained.shape == (1, 48)
+    differences = values(plan, "top_k=5", "t2v/R1") - untrained
+    found = row.comparisons["t2v/R1"]
+    assert found.difference == pytest.approx(differences.mean())
+    alone = paired_test(differences, np.repeat(np.arange(24), 2), trained=True)
+    assert found.p == pytest.approx(alone.p)
+
+
+def test_variants_on_other_queries_are_shown_and_not_compared(wide: Lab) -> None:
+    other = write_videos(wide.folder / "other", {"train": 6, "val": 4, "test": 20}, seed=1)
+    result = wide.result(
+        {
+            "variants": {
+                "as it is": {},
+                "colder": {"retrieve.rerank": None},
+                "elsewhere": {"data.dataset.root": str(other)},
+            },
+            "hypotheses": {"same": {"no_worse": "elsewhere", "than": "as it is", "margin": 1}},
+        }
+    )
+    found = rows(result)
+    assert found["elsewhere"].comparisons == {}
+    assert found["elsewhere"].outcome == "other queries: not compared"
+    assert found["colder"].comparisons["t2v/R1"].family == 1
+    assert result.claims == []
+
+
+def test_claims_have_a_verdict_a_mark_and_the_number_of_scorings(wide: Lab) -> None:
+    changes: dict[str, Any] = SWEEP | {
+        "hypotheses": {
+            "harmless": {"no_worse": {"retrieve.rerank.top_k": 5}, "than": "baseline", "margin": 100},
+            "wonderful": {"better": {"retrieve.rerank.top_k": 5}, "than": "baseline", "by": 99},
+        }
+    }
+    result = wide.result(changes)
+    verdicts = {claim.hypothesis.name: claim.verdict.verdict for claim in result.claims}
+    assert verdicts == {"harmless": "supported", "wonderful": "refuted"}
+    assert {claim.post_hoc for claim in result.claims} == {False}
+    assert {claim.times_scored for claim in result.claims} == {10}
+    later = changes["hypotheses"] | {"late": {"better": {"retrieve.rerank.top_k": 2}, "than": "baseline"}}
+    again = wide.result(changes | {"hypotheses": later})
+    assert {claim.hypothesis.name for claim in again.claims if claim.post_hoc} == {"late"}
+
+
+def test_the_primary_metric_is_the_first_column_and_no_column_stands_twice(wide: Lab) -> None:
+    result = wide.result({"evaluate.primary": "v2t/R5", "retrieve.rerank": None})
+    assert result.metrics == ["v2t/R5", "t2v/R1", "t2v/R5", "t2v/MnR", "v2t/R1", "v2t/MnR"]
+
+
+def test_a_gain_in_a_rank_counts_as_better(wide: Lab) -> None:
+    result = wide.result(
+        {
+            "variants": {"poor": {"model.interactions.dot.level": "patches"}, "good": {}},
+            "retrieve.rerank": None,
+            "baseline": "poor",
+            "evaluate.primary": "t2v/MnR",
+        }
+    )
+    good = rows(result)["good"]
+    assert good.mean("t2v/MnR") < result.baseline.mean("t2v/MnR")
+    assert good.outcome == "better"
+
+
+def test_a_median_is_shown_with_an_interval_and_never_tested(wide: Lab) -> None:
+    result = wide.result(SWEEP | {"evaluate.metrics": ["R1", "MdR"]})
+    comparison = rows(result)["top_k=5"].comparisons["t2v/MdR"]
+    assert np.isnan(comparison.p)
+    assert comparison.low <= comparison.difference <= comparison.high

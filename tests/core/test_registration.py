@@ -1,0 +1,134 @@
+from typing import Any
+
+import pytest
+
+from core.execute import execute
+from core.plan import Plan
+from core.registration import enter, post_hoc, register, registration_digest, times_scored, withdrawn
+from core.store import read_lines
+from tests.engine import Lab
+
+BETTER = {"better": {"retrieve.rerank.top_k": 2}, "than": "baseline"}
+WORSE = {"no_worse": {"retrieve.rerank.top_k": 2}, "than": "baseline", "margin": 50}
+
+
+def claims(**hypotheses: Any) -> dict[str, Any]:
+    return {
+        "ablate": {"retrieve.rerank.top_k": [1, 2]},
+        "baseline": {"retrieve.rerank.top_k": 1},
+        "hypotheses": hypotheses,
+    }
+
+
+def scored(plan: Plan) -> Plan:
+    execute(plan, lambda trial: None)
+    return plan
+
+
+def registered(lab: Lab, changes: dict[str, Any]) -> Plan:
+    plan = lab.plan(changes)
+    register(plan)
+    return plan
+
+
+def test_a_claim_that_was_written_down_before_the_scoring_is_not_post_hoc(lab: Lab) -> None:
+    plan = scored(registered(lab, claims(helps=BETTER)))
+    assert post_hoc(plan) == set()
+    assert post_hoc(registered(lab, claims(helps=BETTER))) == set()
+
+
+def test_a_claim_that_was_never_written_down_is_post_hoc(lab: Lab) -> None:
+    assert post_hoc(lab.plan(claims(helps=BETTER))) == {"helps"}
+
+
+def test_a_claim_added_after_the_scoring_is_post_hoc_for_ever(lab: Lab) -> None:
+    scored(registered(lab, claims(helps=BETTER)))
+    for _ in range(2):
+        assert post_hoc(registered(lab, claims(helps=BETTER, harmless=WORSE))) == {"harmless"}
+    assert post_hoc(registered(lab, claims(harmless=WORSE))) == {"harmless"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"hypotheses.helps.by": 5}, {"hypotheses.helps.metric": "t2v/R5"}, {"seeds": [0, 1]}, {"train.epochs": 3}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_claim_changed_after_the_scoring_is_post_hoc_and_the_first_one_is_not(
+    lab: Lab, change: dict[str, Any]
+) -> None:
+    scored(registered(lab, claims(helps=BETTER)))
+    assert post_hoc(registered(lab, claims(helps=BETTER) | change)) == {"helps"}
+    assert post_hoc(registered(lab, claims(helps=BETTER))) == set()
+
+
+def test_a_claim_may_change_as_long_as_nothing_was_scored(lab: Lab) -> None:
+    registered(lab, claims(helps=BETTER))
+    assert post_hoc(registered(lab, claims(helps=BETTER | {"by": 5}))) == set()
+
+
+def test_a_new_name_or_place_makes_no_new_claim(lab: Lab) -> None:
+    plan = scored(registered(lab, claims(helps=BETTER)))
+    again = registered(lab, claims(another=BETTER))
+    assert post_hoc(again) == set()
+    assert len(read_lines(lab.store / "registrations.jsonl")) == 1
+    assert registration_digest(again) == registration_digest(plan)
+
+
+def test_another_experiments_results_make_a_claim_on_them_post_hoc(lab: Lab) -> None:
+    scored(registered(lab, claims()))
+    assert post_hoc(registered(lab, claims(helps=BETTER) | {"name": "fresh"})) == {"helps"}
+
+
+def test_another_experiments_baseline_does_not(lab: Lab) -> None:
+    scored(registered(lab, {"retrieve.rerank.top_k": 1}))
+    assert post_hoc(registered(lab, claims(helps=BETTER) | {"name": "fresh"})) == set()
+
+
+def test_a_changed_test_split_is_a_new_one(lab: Lab) -> None:
+    plan = scored(registered(lab, claims(helps=BETTER)))
+    picture = lab.videos / "test" / "v0" / "0.png"
+    picture.write_bytes((lab.videos / "train" / "v0" / "0.png").read_bytes())
+    again = registered(lab, claims(helps=BETTER, harmless=WORSE))
+    assert post_hoc(again) == set()
+    name = plan.baseline.name
+    assert (times_scored(plan, name), times_scored(again, name)) == (2, 0)
+
+
+def test_each_scoring_is_counted_once_and_repetitions_are_not(lab: Lab) -> None:
+    plan = scored(registered(lab, claims()))
+    name = plan.baseline.name
+    assert times_scored(plan, name) == 2
+    scored(lab.plan(claims()))
+    assert times_scored(plan, name) == 2
+    other = scored(lab.plan(claims() | {"name": "other", "retrieve.first_stage": "linear", "seeds": [0, 1]}))
+    assert times_scored(other, name) == 2 + 4
+    assert times_scored(other, name, "lab") == 2
+    assert times_scored(other, name, "other") == 4
+
+
+def test_the_val_split_may_be_scored_at_will(lab: Lab) -> None:
+    plan = scored(registered(lab, claims() | {"evaluate.split": "val"}))
+    assert times_scored(plan, plan.baseline.name) == 0
+    enter(plan, plan.trials[0])
+    assert not (lab.store / "ledger.jsonl").exists()
+
+
+def test_claims_that_were_dropped_are_remembered(lab: Lab) -> None:
+    plan = scored(registered(lab, claims(helps=BETTER, harmless=WORSE)))
+    assert withdrawn(plan) == []
+    assert [claim.partition(":")[0] for claim in withdrawn(registered(lab, claims(helps=BETTER)))] == ["harmless"]
+
+
+def test_the_digest_of_a_registration_changes_with_claims_metric_seeds_and_family(lab: Lab) -> None:
+    plain = claims(helps=BETTER)
+    made = [
+        registration_digest(lab.plan(plain | change))
+        for change in (
+            {},
+            {"hypotheses.helps.by": 1},
+            {"evaluate.primary": "v2t/R1"},
+            {"seeds": [0, 1]},
+            {"ablate": {"retrieve.rerank.top_k": [1, 2, 3]}},
+        )
+    ]
+    assert len(set(made)) == len(made)
