@@ -26,7 +26,7 @@ _HOME = {
     "loading": "load",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
-__all__ = sorted(_MODULE_OF)
+__all__ = [*_MODULE_OF]  # noqa: PLE0604
 __version__ = "0.1.0"
 
 

@@ -245,7 +245,7 @@ class Interaction(ModelPart):
         return torch.stack(one) if one else next(iter(text.values())).new_zeros(0)
 
     def match(self, text: Side, video: Side) -> tuple[Tensor, Side]:
-        """(scores [N, N], auxiliary) of a training batch in which row i of one side is paired with row i of the other."""
+        """(scores [N, N], auxiliary) of a training batch; row i of one side is paired with row i of the other."""
         return self.score(text, video), {}
 
     def score_settings(self, text: Side, video: Side, configs: Sequence[Any], *, pairs: bool = False) -> list[Tensor]:

@@ -76,8 +76,8 @@ def notes(result: Result) -> list[str]:
             smallest, largest = min(seen), max(seen)
             size = f"{smallest:.1f}" + (f" to {largest:.1f}" if f"{largest:.1f}" != f"{smallest:.1f}" else "")
             lines.append(
-                f"Where it says n.s., a true difference of {size} would have been seen with 80 % power; a smaller one is "
-                "not excluded."
+                f"Where it says n.s., a true difference of {size} would have been seen with 80 % power; a smaller one "
+                "is not excluded."
             )
     if result.claims:
         scored = max(claim.times_scored for claim in result.claims)
