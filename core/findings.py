@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .hypotheses import Hypothesis
 from .metrics import metric
 from .plan import Plan, Trial
-from .registration import post_hoc, registration_digest, times_scored, withdrawn
+from .registration import post_hoc, registration_digest, split_scored, times_scored, withdrawn
 from .significance import (
     Comparison,
     Evidence,
@@ -169,7 +169,7 @@ def _compare_with_baseline(result: Result) -> None:
     """Fill each row's comparisons; the primary metric's are one Holm family, the others are left uncorrected."""
     baseline = result.baseline
     others = [row for row in result.rows if not row.is_baseline]
-    comparable = [row for row in others if same_queries(row, baseline)]
+    comparable = [row for row in others if same_queries(result, row, baseline)]
     for name in result.metrics:
         for row, comparison in zip(comparable, _comparisons(comparable, baseline, name), strict=True):
             row.comparisons[name] = comparison
@@ -182,10 +182,12 @@ def _compare_with_baseline(result: Result) -> None:
     baseline.outcome = "baseline"
 
 
-def same_queries(one: Row, other: Row) -> bool:
-    """Whether both rank the same texts and videos: nothing else may be compared."""
+def same_queries(result: Result, one: Row, other: Row) -> bool:
+    """Whether both rank the same texts and videos, by id and by content: nothing else may be compared."""
     first, second = one.results[0].items, other.results[0].items
-    return all(first[side] == second[side] for side in ("texts", "videos"))
+    if any(first[side] != second[side] for side in ("texts", "videos")):
+        return False
+    return split_scored(result.plan, one.name) == split_scored(result.plan, other.name)
 
 
 def _comparisons(rows: list[Row], baseline: Row, name: str) -> list[Comparison]:
@@ -224,7 +226,7 @@ def _claims(result: Result) -> list[Claim]:
     evidence: dict[str, Evidence] = {}
     for hypothesis in result.plan.hypotheses:
         row, other = rows[hypothesis.variant.name], rows[hypothesis.other.name]
-        if same_queries(row, other):
+        if same_queries(result, row, other):
             evidence[hypothesis.name] = _evidence(hypothesis, row, other)
     verdicts: Mapping[str, Verdict] = decide(evidence)
     late = post_hoc(result.plan)

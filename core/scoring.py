@@ -16,6 +16,9 @@ from .terminal import progress
 BUDGET_FLOATS = int(os.environ.get("RETRIEVAL_SCORE_FLOATS", str(64 * 2**20)))
 """Floats that one block of scoring may keep alive."""
 
+GROUPING = 50_000
+"""Floats to gather for one video above which a call of its own is cheaper."""
+
 Transform = Callable[[Any], Any]
 
 
@@ -90,7 +93,8 @@ def score_candidates(
 ) -> list[Tensor]:
     """Scores [P] of the pairs (text_rows[p], video_rows[p]), one for each configuration.
 
-    Pairs are grouped by video, so that each video's tokens are read and prepared once.
+    Each video's tokens are read and prepared once. Where a video has many texts they are scored against it as a
+    matrix; where it has few, pairs are gathered.
     """
     sides = _text_sides(interaction, text, text_transform, device)
     order = torch.argsort(video_rows, stable=True)
@@ -101,19 +105,34 @@ def score_candidates(
         if first == last:
             continue
         block = interaction.video_side(video_transform(video[columns].to(device)))
-        floats = sum(tensor.shape[1:].numel() for side in (sides, block) for tensor in side.values())
-        floats = 4 * max(1, floats) + int(interaction.pair_floats(sides, block)) * len(configs)
-        for part in blocks(last - first, BUDGET_FLOATS // floats):
-            pairs = order[first + part.start : first + part.stop]
-            made = interaction.score_settings(
-                side_rows(sides, text_rows[pairs].to(device)),
-                side_rows(block, (video_rows[pairs] - columns.start).to(device)),
-                configs,
-                pairs=True,
-            )
-            for vector, values in zip(scores, made, strict=True):
-                vector[pairs] = values.float().cpu()
+        pairs = order[first:last]
+        texts, videos = text_rows[pairs].to(device), (video_rows[pairs] - columns.start).to(device)
+        for vector, values in zip(scores, _score_pairs(interaction, configs, sides, block, texts, videos), strict=True):
+            vector[pairs] = values
     return scores
+
+
+def _score_pairs(
+    interaction: Interaction, configs: Sequence[Any], sides: Side, block: Side, texts: Tensor, videos: Tensor
+) -> list[Tensor]:
+    """Scores [P] of pairs of rows, sorted by video."""
+    gathered = sum(tensor.shape[1:].numel() for side in (sides, block) for tensor in side.values())
+    counts = torch.bincount(videos).tolist()
+    alive = interaction.pair_floats(sides, block) * len(configs)
+    made: list[list[Tensor]] = []
+    if gathered * len(videos) > GROUPING * len(counts):
+        start = 0
+        for video, count in enumerate(counts):
+            one = side_rows(block, slice(video, video + 1))
+            for part in blocks(count, int(BUDGET_FLOATS / max(1.0, alive))):
+                rows = texts[start + part.start : start + part.stop]
+                made.append([m[:, 0] for m in interaction.score_settings(side_rows(sides, rows), one, configs)])
+            start += count
+    else:
+        for part in blocks(len(videos), BUDGET_FLOATS // (4 * max(1, gathered) + int(alive))):
+            rows, columns = side_rows(sides, texts[part]), side_rows(block, videos[part])
+            made.append(interaction.score_settings(rows, columns, configs, pairs=True))
+    return [torch.cat(parts).float().cpu() for parts in zip(*made, strict=True)]
 
 
 def score(interaction: Interaction, text: TextFeatures, video: VideoFeatures) -> Tensor:

@@ -171,7 +171,7 @@ def _rerank(workspace: Workspace, step: Step, rows: Kept, spec: Any, scores: Ten
 
 
 def evaluate(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
-    """Metrics as `result.json`, per-query values and clusters as tensors `<direction>/<metric>`."""
+    """Metrics as `result.json`, per-query values as tensors `<direction>/<metric>`, and the video of each query."""
     step, draft, source = members[0], drafts[0], members[0].payload
     rows = kept(workspace, source.split, _feature_steps(next(iter(step.inputs.values()))))
     counts = {}
@@ -184,7 +184,8 @@ def evaluate(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> 
         for direction, metrics in made.per_query.items()
         for name, values in metrics.items()
     }
-    tensors |= {f"{direction}/clusters": torch.from_numpy(labels) for direction, labels in made.clusters.items()}
+    units = {"t2v": rows.own, "v2t": torch.arange(len(rows.videos))}  # the video is the unit, whoever else is relevant
+    tensors |= {f"{direction}/clusters": units[direction] for direction in made.per_query}
     draft.save(tensors)
     draft.json({"metrics": made.metrics, "texts": len(rows.texts), "videos": len(rows.videos)})
     draft.json({"experiment": plain(source.experiment), "seed": source.seed}, "trial.json")

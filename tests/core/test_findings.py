@@ -138,3 +138,10 @@ def test_a_median_is_shown_with_an_interval_and_never_tested(wide: Lab) -> None:
     comparison = rows(result)["top_k=5"].comparisons["t2v/MdR"]
     assert np.isnan(comparison.p)
     assert comparison.low <= comparison.difference <= comparison.high
+
+
+def test_the_unit_is_the_video_that_a_caption_was_written_for_whatever_else_answers_it(lab: Lab) -> None:
+    result = lab.result({"retrieve.rerank": None})
+    tensors = result.rows[0].results[0].tensors
+    assert tensors["t2v/clusters"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert tensors["v2t/clusters"].tolist() == [0, 1, 2, 3, 4]

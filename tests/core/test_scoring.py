@@ -44,11 +44,13 @@ def test_scores_do_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPa
         torch.testing.assert_close(matrix, expected(text, video, temperature))
 
 
+@pytest.mark.parametrize("grouping", [0, 10**9], ids=["by video", "gathered"])
 @pytest.mark.parametrize("budget", TINY)
 def test_scores_of_candidates_are_those_of_all_pairs_at_their_places(
-    monkeypatch: pytest.MonkeyPatch, budget: int
+    monkeypatch: pytest.MonkeyPatch, budget: int, grouping: int
 ) -> None:
     monkeypatch.setattr(scoring_module, "BUDGET_FLOATS", budget)
+    monkeypatch.setattr(scoring_module, "GROUPING", grouping)
     text, video = features()
     generator = torch.Generator().manual_seed(2)
     rows, columns = torch.randint(7, (30,), generator=generator), torch.randint(9, (30,), generator=generator)

@@ -42,15 +42,19 @@ from .world import SAID_OF_MOTION, SPANS, TWINS, Knobs, Story
 
 __all__ = ["PRESETS", "VOCABULARY", "Config", "Shapes", "answers", "captions"]
 
+# `msrvtt_like` was calibrated on 2026-11-21 and is frozen. Only the first stage was looked at: mean pooling of the
+# shipped encoder's frames, nothing trained, on 1,000 validation videos (experiments/calibrate_msrvtt_like.yaml).
+# Aimed at R@1/10/15/50 of 48/83/87/95, reached 35/82/86/95. R@1 is out of reach of this encoder: 41 with one scene a
+# video and no nuisance. Captions of two scenes are rarer than in the first sketch (none), because the encoder's text
+# side never met them and they cost more than they do on MSR-VTT.
 PRESETS: dict[str, Knobs] = {
     "easy": Knobs(
         scenes=1, length_skew=0.0, span={"whole": 1.0}, distractors=0, twins=0.0, twin_kind={"attribute": 1.0},
         vague=0.0, smallest=0.16, noise=0.0, palette_shift=0.0, motion="still",
     ),
     "msrvtt_like": Knobs(
-        scenes=3, length_skew=0.4, span={"brief": 0.1, "dominant": 0.5, "sequence": 0.1, "whole": 0.3}, distractors=1,
-        twins=0.1, twin_kind={"attribute": 0.7, "relation": 0.3}, vague=0.1, smallest=0.11, noise=0.015,
-        palette_shift=0.1, motion="unsaid",
+        scenes=3, length_skew=0.8, span={"brief": 0.05, "dominant": 0.95}, distractors=0, twins=0.0,
+        twin_kind={"attribute": 1.0}, vague=0.1, smallest=0.11, noise=0.015, palette_shift=0.0, motion="unsaid",
     ),
     "partial": Knobs(
         scenes=3, length_skew=0.0, span={"brief": 0.5, "dominant": 0.5}, distractors=0, twins=0.0,
