@@ -44,13 +44,15 @@ def _show_steps(plan: Plan) -> None:
     for name, count in total.items():
         expected = _expected(known, name, missing[name])
         print(f"  {name:<11} {missing[name]:>4} new, {count - missing[name]:>4} there{expected}")
-    for step in new:
-        partly = f", beyond the candidates that are there, up to {step.covers}" if _extends(plan, step) else ""
-        print(f"    new: {step.label}{partly}")
+    for (label, partly), count in Counter((step.label.split(" [")[0], _extension(plan, step)) for step in new).items():
+        print(f"    new: {label}{f' ({count} times)' if count > 1 else ''}{partly}")
 
 
-def _extends(plan: Plan, step: Step) -> bool:
-    return step.covers is not None and plan.workspace.store.has(step.name, step.key)
+def _extension(plan: Plan, step: Step) -> str:
+    """What is said of a step whose output is there in part."""
+    if step.covers is None or not plan.workspace.store.has(step.name, step.key):
+        return ""
+    return f", beyond the candidates that are there, up to {step.covers}"
 
 
 def _expected(known: list[Entry], name: str, count: int) -> str:

@@ -88,12 +88,24 @@ def _faults(variant: Variant, workspace: Workspace) -> list[Problem]:
     except ConfigError as fault:
         return fault.problems
     except UserError as fault:
-        return [Problem("encoder", str(fault))]
+        key, colon, reason = str(fault).partition(": ")
+        told = colon and key.startswith("encoder")  # an encoder that knows its field says so
+        return [Problem(key, reason) if told else Problem("encoder", str(fault))]
     return composition_faults(graph)
 
 
 def add_trials(plan: Plan) -> None:
-    """Lay out the steps of every trial. Reads the data set, and makes it where it is generated."""
+    """Lay out the steps of every trial. Reads the data set, and makes it where it is generated.
+
+    Raises ConfigError where the data set's own fields turn out to point nowhere, DataError for faults of the data.
+    """
+    try:
+        _add_trials(plan)
+    except ConfigError as fault:
+        raise ConfigError(plan.document.blame(fault.problems)) from None
+
+
+def _add_trials(plan: Plan) -> None:
     wanted: dict[tuple[str, str], int] = {}
     for variant in plan.variants:
         for seed in variant.experiment.seeds:

@@ -146,6 +146,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return fault.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("stopped; what was computed is kept, and the same command goes on from there", file=sys.stderr)
         return 130

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..findings import Result
 from ..metrics import metric
@@ -35,9 +37,18 @@ def links(uri: str, experiment_id: str, parent_id: str, version: str) -> Links:
     lines = [f"MLflow, table of the trials: {place}/{table}", f"MLflow, report: {place}/{report}"]
     if place == LOCAL:
         # Without its job runner MLflow starts 2 processes in place of 10.
-        start = f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri {shlex.quote(shown)}"
-        lines.insert(0, f"To open MLflow: {start}")
+        program = f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {mlflow_command()}"
+        lines.insert(0, f"To open MLflow: {program} ui --backend-store-uri {shlex.quote(shown)}")
     return Links(table, lines)
+
+
+def mlflow_command() -> str:
+    """`mlflow` of this environment, which need not be activated; from here where it lies below."""
+    program = Path(sys.executable).with_name("mlflow")
+    if not program.exists():
+        return "mlflow"
+    below = program.is_relative_to(Path.cwd())
+    return shlex.quote(str(program.relative_to(Path.cwd()) if below else program))
 
 
 def experiment_tags(result: Result, version: str, table: str) -> dict[str, str]:

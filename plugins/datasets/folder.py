@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core import DataError, Dataset, Split, Text, Video, setting
+from core import ConfigError, DataError, Dataset, Problem, Split, Text, Video, setting
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ("video", "caption", "id", "split", "relevant")
@@ -119,11 +119,11 @@ def _cells(file: Path, faults: Faults) -> Iterator[tuple[int, Cells]]:
     """(line, {column: value}) of each row that can be read."""
     readers = {".jsonl": _json_rows, ".csv": _csv_rows}
     if file.suffix.lower() not in readers:
-        raise DataError(f"{file}: expected a list that ends in {' or '.join(readers)}")
+        raise ConfigError(Problem("data.dataset.path", f"{file}: expected a list that ends in {' or '.join(readers)}"))
     try:
         content = file.read_bytes()
     except OSError as fault:
-        raise DataError(f"{file}: cannot be read: {fault.strerror}") from fault
+        raise ConfigError(Problem("data.dataset.path", f"{file}: cannot be read: {fault.strerror}")) from fault
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as fault:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core import ConfigError, DataError, create
+from core import ConfigError, ConfigError, DataError, create
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def prepare(path: Path, **fields: object):
 
 
 def fault(path: Path, **fields: object) -> str:
-    with pytest.raises(DataError) as caught:
+    with pytest.raises((ConfigError, DataError)) as caught:
         prepare(path, **fields)
     return str(caught.value)
 
@@ -163,6 +163,7 @@ def test_a_long_list_of_faults_is_cut_short(clips):
 
 
 def test_files_that_cannot_be_read(clips):
+    assert fault(clips / "none.jsonl").startswith("data.dataset.path: ")
     assert "cannot be read" in fault(clips / "none.jsonl")
     assert ".jsonl or .csv" in fault(clips / "list.txt")
     latin = clips / "list.csv"
