@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core import ConfigError, ConfigError, DataError, create
+from core import ConfigError, DataError, create
 
 
 @pytest.fixture
