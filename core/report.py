@@ -156,13 +156,13 @@ def show_report(result: Result) -> None:
 
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=160)
+        console = Console(highlight=False, markup=False, width=200)
     direction = result.primary.partition("/")[0]
     head = header(result)
     kept = [i for i, name in enumerate(head) if "/" not in name or name.startswith(f"{direction}/")]
     shown = Table(title=f"{result.name}: {result.size}", title_justify="left")
     for index in kept:
-        shown.add_column(head[index], justify="left" if index in (0, 5) else "right", no_wrap=index in (0, 5))
+        shown.add_column(head[index], justify="left" if index in (0, 5) else "right", no_wrap=index <= 5)
     for row, cells in zip(result.rows, table(result), strict=True):
         shown.add_row(*[cells[index] for index in kept], style="bold" if row.is_baseline else None)
     console.print(shown)
