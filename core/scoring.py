@@ -130,8 +130,8 @@ def _score_pairs(
             start += count
     else:
         for part in blocks(len(videos), BUDGET_FLOATS // (4 * max(1, gathered) + int(alive))):
-            rows, columns = side_rows(sides, texts[part]), side_rows(block, videos[part])
-            made.append(interaction.score_settings(rows, columns, configs, pairs=True))
+            both = side_rows(sides, texts[part]), side_rows(block, videos[part])
+            made.append(interaction.score_settings(*both, configs, pairs=True))
     return [torch.cat(parts).float().cpu() for parts in zip(*made, strict=True)]
 
 

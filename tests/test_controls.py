@@ -26,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Run mean pooling and text-gated frames, nothing trained, on a small `shapes` with some knobs."""
     folder = tmp_path_factory.mktemp("controls")
 
-    def run(knobs: dict[str, Any], **changes: Any) -> Result:
+    def run(knobs: dict[str, Any], device: str = "cpu", **changes: Any) -> Result:
         dataset = {"name": "shapes", "train_videos": 0, "val_videos": 0, "test_videos": VIDEOS, **knobs}
         values = {
             "name": "controls",
@@ -47,7 +47,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         file = folder / "controls.yaml"
         file.write_text(yaml.safe_dump(values, sort_keys=False))
         return core.run_experiment(
-            str(file), store=str(folder / "store"), runs=str(folder / "runs"), device="cpu", workers=2
+            str(file), store=str(folder / device), runs=str(folder / "runs"), device=device, workers=2
         )
 
     return run
@@ -105,6 +105,28 @@ def test_a_model_blind_to_order_cannot_tell_twins_that_differ_in_it(run: Run) ->
     right = [scores[text, own[text]] > scores[text, twin[own[text]]] for text in asked]
     assert len(asked) >= 60
     assert abs(np.mean(right) - 0.5) < 3 * 0.5 / np.sqrt(len(asked))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_gpu_finds_what_the_cpu_finds(run: Run) -> None:
+    """Within what bfloat16 features may move: a few near-ties among 200 captions."""
+    changes = {
+        "model": {
+            "transforms": {"temporal": {"name": "temporal_transformer", "into": "temporal"}},
+            "interactions": {
+                "mean": {"name": "mean_pooling", "level": "temporal"},
+                "gated": {"name": "tib", "level": "temporal", "gate": "frames"},
+            },
+            "losses": {"contrast": {"name": "info_nce", "of": ["mean", "gated"]}},
+        },
+        "train": {"epochs": 2, "batch_size": 32},
+        "retrieve": {"first_stage": "mean", "rerank": {"name": "score_fusion", "weights": {"gated": 1.0}, "top_k": 20}},
+    }
+    knobs = {"train_videos": 60, "val_videos": 20}
+    rows = [run(knobs, device=device, **changes).rows[0] for device in ("cpu", "cuda")]
+    for name in ("t2v/R1", "t2v/R10"):
+        assert abs(rows[0].mean(name) - rows[1].mean(name)) <= 5
 
 
 def scores_of(result: Result) -> tuple[np.ndarray, np.ndarray]:
