@@ -478,6 +478,8 @@ def test_the_workers_are_gone_when_all_is_read() -> None:
 
 
 SCRIPT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
 from core.video import Sampling, read_clips
 from tests.videos import misbehave, worker_of
 for position, clip in read_clips(["ok"] + ["sleep-60"] * 9, Sampling(), workers=1, deadline=1.5, read=misbehave):
