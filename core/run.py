@@ -193,7 +193,7 @@ def _command(chosen: argparse.Namespace) -> int:
     plan = prepared_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
     new = len(plan.new_steps())
     _run(plan, chosen.runs, shown)
-    print(f"{new} of {len(plan.steps)} steps were computed, {time.monotonic() - started:.0f} s in all.")
+    print(f"{new} of {len(plan.steps)} steps were new, {time.monotonic() - started:.0f} s in all.")
     return 0
 
 
