@@ -72,11 +72,23 @@ def _workspace(store: str, device: str, workers: int | None) -> Workspace:
     if not there.get(chosen.partition(":")[0], False):
         known = ", ".join(name for name, found in there.items() if found)
         raise ConfigError(Problem("--device", f"`{device}` is not available here; there is: {known}", "command line"))
+    if workers is not None and workers < 0:
+        raise ConfigError(
+            Problem("--workers", f"must be 0 (decode in this process) or more, got {workers}", "command line")
+        )
     return Workspace(Store(store), torch.device(chosen), os.cpu_count() or 1 if workers is None else workers)
 
 
-def _run(plan: Plan, runs: str, show: Callable[[Result, Path], None] = lambda result, folder: None) -> Result:
-    """Execute, compare, report, `show`, track: a fault of the tracking store comes after everything else is safe."""
+def _run(
+    plan: Plan,
+    runs: str,
+    show: Callable[[Result, Path], None] = lambda result, folder: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Result:
+    """Execute, compare, report, `show`, track: a fault of the tracking store comes after everything else is safe.
+
+    `show` is given the findings and the report's folder as soon as both are there; `say` what else there is to know.
+    """
     from .execute import execute
     from .findings import TrialResult, findings
     from .plugins import registry
@@ -96,24 +108,23 @@ def _run(plan: Plan, runs: str, show: Callable[[Result, Path], None] = lambda re
     result = findings(plan)
     show(result, write_report(result, Path(runs)))
     if plan.experiment.export:
-        _export(plan)
-        print(f"Encoder: {plan.experiment.export}")
+        _export(plan, Path(plan.experiment.export))
+        say(f"Encoder: {plan.experiment.export}")
     tracked = track(result)
     for line in tracked.lines if tracked else []:
-        print(line)
+        say(line)
     hook.experiment_finished(experiment=plan.experiment, result=result)
     return result
 
 
-def _export(plan: Plan) -> None:
-    """Write the encoder of the first trial, as trained, to `export`."""
+def _export(plan: Plan, folder: Path) -> None:
+    """Write the encoder of the first trial to `folder`, as trained where it was."""
     from .steps.encoding import loaded_encoder
 
     trial = plan.trials[0]
-    fit = next((step for step in trial.last.walk() if step.name == "fit"), None)
-    spec = next(iter(trial.variant.experiment.encoder.values()))
-    encoder = loaded_encoder(plan.workspace, plan.workspace.encoder(spec), trial.seed or 0, fit)
-    encoder.to("cpu").export(Path(str(plan.experiment.export)))
+    encoder = plan.workspace.encoder(next(iter(trial.variant.experiment.encoder.values())))
+    fits = [step for step in trial.last.walk() if step.name == "fit" and encoder.config.trainable]
+    loaded_encoder(plan.workspace, encoder, trial.seed or 0, fits[0] if fits else None).to("cpu").export(folder)
 
 
 # ------------------------------------------------------------------------------------------------ command line
@@ -192,7 +203,7 @@ def _command(chosen: argparse.Namespace) -> int:
         return _dry_run(chosen)
     plan = prepared_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
     new = len(plan.new_steps())
-    _run(plan, chosen.runs, shown)
+    _run(plan, chosen.runs, shown, print)
     print(f"{new} of {len(plan.steps)} steps were new, {time.monotonic() - started:.0f} s in all.")
     return 0
 

@@ -20,6 +20,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from core import (
@@ -165,6 +166,10 @@ class ToyEncoder(Encoder):
         values = self._encode(frames.float().mean((-1, -2)))
         patches = torch.stack([values, -values], dim=2) if "patches" in levels else None
         return VideoFeatures(frames=values, frame_mask=mask, patches=patches)
+
+    def export(self, folder: Path) -> None:
+        folder.mkdir()
+        save_file(self.state_dict(), folder / "toy.safetensors")
 
     def _encode(self, colour: Tensor) -> Tensor:
         return self.layer((colour - 128) / 64 * self.config.gain)

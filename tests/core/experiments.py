@@ -149,6 +149,13 @@ def plugged(plugin: object, package: str = "toys", into: Registry | None = None)
         found.remove_plugin(plugin)
 
 
+@pytest.fixture
+def toy_components() -> Iterator[None]:
+    """The throw-away components, registered for one test."""
+    with plugged(ToyPlugin()):
+        yield
+
+
 class plugin_of:
     """A plugin from functions by hook name."""
 

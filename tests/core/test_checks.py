@@ -11,13 +11,9 @@ from core.steps.step import Workspace
 from core.store import Store
 from core.variants import read_variants
 
-from .experiments import ToyPlugin, document, plugged
+from .experiments import document
 
-
-@pytest.fixture(autouse=True)
-def toys():
-    with plugged(ToyPlugin()):
-        yield
+pytestmark = pytest.mark.usefixtures("toy_components")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from core.hypotheses import read_hypotheses
 from core.variants import read_variants
 
-from .experiments import ToyPlugin, document, plugged, problems_of
+from .experiments import document, problems_of
 
 TOP_K = "retrieve.rerank.top_k"
 TEMPERATURE = "model.interactions.frame.temperature"
@@ -15,10 +15,7 @@ GRID = {"ablate": {TOP_K: [1, 5], TEMPERATURE: [0.1, 1.0]}, "baseline": "top_k=1
 LINE = {"ablate": {TOP_K: [1, 5, 50]}, "baseline": {"retrieve.rerank": None}}
 
 
-@pytest.fixture(autouse=True)
-def toys():
-    with plugged(ToyPlugin()):
-        yield
+pytestmark = pytest.mark.usefixtures("toy_components")
 
 
 @pytest.fixture

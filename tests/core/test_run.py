@@ -7,6 +7,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import core
 from core.run import main
@@ -140,6 +142,30 @@ def test_running_again_adds_nothing_to_mlflow(lab: Lab) -> None:
 def run_count(database: Path) -> int:
     with sqlite3.connect(database) as connection:
         return connection.execute("select count(*) from runs").fetchone()[0]
+
+
+def test_a_trained_encoder_is_exported_as_trained_and_a_frozen_one_as_it_was(lab: Lab) -> None:
+    start = {"layer." + name for name in ("weight", "bias")}
+    exported = {}
+    for trainable in (True, False):
+        folder = lab.folder / f"exported-{trainable}"
+        assert command(lab, **{"encoder.trainable": trainable, "export": str(folder), "seeds": [0]}) == 0
+        exported[trainable] = load_file(folder / "toy.safetensors")
+        assert set(exported[trainable]) == start
+    weights = next(e.tensors() for e in lab.entries("fit") if "encoder.layer.weight" in e.tensors())
+    assert torch.equal(exported[True]["layer.weight"], weights["encoder.layer.weight"])
+    assert not torch.equal(exported[True]["layer.weight"], exported[False]["layer.weight"])
+
+
+def test_a_call_from_python_prints_nothing(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    file = lab.write({**ABLATION, "tracking": {"uri": f"sqlite:///{lab.folder / 'mlflow.db'}"}})
+    core.run_experiment(str(file), store=str(lab.store), runs=str(lab.folder / "runs"), workers=0)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_negative_number_of_workers_is_refused(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(lab, "--workers", "-1") == 2
+    assert "--workers: must be 0" in capsys.readouterr().err
 
 
 def test_the_resolved_configurations_stand_beside_the_report(lab: Lab) -> None:

@@ -14,16 +14,13 @@ from core.errors import Problem
 from core.references import select, short_key, short_value
 from core.variants import read_variants
 
-from .experiments import ToyPlugin, document, edited, plugged, problems_of, write
+from .experiments import document, edited, problems_of, write
 
 TOP_K = "retrieve.rerank.top_k"
 TEMPERATURE = "model.interactions.frame.temperature"
 
 
-@pytest.fixture(autouse=True)
-def toys():
-    with plugged(ToyPlugin()):
-        yield
+pytestmark = pytest.mark.usefixtures("toy_components")
 
 
 @pytest.fixture
