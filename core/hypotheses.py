@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .config import DESIGN, Document
+from .config import DESIGN, PROSE, Document
 from .errors import ConfigError, Problem, UserError, nearest, show
 from .keys import join, split_key
 from .metrics import metric
@@ -45,7 +45,7 @@ class Hypothesis:
 
 def configuration(variant: Variant) -> dict[str, Any]:
     """A variant's resolved fields without those that design the comparison, name it or say where it goes."""
-    left_out = {*DESIGN, "name", "tracking", "export"}
+    left_out = {*DESIGN, *PROSE}
     return {key: value for key, value in plain(variant.experiment).items() if key not in left_out}
 
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .config import DESIGN, Document, Experiment, check, has_references, read_core, resolve
+from .config import DESIGN, PROSE, Document, Experiment, check, has_references, read_core, resolve
 from .errors import ConfigError, Problem, show
 from .keys import assign, join, lookup, split_key
 from .references import AS_WRITTEN, Assignments, Variant, locate, name_of, reference_fault, select
 from .settings import plain
 
-SHARED = {(key,) for key in (*DESIGN, "name", "tracking", "export", "evaluate")} | {
+SHARED = {(key,) for key in (*DESIGN, *PROSE, "evaluate")} | {
     ("evaluate", name) for name in ("directions", "metrics", "primary")
 }
 """Keys that all variants have in common: they design the comparison, make its table, or say where it goes."""

@@ -44,9 +44,9 @@ from core import (
     setting,
 )
 from core.components import Video
-from core.config import assign
 from core.execute import execute
 from core.findings import Result, findings
+from core.keys import assign
 from core.plan import Plan, Trial, add_trials, read_plan
 from core.plugins import registry
 from core.registration import register

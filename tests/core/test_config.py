@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import ConfigError
-from core.config import Experiment, _merge, check, read_core, read_document, resolve
+from core.config import Experiment, check, read_core, read_document, resolve
+from core.config.documents import _merge
 
 from .experiments import BASE, document, edited, problems_of, write
 

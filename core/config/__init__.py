@@ -1,0 +1,35 @@
+"""The experiment file: its typed schema, and reading and checking it."""
+
+from .documents import Document, has_references, read_core, read_document, resolve
+from .schema import (
+    DESIGN,
+    PROSE,
+    Data,
+    Evaluate,
+    Experiment,
+    LogitScale,
+    Model,
+    Retrieve,
+    Tracking,
+    Train,
+    check,
+)
+
+__all__ = [
+    "DESIGN",
+    "PROSE",
+    "Data",
+    "Document",
+    "Evaluate",
+    "Experiment",
+    "LogitScale",
+    "Model",
+    "Retrieve",
+    "Tracking",
+    "Train",
+    "check",
+    "has_references",
+    "read_core",
+    "read_document",
+    "resolve",
+]

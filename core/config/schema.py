@@ -1,0 +1,149 @@
+"""The typed schema of an experiment file, and checking resolved values against it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import Problem
+from ..settings import Checker, Mixture, Spec, setting
+
+
+@dataclass(frozen=True)
+class Data:
+    dataset: Spec = setting(doc="where videos and texts come from", kind="dataset")
+    num_frames: int = setting(12, "frames decoded of each video", ge=1)
+    sampler: str = setting("uniform", "which frames: a sampler of core/video.py")
+    frame_order: str = setting("normal", "a diagnostic", choices=("normal", "shuffled", "reversed"))
+    on_unreadable: str = setting("fail", "a video that cannot be read", choices=("fail", "skip"))
+    short_videos: str = setting("fail", "fewer frames than num_frames: refuse, or mask", choices=("fail", "pad"))
+
+
+@dataclass(frozen=True)
+class LogitScale:
+    init: float = setting(14.2857, "factor of the scores inside losses, at the start", gt=0)
+    max: float = setting(100.0, "its upper limit", gt=0)
+
+
+@dataclass(frozen=True)
+class Model:
+    interactions: dict[str, Spec] = setting(doc="named interactions", kind="interaction")
+    transforms: dict[str, Spec] = setting(
+        factory=dict, doc="named feature transforms, in order", kind="feature_transform"
+    )
+    losses: dict[str, Spec] = setting(factory=dict, doc="named losses", kind="loss")
+    logit_scale: LogitScale = setting(LogitScale(), "the one scale of all losses")
+
+
+@dataclass(frozen=True)
+class Train:
+    epochs: int = setting(10, "passes over the training pairs", ge=1)
+    batch_size: int = setting(128, "pairs a step", ge=2)
+    learning_rate: float = setting(1e-4, "peak of AdamW's rate", gt=0)
+    encoder_learning_rate: float | None = setting(None, "peak for a trainable encoder; null: learning_rate", gt=0)
+    weight_decay: float = setting(0.2, "of matrices; vectors and scalars have none", ge=0)
+    warmup: float = setting(0.1, "share of the steps with a rising rate; then a cosine to zero", ge=0, le=1)
+    clip_norm: float = setting(1.0, "limit of the gradient's norm", gt=0)
+    keep: str = setting("best", "the weights kept: best on the validation split, or last", choices=("best", "last"))
+    select_on: str = setting(
+        "val", "the split that `best` looks at; test repeats a paper: its rows get no verdict", choices=("val", "test")
+    )
+    num_frames: int | None = setting(None, "frames drawn of the decoded ones at each step; null: all", ge=1)
+    sampler: str = setting("uniform", "how they are drawn", choices=("uniform", "random"))
+
+
+@dataclass(frozen=True)
+class Retrieve:
+    first_stage: Mixture = setting(doc="the interaction, or mixture, that ranks the whole gallery")
+    rerank: Spec | None = setting(None, "what gives candidates new scores; null: one stage", kind="reranker")
+    candidates_from: str = setting(
+        "each_side",
+        "text_side: v2t ranks by the scores that texts gave their candidates, as EERCF's release does",
+        choices=("each_side", "text_side"),
+    )
+    settings: dict[str, dict[str, Any]] = setting(factory=dict, doc="{interaction: {field: value}} after training")
+    transforms: dict[str, Spec] = setting(factory=dict, doc="on the first stage's matrix", kind="score_transform")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    directions: tuple[str, ...] = setting(("t2v", "v2t"), "what is asked for", choices=("t2v", "v2t"))
+    metrics: tuple[str, ...] = setting(("R1", "R5", "R10", "MdR", "MnR", "MRR"), "columns of the table")
+    primary: str = setting("t2v/R1", "the metric that decides")
+    split: str = setting("test", "scored split", choices=("test", "val"))
+    ties: str = setting("expected", "policy for equal scores", choices=("expected", "optimistic", "pessimistic"))
+
+
+@dataclass(frozen=True)
+class Tracking:
+    enabled: bool = setting(True, "write to MLflow")
+    uri: str | None = setting(None, "tracking store; null: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A published statement that an experiment puts to the test; docs/claims.md prints it."""
+
+    text: str = setting(doc="the statement, in our words")
+    source: str = setting(doc="paper and place")
+    reported: str = setting("no figure", "the paper's figures for it, with their data set")
+    fairness: str = setting("", "what was done to be fair to it here")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One resolved configuration. The last six fields design the comparison; no step reads them, nor those of
+    PROSE."""
+
+    name: str = setting(doc="names the report's folder and the MLflow experiment")
+    data: Data = setting(doc="videos and texts")
+    encoder: dict[str, Spec] = setting(doc="the encoder, or named encoders", kind="encoder")
+    model: Model = setting(doc="transforms, interactions, losses")
+    retrieve: Retrieve = setting(doc="first stage and re-ranking")
+    train: Train = setting(Train(), "the training loop")
+    evaluate: Evaluate = setting(Evaluate(), "metrics")
+    tracking: Tracking = setting(Tracking(), "MLflow")
+    references: tuple[str, ...] = setting((), "files of published numbers, printed beside the table, never tested")
+    claim: Claim | None = setting(None, "the published statement that this experiment tests")
+    export: str | None = setting(None, "folder that the encoder of the first trial is written to")
+    seeds: tuple[int, ...] = setting((0,), "one trial of each variant a seed", ge=0)
+    ablate: dict[str, Any] = setting(factory=dict, doc="{key: [values]}, a grid; or named grids")
+    one_at_a_time: dict[str, Any] = setting(factory=dict, doc="{key: [values]}, each axis by itself")
+    variants: dict[str, Any] = setting(factory=dict, doc="{name: {key: value}}")
+    baseline: Any = setting(None, "a variant's name, or assignments that select one")
+    hypotheses: dict[str, Any] = setting(factory=dict, doc="claims, written before the run")
+
+
+DESIGN = ("seeds", "ablate", "one_at_a_time", "variants", "baseline", "hypotheses")
+"""Keys that design the comparison. A file that extends another replaces them whole: merged grids would multiply, and
+inherited claims would join its family, unasked."""
+
+PROSE = ("name", "tracking", "export", "references", "claim")
+"""Keys that say what a comparison is called, stands beside and where it goes; they change no result."""
+
+
+def check(values: Mapping[str, Any], components: Callable[..., Any] | None) -> tuple[Experiment | None, list[Problem]]:
+    """The typed experiment of resolved values, or every fault found. `components` None: core schema only."""
+    checker = Checker(components)
+    values = {key: value for key, value in values.items() if value is not None}
+    given = values.get("encoder")
+    if isinstance(given, Mapping) and "name" in given:
+        values["encoder"] = {"": given}
+    experiment = checker.build(Experiment, values, "")
+    problems = checker.problems if experiment is None else list(_contradictions(experiment))
+    return None if problems else experiment, problems
+
+
+def _contradictions(experiment: Experiment) -> Iterator[Problem]:
+    """Faults that a field's own type and limits do not show."""
+    if not experiment.encoder:
+        yield Problem("encoder", "is needed and missing (the encoder, or named encoders)")
+    seeds = experiment.seeds
+    if not seeds:
+        yield Problem("seeds", "needs one seed at least")
+    for seed in sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+        yield Problem("seeds", f"{seed} stands twice: the same trial is no second sample")
+    scale = experiment.model.logit_scale
+    if scale.init > scale.max:
+        yield Problem("model.logit_scale.init", f"must be at most `max` ({scale.max:g}), got {scale.init:g}")
