@@ -11,14 +11,16 @@ from typing import Any
 _HOME = {
     "components": (
         "Component Dataset Encoder FeatureTransform Interaction Loss Reranker ScoreTransform Levels LossInputs "
-        "EncoderSettings LossSettings RerankerSettings Shapes Side Split Text Video"
+        "EncoderSettings LossSettings RerankerSettings TrainedReranker TrainedRerankerSettings Shapes "
+        "Side Split Text Video"
     ),
+    "optimisation": "RerankerTraining",
     "features": "Features LevelShape TextFeatures Tokens VideoFeatures",
-    "settings": "Mixture setting",
+    "settings": "Mixture Spec setting",
     "hookspecs": "hookimpl",
     "errors": "ConfigError Problem DataError RunError StoreError UserError VideoError",
     "terminal": "progress",
-    "plugins": "create",
+    "plugins": "create make",
     "scoring": "score rerank",
     "metrics": "evaluate Relevance",
     "significance": "compare_scores",

@@ -173,6 +173,11 @@ def create(kind: str, name: str, shapes: Shapes | None = None, **settings: Any) 
     spec = registry().specify(kind, {"name": name, **settings}, f"{kind} {name}", checker)
     if spec is None:
         raise ConfigError(checker.problems)
+    return make(kind, spec, shapes)
+
+
+def make(kind: str, spec: Spec, shapes: Shapes | None = None) -> Any:
+    """The component that a Config field names, built: for components that have others inside."""
     takes_shapes = kind in ("feature_transform", "interaction", "reranker")
     return registry().make(kind, spec, *([shapes or {}] if takes_shapes else []))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import Problem
+from ..optimisation import Optimisation
 from ..settings import Checker, Mixture, Spec, setting
 
 
@@ -36,16 +37,9 @@ class Model:
     logit_scale: LogitScale = setting(LogitScale(), "the one scale of all losses")
 
 
-@dataclass(frozen=True)
-class Train:
-    epochs: int = setting(10, "passes over the training pairs", ge=1)
-    batch_size: int = setting(128, "pairs a step", ge=2)
-    learning_rate: float = setting(1e-4, "peak of AdamW's rate", gt=0)
+@dataclass(frozen=True, kw_only=True)
+class Train(Optimisation):
     encoder_learning_rate: float | None = setting(None, "peak for a trainable encoder; null: learning_rate", gt=0)
-    weight_decay: float = setting(0.2, "of matrices; vectors and scalars have none", ge=0)
-    warmup: float = setting(0.1, "share of the steps with a rising rate; then a cosine to zero", ge=0, le=1)
-    clip_norm: float = setting(1.0, "limit of the gradient's norm", gt=0)
-    keep: str = setting("best", "the weights kept: best on the validation split, or last", choices=("best", "last"))
     select_on: str = setting(
         "val", "the split that `best` looks at; test repeats a paper: its rows get no verdict", choices=("val", "test")
     )
