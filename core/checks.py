@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
+from .components import TrainedReranker
 from .errors import ConfigError, Problem, nearest
 from .graph import TrialGraph
 from .keys import join
 from .metrics import metric
 from .model import has_parameters
 from .plugins import registry
-from .settings import Checker, plain
+from .settings import Checker, Spec, plain
 from .video import SAMPLERS
 
 Found = Iterator[Problem]
@@ -25,7 +26,7 @@ def composition_faults(graph: TrialGraph) -> list[Problem]:
     named = [*_references(graph), *_fields(graph)]
     if named:
         return named
-    linked = [*_levels(graph), *_auxiliaries(graph)]
+    linked = [*_levels(graph), *_auxiliaries(graph), *_second_fit(graph)]
     return linked or [*_misfits(graph)] or [*_untrained(graph)]
 
 
@@ -153,6 +154,31 @@ def _auxiliaries(graph: TrialGraph) -> Found:
                 )
 
 
+def _is_trained(rerank: Spec) -> bool:
+    return issubclass(registry().component("reranker", rerank), TrainedReranker)
+
+
+def _second_fit(graph: TrialGraph) -> Found:
+    """What a trained reranker's fit has: its own score, the first stage's, and no auxiliary tensors."""
+    rerank = graph.experiment.retrieve.rerank
+    if rerank is None or not _is_trained(rerank):
+        return
+    key = "retrieve.rerank.train.losses"
+    if not rerank.fields.train.losses:
+        yield Problem(key, "needs one loss at least")
+    if not rerank.fields.alphas and rerank.fields.alpha is None:
+        yield Problem("retrieve.rerank.alphas", "needs one number at least, as `alpha` is null")
+    for name, spec in rerank.fields.train.losses.items():
+        for of in spec.fields.of:
+            if of not in ("rerank", "first_stage"):
+                known = nearest(of, ["rerank", "first_stage"])
+                yield Problem(f"{key}.{name}.of", f"`{of}` is not there: a reranker's fit has `rerank`.{known}")
+        needs = registry().component("loss", spec).needs(spec.fields)
+        if needs:
+            reason = f"`{spec.name}` needs {', '.join(sorted(needs))}, which a reranker does not provide"
+            yield Problem(f"{key}.{name}", reason)
+
+
 def _untrained(graph: TrialGraph) -> Found:
     """What retrieval uses and has parameters is reached by a loss."""
     experiment = graph.experiment
@@ -163,8 +189,9 @@ def _untrained(graph: TrialGraph) -> Found:
     for name in dict.fromkeys(name for name in used if name != "first_stage"):
         for kind, part in sorted(graph.parametric(name) - graph.fitted_parts):
             yield Problem(f"model.{kind}.{part}", "has parameters, is used in retrieval, and no loss trains it")
-    if rerank is not None and has_parameters("reranker", rerank, graph.shapes):
-        yield Problem("retrieve.rerank", f"`{rerank.name}` has parameters, and rerankers are not trained")
+    if rerank is not None and not _is_trained(rerank) and has_parameters("reranker", rerank, graph.shapes):
+        reason = f"`{rerank.name}` has parameters that nothing trains; its class must derive from core.TrainedReranker"
+        yield Problem("retrieve.rerank", reason)
     if graph.main.config.trainable and not graph.trained:
         yield Problem("encoder.trainable", "is true, but no loss names an interaction")
     if any(encoder.config.trainable for encoder in list(graph.encoders.values())[1:]):

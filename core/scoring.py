@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .components import Interaction, Reranker, Side
+from .components import Interaction, Reranker, Side, TrainedReranker
 from .features import TextFeatures, VideoFeatures
 from .terminal import progress
 
@@ -52,7 +52,7 @@ def _identity(features: Any) -> Any:
 
 
 @torch.inference_mode()
-def score_settings(
+def score_blocks(
     interaction: Interaction,
     configs: Sequence[Any],
     text: TextFeatures,
@@ -62,18 +62,30 @@ def score_settings(
     video_transform: Transform = _identity,
     device: Any = None,
     label: str = "score",
-) -> list[Tensor]:
-    """Scores [B_t, B_v] on the CPU, float32, one for each configuration; videos are read once, block by block."""
+    width: int | None = None,
+) -> Iterator[tuple[slice, list[Tensor]]]:
+    """(columns, scores [B_t, columns] of each configuration), float32 on the CPU: videos are read once, block by
+    block, `width` at a time or as many as the budget holds."""
     sides = _text_sides(interaction, text, text_transform, device)
-    scores = [torch.empty(len(text), len(video)) for _ in configs]
-    for columns in progress(list(blocks(len(video), _video_block(video))), label):
+    for columns in progress(list(blocks(len(video), width or _video_block(video))), label):
         block = interaction.video_side(video_transform(video[columns].to(device)))
-        width = columns.stop - columns.start
-        height = int(BUDGET_FLOATS / max(1.0, interaction.pair_floats(sides, block) * width * len(configs)))
-        for rows in blocks(len(text), height):
+        found = [torch.empty(len(text), columns.stop - columns.start) for _ in configs]
+        floats = interaction.pair_floats(sides, block) * (columns.stop - columns.start) * len(configs)
+        for rows in blocks(len(text), int(BUDGET_FLOATS / max(1.0, floats))):
             made = interaction.score_settings(side_rows(sides, rows), block, configs)
-            for matrix, values in zip(scores, made, strict=True):
-                matrix[rows, columns] = values.float().cpu()
+            for matrix, values in zip(found, made, strict=True):
+                matrix[rows] = values.float().cpu()
+        yield columns, found
+
+
+def score_settings(
+    interaction: Interaction, configs: Sequence[Any], text: TextFeatures, video: VideoFeatures, **options: Any
+) -> list[Tensor]:
+    """Scores [B_t, B_v] on the CPU, float32, one for each configuration; options as of `score_blocks`."""
+    scores = [torch.empty(len(text), len(video)) for _ in configs]
+    for columns, found in score_blocks(interaction, configs, text, video, **options):
+        for matrix, values in zip(scores, found, strict=True):
+            matrix[:, columns] = values
     return scores
 
 
@@ -97,26 +109,66 @@ def score_candidates(
     matrix; where it has few, pairs are gathered.
     """
     sides = _text_sides(interaction, text, text_transform, device)
-    order = torch.argsort(video_rows, stable=True)
-    ordered = video_rows[order].contiguous()
-    scores = [torch.empty(len(order)) for _ in configs]
-    for columns in progress(list(blocks(len(video), _video_block(video))), label):
-        first, last = torch.searchsorted(ordered, torch.tensor([columns.start, columns.stop])).tolist()
-        if first == last:
-            continue
+    scores = [torch.empty(len(video_rows)) for _ in configs]
+    for columns, pairs in _pairs_by_video(video, video_rows, label):
         block = interaction.video_side(video_transform(video[columns].to(device)))
-        pairs = order[first:last]
         texts, videos = text_rows[pairs].to(device), (video_rows[pairs] - columns.start).to(device)
         for vector, values in zip(scores, _score_pairs(interaction, configs, sides, block, texts, videos), strict=True):
             vector[pairs] = values
     return scores
 
 
+def _pairs_by_video(video: VideoFeatures, video_rows: Tensor, label: str) -> Iterator[tuple[slice, Tensor]]:
+    """(block of videos, the pairs that have one of them, in order of video), so that each video is read once."""
+    order = torch.argsort(video_rows, stable=True)
+    ordered = video_rows[order].contiguous()
+    for columns in progress(list(blocks(len(video), _video_block(video))), label):
+        first, last = torch.searchsorted(ordered, torch.tensor([columns.start, columns.stop])).tolist()
+        if first < last:
+            yield columns, order[first:last]
+
+
+@torch.inference_mode()
+def match_candidates(
+    reranker: TrainedReranker,
+    text: TextFeatures,
+    video: VideoFeatures,
+    text_rows: Tensor,
+    video_rows: Tensor,
+    scores: Mapping[str, Tensor],
+    *,
+    device: Any = None,
+    label: str = "match candidates",
+) -> Tensor:
+    """Matching scores [P] of the pairs (text_rows[p], video_rows[p]); `scores` are pair scores [P] by name.
+
+    Each video is read and prepared once.
+    """
+    levels = type(reranker).reads(reranker.config)
+    text, video = text.only(levels.text), video.only(levels.video)
+    found = torch.empty(len(video_rows))
+    prepared = [reranker.text_side(text[rows].to(device)) for rows in blocks(len(text), 1024)]
+    sides = cat_sides(prepared)
+    for columns, pairs in _pairs_by_video(video, video_rows, label):
+        block = reranker.video_side(video[columns].to(device))
+        texts, videos = text_rows[pairs].to(device), (video_rows[pairs] - columns.start).to(device)
+        floats = reranker.pair_floats(sides, block) + _row_floats(sides) + _row_floats(block)
+        for part in blocks(len(pairs), int(BUDGET_FLOATS / (4 * floats))):
+            given = {name: values[pairs[part]].to(device) for name, values in scores.items()}
+            rows = side_rows(sides, texts[part]), side_rows(block, videos[part])
+            found[pairs[part]] = reranker.score_pairs(*rows, given).float().cpu()
+    return found
+
+
+def _row_floats(side: Side) -> int:
+    return sum(tensor.shape[1:].numel() for tensor in side.values())
+
+
 def _score_pairs(
     interaction: Interaction, configs: Sequence[Any], sides: Side, block: Side, texts: Tensor, videos: Tensor
 ) -> list[Tensor]:
     """Scores [P] of pairs of rows, sorted by video."""
-    gathered = sum(tensor.shape[1:].numel() for side in (sides, block) for tensor in side.values())
+    gathered = _row_floats(sides) + _row_floats(block)
     counts = torch.bincount(videos).tolist()
     alive = interaction.pair_floats(sides, block) * len(configs)
     made: list[list[Tensor]] = []

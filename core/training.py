@@ -16,10 +16,10 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from .components import Loss, LossInputs
-from .config import Train
 from .errors import RunError
 from .features import TextFeatures, VideoFeatures
 from .model import Model
+from .optimisation import Optimisation
 from .terminal import progress
 
 Embed = Callable[[Tensor, Tensor, torch.Generator], tuple[TextFeatures, VideoFeatures]]
@@ -50,24 +50,76 @@ class Fitted:
 
 
 class Trainee(nn.Module):
-    """All that one fit changes: model, losses and, where it is trainable, the encoder."""
+    """All that one fit changes; `losses` are among it."""
 
-    def __init__(self, model: Model, losses: Mapping[str, Loss], encoder: nn.Module | None):
+    def __init__(self, losses: Mapping[str, Loss]):
         super().__init__()
-        self.model = model
         self.losses = nn.ModuleDict(losses)
-        self.encoder = encoder
+        self.encoder: nn.Module | None = None
+
+    def __len__(self) -> int:
+        """Training pairs."""
+        raise NotImplementedError
+
+    def batch(self, rows: Tensor, generator: torch.Generator, step: int) -> LossInputs:
+        """Everything that the losses see of some training pairs, by index; `step` counts from 0 over all epochs."""
+        raise NotImplementedError
+
+    def after_step(self) -> None:
+        """Called after each optimiser step."""
+
+    def facts(self) -> dict[str, float]:
+        """What an epoch's record says besides its losses."""
+        return {}
 
     def snapshot(self) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.state_dict().items()}
 
 
+class TrainedModel(Trainee):
+    """The model, its losses and, where it is trainable, the encoder; batches of N pairs."""
+
+    def __init__(self, model: Model, losses: Mapping[str, Loss], encoder: nn.Module | None, pairs: Pairs):
+        super().__init__(losses)
+        self.model, self.encoder, self.pairs = model, encoder, pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs.own)
+
+    def batch(self, rows: Tensor, generator: torch.Generator, step: int) -> LossInputs:
+        pairs, model = self.pairs, self.model
+        columns = pairs.own[rows]
+        text, video = pairs.embed(rows, columns, generator)
+        text, video = model.text(text), model.video(video)
+        scores, auxiliary = {}, {}
+        for name in model.interactions:
+            interaction = model.interaction(name)
+            sides = interaction.text_side(text), interaction.video_side(video)
+            scores[name], auxiliary[name] = interaction.match(*sides)
+        relevance = pairs.relevance[rows.numpy()][:, columns.numpy()].toarray()
+        device = model.log_scale.device
+        return LossInputs(
+            scores=scores,
+            relevance=torch.from_numpy(np.asarray(relevance, dtype=bool)).to(device),
+            auxiliary=auxiliary,
+            logit_scale=model.logit_scale,
+            paired=torch.arange(len(rows), device=device),
+            text_ids=tuple(pairs.text_ids[row] for row in rows.tolist()) if pairs.text_ids else (),
+            video_ids=tuple(pairs.video_ids[row] for row in columns.tolist()) if pairs.video_ids else (),
+            training_step=step,
+        )
+
+    def after_step(self) -> None:
+        self.model.limit_scale()
+
+    def facts(self) -> dict[str, float]:
+        return {"logit_scale": self.model.logit_scale.item()}
+
+
 def fit(
     trainee: Trainee,
-    pairs: Pairs,
-    settings: Train,
+    settings: Optimisation,
     seed: int,
-    device: torch.device,
     validate: Callable[[], float] | None,
     higher_is_better: bool = True,
     resume: Path | None = None,
@@ -80,7 +132,7 @@ def fit(
     Raises RunError where the loss is not finite.
     """
     optimiser = torch.optim.AdamW(_groups(trainee, settings), betas=(0.9, 0.98), eps=1e-6)
-    steps = max(1, len(pairs.own) // settings.batch_size)
+    steps = max(1, len(trainee) // settings.batch_size)
     total = steps * settings.epochs
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, total, settings.warmup))
     fitted, best, start = Fitted({}), -math.inf, 0
@@ -93,7 +145,7 @@ def fit(
         best, start = kept["best"], kept["epoch"]
     for epoch in range(start, settings.epochs):
         began = time.monotonic()
-        record = _epoch(trainee, pairs, settings, optimiser, schedule, seed, epoch, device, label)
+        record = _epoch(trainee, settings, optimiser, schedule, seed, epoch, label)
         if validate is not None:
             trainee.eval()
             record["validation"] = validate()
@@ -113,14 +165,14 @@ def fit(
     return fitted
 
 
-def _groups(trainee: Trainee, settings: Train) -> list[dict[str, Any]]:
+def _groups(trainee: Trainee, settings: Optimisation) -> list[dict[str, Any]]:
     """Parameter groups: matrices decay, vectors and scalars do not; the encoder may have a rate of its own."""
     encoder = {id(parameter) for parameter in trainee.encoder.parameters()} if trainee.encoder else set()
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for parameter in trainee.parameters():
         if parameter.requires_grad:
             groups.setdefault((id(parameter) in encoder, parameter.ndim > 1), []).append(parameter)
-    encoder_rate = settings.encoder_learning_rate or settings.learning_rate
+    encoder_rate = getattr(settings, "encoder_learning_rate", None) or settings.learning_rate
     return [
         {
             "params": parameters,
@@ -141,22 +193,20 @@ def rate(step: int, total: int, warmup: float) -> float:
 
 def _epoch(
     trainee: Trainee,
-    pairs: Pairs,
-    settings: Train,
+    settings: Optimisation,
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LambdaLR,
     seed: int,
     epoch: int,
-    device: torch.device,
     label: str,
 ) -> dict[str, float]:
     trainee.train()
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     torch.manual_seed(seed * 1_000_003 + epoch)
     sums: dict[str, float] = {}
-    batches = list(_batches(len(pairs.own), settings.batch_size, generator))
+    batches = list(_batches(len(trainee), settings.batch_size, generator))
     for step, rows in enumerate(progress(batches, f"{label}: epoch {epoch + 1} of {settings.epochs}")):
-        inputs = _forward(trainee.model, pairs, rows, generator, device, epoch * len(batches) + step)
+        inputs = trainee.batch(rows, generator, epoch * len(batches) + step)
         parts = {name: loss(inputs) for name, loss in trainee.losses.items()}
         total = torch.stack([trainee.losses[name].config.weight * part for name, part in parts.items()]).sum()  # type: ignore[union-attr]
         if not torch.isfinite(total):
@@ -170,40 +220,16 @@ def _epoch(
         nn.utils.clip_grad_norm_(trainee.parameters(), settings.clip_norm)
         optimiser.step()
         schedule.step()
-        trainee.model.limit_scale()
+        trainee.after_step()
         for loss in trainee.losses.values():
             loss.after_step()  # type: ignore[operator]
         for name, part in {"loss": total, **{f"loss/{name}": part for name, part in parts.items()}}.items():
             sums[name] = sums.get(name, 0.0) + part.item()
     means = {name: value / len(batches) for name, value in sums.items()}
-    return {"epoch": epoch + 1, **means, "logit_scale": trainee.model.logit_scale.item()}
+    return {"epoch": epoch + 1, **means, **trainee.facts()}
 
 
 def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
     order = torch.randperm(count, generator=generator)
     whole = count // size * size or count
     yield from order[:whole].split(size)
-
-
-def _forward(
-    model: Model, pairs: Pairs, rows: Tensor, generator: torch.Generator, device: torch.device, step: int
-) -> LossInputs:
-    """Everything that the losses see of one batch of N pairs."""
-    columns = pairs.own[rows]
-    text, video = pairs.embed(rows, columns, generator)
-    text, video = model.text(text), model.video(video)
-    scores, auxiliary = {}, {}
-    for name in model.interactions:
-        interaction = model.interaction(name)
-        scores[name], auxiliary[name] = interaction.match(interaction.text_side(text), interaction.video_side(video))
-    relevance = pairs.relevance[rows.numpy()][:, columns.numpy()].toarray()
-    return LossInputs(
-        scores=scores,
-        relevance=torch.from_numpy(np.asarray(relevance, dtype=bool)).to(device),
-        auxiliary=auxiliary,
-        logit_scale=model.logit_scale,
-        paired=torch.arange(len(rows), device=device),
-        text_ids=tuple(pairs.text_ids[row] for row in rows.tolist()) if pairs.text_ids else (),
-        video_ids=tuple(pairs.video_ids[row] for row in columns.tolist()) if pairs.video_ids else (),
-        training_step=step,
-    )

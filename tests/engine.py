@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from core import (
     Dataset,
@@ -31,6 +32,8 @@ from core import (
     Interaction,
     Levels,
     LevelShape,
+    Loss,
+    LossInputs,
     Reranker,
     RerankerSettings,
     Shapes,
@@ -39,6 +42,7 @@ from core import (
     Text,
     TextFeatures,
     Tokens,
+    TrainedReranker,
     VideoFeatures,
     hookimpl,
     setting,
@@ -278,6 +282,43 @@ class ToyListwise(Reranker):
         return scores["first_stage"] - scores["first_stage"].mean()
 
 
+class ToyMatching(Loss):
+    """Binary cross-entropy of the scores against the relevance; remembers the batches it saw."""
+
+    name = "toy_matching"
+    seen: ClassVar[list[LossInputs]] = []
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        self.seen.append(inputs)
+        scores = inputs.mixed(self.config.of)
+        return F.binary_cross_entropy_with_logits(scores, inputs.relevance.to(scores))
+
+
+class ToyMatcher(TrainedReranker):
+    """A trained bilinear form of sentence and mean frame."""
+
+    name = "toy_matcher"
+
+    def __init__(self, config: Any, shapes: Shapes):
+        super().__init__(config, shapes)
+        self.matrix = nn.Linear(WIDTH, WIDTH)
+
+    @classmethod
+    def reads(cls, config: Any) -> Levels:
+        return Levels(("sentence",), ("frames",))
+
+    def text_side(self, text: TextFeatures) -> Side:
+        return {"vector": self.matrix(text.level("sentence").values[:, 0])}
+
+    def video_side(self, video: VideoFeatures) -> Side:
+        COUNTS["matcher_videos"] += len(video)
+        return {"vector": video.level("frames").values.mean(1)}
+
+    def score_pairs(self, text: Side, video: Side, scores: Mapping[str, Tensor]) -> Tensor:
+        COUNTS["matched"] += len(text["vector"])
+        return (text["vector"] * video["vector"]).sum(-1)
+
+
 class ToyPlugin:
     """Registers the toys."""
 
@@ -301,6 +342,11 @@ class ToyPlugin:
     @hookimpl
     def register_rerankers(self, register: Any) -> None:
         register(ToyListwise)
+        register(ToyMatcher)
+
+    @hookimpl
+    def register_losses(self, register: Any) -> None:
+        register(ToyMatching)
 
 
 class Lab:
@@ -385,6 +431,7 @@ def registered_toys() -> Iterator[None]:
         yield
     finally:
         ToyEncoder.fail_after = None
+        ToyMatching.seen.clear()
         registry().remove_plugin(plugin, "toys")
 
 

@@ -16,9 +16,9 @@ from ..model import Model
 from ..plugins import registry
 from ..scoring import score_settings
 from ..store import Draft
-from ..training import Pairs, Trainee
+from ..training import Pairs, TrainedModel
 from ..training import fit as train
-from .split import Kept, kept, read_features
+from .split import Kept, inputs_of, kept, read_features
 from .step import Step, Workspace
 
 Batch = Callable[[Tensor, Tensor, Tensor | None], tuple[TextFeatures, VideoFeatures]]
@@ -52,15 +52,13 @@ def fit(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
             workspace.weights.pop(source.encoder, None)
             source.encoder.load(source.seed)
             model.start_from(source.encoder.start_weights())
-        trainee = Trainee(model, losses, source.encoder if trainable else None).to(workspace.device)
-        pairs = _pairs(workspace, step, source)
+        encoder = source.encoder if trainable else None
+        trainee = TrainedModel(model, losses, encoder, _pairs(workspace, step, source)).to(workspace.device)
         validator = None if source.val is None else _Validator(workspace, step, source, model, source.val)
         fitted = train(
             trainee,
-            pairs,
             experiment.train,
             source.seed,
-            workspace.device,
             validator,
             metric(experiment.evaluate.primary).higher_is_better,
             draft.folder / "resume.pt",
@@ -70,15 +68,11 @@ def fit(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
     draft.json(fitted.history, "history.json")
     parameters = sum(parameter.numel() for parameter in trainee.parameters())
     draft.info |= {"label": step.label, "best_epoch": fitted.best_epoch, "parameters": parameters}
-    draft.info |= {"epochs": len(fitted.history), "pairs": len(pairs.own)}
-
-
-def _inputs(step: Step, split: str) -> dict[str, Step]:
-    return {name.removeprefix(f"{split}/"): s for name, s in step.inputs.items() if name.startswith(f"{split}/")}
+    draft.info |= {"epochs": len(fitted.history), "pairs": len(trainee)}
 
 
 def _pairs(workspace: Workspace, step: Step, source: FitSource) -> Pairs:
-    inputs = _inputs(step, "train")
+    inputs = inputs_of(step, "train")
     rows = kept(workspace, source.train, inputs)
     train, decoded = source.experiment.train, source.experiment.data.num_frames
     batch = _from_features(*read_features(workspace, rows, _levels(inputs)), source, workspace.device)
@@ -153,7 +147,7 @@ class _Validator:
 
     def __init__(self, workspace: Workspace, step: Step, source: FitSource, model: Model, val: Split):
         self.workspace, self.source, self.model = workspace, source, model
-        self.inputs = _inputs(step, "val")
+        self.inputs = inputs_of(step, source.experiment.train.select_on)
         self.rows = kept(workspace, val, self.inputs)
         self.relevance = self.rows.relevance
         self.label = f"{step.label}: validate"

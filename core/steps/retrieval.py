@@ -1,23 +1,23 @@
-"""Score, rank, evaluate: matrices of the first stage, pair scores of candidates, counts, metrics."""
+"""Score, rank, evaluate: matrices of the first stage, counts, metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..components import Interaction, Shapes, Split
+from ..components import Interaction, Shapes, Split, TrainedReranker
 from ..config import Experiment
 from ..errors import RunError
 from ..metrics import Evaluation, RankCounts, query_relevance, rank_counts, rerank_counts
 from ..model import Model
 from ..plugins import registry
-from ..scoring import candidates_of, rerank, score_candidates, score_settings
-from ..settings import plain
+from ..scoring import candidates_of, rerank, score_settings
+from ..settings import Spec, plain
 from ..store import Draft
 from .split import Kept, kept, read_features
 from .step import Step, Workspace
@@ -40,17 +40,18 @@ class ScoreSource:
     seed: int = 0
 
 
-def _feature_steps(step: Step) -> dict[str, Step]:
-    return {name: s for name, s in step.inputs.items() if name.startswith(FEATURES)}
+def feature_steps(inputs: Mapping[str, Step]) -> dict[str, Step]:
+    """Those of a step's inputs that say what the rows of a split are."""
+    return {name: step for name, step in inputs.items() if name.startswith(FEATURES)}
 
 
-def _model(workspace: Workspace, step: Step, source: ScoreSource) -> tuple[Model, Interaction]:
+def loaded_model(workspace: Workspace, inputs: Mapping[str, Step], source: ScoreSource) -> tuple[Model, Interaction]:
     """The part of the model that one interaction needs, with its trained weights, in evaluation mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # buffers that are drawn are the same wherever they are not trained
         model = Model.of(source.experiment, [source.interaction], source.shapes)
-    if "fit" in step.inputs:
-        stored = workspace.read(step.inputs["fit"]).tensors()
+    if "fit" in inputs:
+        stored = workspace.read(inputs["fit"]).tensors()
         model.load_state_dict({name: stored[f"model.{name}"] for name in model.state_dict()})
     return model.to(workspace.device).eval(), model.interaction(source.interaction)
 
@@ -58,10 +59,10 @@ def _model(workspace: Workspace, step: Step, source: ScoreSource) -> tuple[Model
 def score(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
     """Scores [B_t, B_v] of one interaction over all pairs of a split, for each member's settings."""
     source: ScoreSource = members[0].payload
-    steps = _feature_steps(members[0])
+    steps = feature_steps(members[0].inputs)
     rows = kept(workspace, source.split, steps)
     text, video = read_features(workspace, rows, steps)
-    model, interaction = _model(workspace, members[0], source)
+    model, interaction = loaded_model(workspace, members[0].inputs, source)
     matrices = score_settings(
         interaction,
         [member.payload.config for member in members],
@@ -73,107 +74,93 @@ def score(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> Non
         label=members[0].label,
     )
     for member, draft, matrix in zip(members, drafts, matrices, strict=True):
-        _refuse_non_finite(matrix, member.label, rows.text_ids)
+        refuse_non_finite(matrix, member.label, rows.text_ids)
         draft.save({"scores": matrix})
         draft.info |= {"label": member.label}
 
 
-def _refuse_non_finite(scores: Tensor, label: str, ids: Sequence[str]) -> None:
+def refuse_non_finite(scores: Tensor, label: str, ids: Sequence[str]) -> None:
     bad = (~torch.isfinite(scores)).flatten(1).any(1).nonzero().flatten().tolist()
     if bad:
         raise RunError(f"{label}: a score of query `{ids[bad[0]]}` is NaN or infinite ({len(bad)} queries have such)")
 
 
-def first_stage(workspace: Workspace, step: Step) -> Tensor:
-    """The first stage's matrix [Q, gallery] of a step's direction: mixed scores, then the score transforms."""
-    weights: Mapping[str, float] = step.fields["first_stage"]
+def first_stage(workspace: Workspace, step: Step, ranking: Mapping[str, Any] | None = None) -> Tensor:
+    """The first stage's matrix [Q, gallery]: mixed scores, then the score transforms. `ranking` holds the weights and
+    the direction; None: the step's own fields do."""
+    ranking = ranking or step.fields
     scores = sum(
         weight * workspace.read(step.inputs[f"first_stage/{name}"]).tensors()["scores"]
-        for name, weight in weights.items()
+        for name, weight in ranking["first_stage"].items()
     )
     assert isinstance(scores, Tensor)
     for transform in step.payload.experiment.retrieve.transforms.values():
         scores = registry().make("score_transform", transform)(scores)
-    return scores if step.fields["direction"] == "t2v" else scores.T.contiguous()
-
-
-def candidates(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
-    """Scores [Q, K] of one interaction for each query's K candidates; columns that are stored are kept.
-
-    Candidates are in first-stage order, so that fewer of them are the first columns.
-    """
-    source: ScoreSource = members[0].payload
-    top_k = max(member.covers or 0 for member in members)
-    steps = _feature_steps(members[0])
-    rows = kept(workspace, source.split, steps)
-    text, video = read_features(workspace, rows, steps)
-    chosen = candidates_of(first_stage(workspace, members[0]), top_k)
-    before = [
-        workspace.read(member).tensors()["scores"] if workspace.store.has(member.name, member.key) else None
-        for member in members
-    ]
-    start = min(0 if old is None else old.shape[1] for old in before)
-    queries = torch.arange(len(chosen))[:, None].expand(-1, chosen.shape[1] - start).reshape(-1)
-    items = chosen[:, start:].reshape(-1)
-    model, interaction = _model(workspace, members[0], source)
-    made = score_candidates(
-        interaction,
-        [member.payload.config for member in members],
-        text,
-        video,
-        *((queries, items) if source.direction == "t2v" else (items, queries)),
-        text_transform=model.text,
-        video_transform=model.video,
-        device=workspace.device,
-        label=members[0].label,
-    )
-    ids = rows.text_ids if source.direction == "t2v" else rows.video_ids
-    for member, draft, old, new in zip(members, drafts, before, made, strict=True):
-        scores = new.reshape(len(chosen), -1)
-        if old is not None:
-            scores = torch.cat([old[:, :start], scores], dim=1)
-        _refuse_non_finite(scores, member.label, ids)
-        draft.save({"scores": scores})
-        draft.info |= {"label": member.label, "covers": top_k}
+    return scores if ranking["direction"] == "t2v" else scores.T.contiguous()
 
 
 def rank(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
     """Rank counts of one direction, after re-ranking where there is any."""
     step, draft, source = members[0], drafts[0], members[0].payload
-    steps = _feature_steps(step)
+    steps = feature_steps(step.inputs)
     rows = kept(workspace, source.split, steps)
-    direction = step.fields["direction"]
-    relevance = query_relevance(rows.relevance, direction)
+    asked, ranked = step.fields["direction"], step.fields["ranked"]
+    relevance = query_relevance(rows.relevance, ranked)
+    ids = rows.text_ids if ranked == "t2v" else rows.video_ids
     scores = first_stage(workspace, step)
-    ids = rows.text_ids if direction == "t2v" else rows.video_ids
     spec = source.experiment.retrieve.rerank
-    if spec is None:
-        counts = rank_counts(scores.numpy(), relevance, ids=ids)
-    else:
+    if spec is not None:
         chosen = candidates_of(scores, spec.fields.top_k)
         new = _rerank(workspace, step, rows, spec, scores, chosen)
+    if asked != ranked:
+        scores = (scores if spec is None else _lifted(scores, chosen, new)).T.contiguous()
+    if spec is None or asked != ranked:
+        counts = rank_counts(scores.numpy(), relevance, ids=ids)
+    else:
         counts = rerank_counts(scores.numpy(), chosen.numpy(), new.numpy(), relevance, ids=ids)
     draft.save({name: torch.from_numpy(getattr(counts, name)) for name in COUNTS})
     draft.info |= {"label": step.label}
 
 
-def _rerank(workspace: Workspace, step: Step, rows: Kept, spec: Any, scores: Tensor, chosen: Tensor) -> Tensor:
-    top_k = chosen.shape[1]
+def _lifted(scores: Tensor, chosen: Tensor, new: Tensor) -> Tensor:
+    """The matrix with new scores for the candidates [Q, K], every one above all that is no candidate; float64."""
+    scores, new = scores.double(), new.double()
+    return (scores - (scores.max() - new.min() + 1)).scatter(1, chosen, new)
+
+
+def _rerank(workspace: Workspace, step: Step, rows: Kept, spec: Spec, scores: Tensor, chosen: Tensor) -> Tensor:
+    """New scores [Q, K] of the candidates."""
+    top_k, source = chosen.shape[1], step.payload
     pair_scores = {
         name.removeprefix("candidates/"): workspace.read(s).tensors()["scores"][:, :top_k]
         for name, s in step.inputs.items()
         if name.startswith("candidates/")
     }
     pair_scores["first_stage"] = scores.gather(1, chosen)
-    reranker = registry().make("reranker", spec, step.payload.shapes)
-    text, video = read_features(workspace, rows, _feature_steps(step))
+    if "match" in step.inputs:
+        reranker = fitted_reranker(workspace, step.inputs["fit_reranker"], source.experiment, source.shapes)
+        return reranker.fuse(workspace.read(step.inputs["match"]).tensors()["scores"][:, :top_k], pair_scores)
+    reranker = registry().make("reranker", spec, source.shapes)
+    text, video = read_features(workspace, rows, feature_steps(step.inputs))
     return rerank(reranker, text, video, chosen, pair_scores, videos_ask=step.fields["direction"] == "v2t")
+
+
+def fitted_reranker(workspace: Workspace, fit: Step, experiment: Experiment, shapes: Shapes) -> TrainedReranker:
+    """The experiment's reranker with trained weights, in evaluation mode; `alpha` as chosen where it was left open."""
+    spec, entry = experiment.retrieve.rerank, workspace.read(fit)
+    assert spec is not None
+    if spec.fields.alpha is None:
+        spec = Spec(spec.name, replace(spec.fields, alpha=entry.json("chosen.json")["alpha"]))
+    reranker = registry().make("reranker", spec, shapes)
+    stored = entry.tensors()
+    reranker.load_state_dict({name: stored[f"reranker.{name}"] for name in reranker.state_dict()})
+    return reranker.to(workspace.device).eval()
 
 
 def evaluate(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
     """Metrics as `result.json`, per-query values as tensors `<direction>/<metric>`, and the video of each query."""
     step, draft, source = members[0], drafts[0], members[0].payload
-    rows = kept(workspace, source.split, _feature_steps(next(iter(step.inputs.values()))))
+    rows = kept(workspace, source.split, feature_steps(next(iter(step.inputs.values())).inputs))
     counts = {}
     for direction in step.fields["directions"]:
         stored = workspace.read(step.inputs[direction]).tensors()

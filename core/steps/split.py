@@ -66,6 +66,11 @@ def _positions(rows: Tensor, total: int) -> np.ndarray:
     return places
 
 
+def inputs_of(step: Step, prefix: str) -> dict[str, Step]:
+    """A step's inputs `<prefix>/…`, by the rest of their names."""
+    return {name.removeprefix(f"{prefix}/"): s for name, s in step.inputs.items() if name.startswith(f"{prefix}/")}
+
+
 def kept(workspace: Workspace, split: Split, steps: Mapping[str, Step]) -> Kept:
     """Which rows of a split remain after these encode or decode steps.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,18 @@ from ..plugins import package_version, registry, source_digest
 from ..settings import Spec
 from ..store import Draft, Entry, FileDigests, Store, digest
 
-NUMBERS = {"decode": 1, "encode": 1, "fit": 1, "score": 1, "candidates": 1, "rank": 1, "evaluate": 2}
+NUMBERS = {
+    "decode": 1,
+    "encode": 1,
+    "fit": 2,
+    "score": 1,
+    "candidates": 1,
+    "mine": 1,
+    "fit_reranker": 1,
+    "match": 1,
+    "rank": 2,
+    "evaluate": 2,
+}
 """Raised when a step's own code changes what it computes."""
 
 
@@ -133,8 +144,14 @@ class Workspace:
 
 
 def source_of(kind: str, spec: Spec) -> str:
-    """Digest of the source that defines a component."""
-    return source_digest(registry().component(kind, spec).__module__)
+    """Digest of the source that defines a component, and of those that its fields name."""
+    inner = [
+        source_of(setting.metadata["kind"], value)
+        for setting in (fields(spec.fields) if spec.fields is not None else ())
+        if isinstance(value := getattr(spec.fields, setting.name), Spec)
+    ]
+    own = source_digest(registry().component(kind, spec).__module__)
+    return digest([own, *inner]) if inner else own
 
 
 @cache

@@ -188,9 +188,10 @@ def test_parameters_that_a_loss_trains_or_nobody_uses_are_no_fault(faults):
     assert faults(trained) == {}
 
 
-def test_a_trained_reranker_is_refused_while_nothing_trains_one(faults):
+def test_a_reranker_with_parameters_that_nothing_trains_is_refused(faults):
     found = faults({"retrieve.rerank": {"name": "toy_reranker"}})
-    assert found == {"retrieve.rerank": "`toy_reranker` has parameters, and rerankers are not trained"}
+    reason = "`toy_reranker` has parameters that nothing trains; its class must derive from core.TrainedReranker"
+    assert found == {"retrieve.rerank": reason}
 
 
 def test_a_trainable_encoder_needs_a_loss(faults):

@@ -448,7 +448,10 @@ def test_what_a_file_leaves_open_must_be_given(tmp_path):
 # ------------------------------------------------------------------------------------------------ what is shipped
 
 
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.rglob("*.yaml")), ids=lambda path: path.stem)
+SHIPPED = sorted(path for path in EXPERIMENTS.rglob("*.yaml") if path.parent.name != "references")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_shipped_experiment_fits_the_core_schema_and_means_what_it_says(path):
     check_file(str(path))
     written = yaml.safe_load(path.read_text())

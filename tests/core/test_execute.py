@@ -101,16 +101,14 @@ def test_a_kill_in_mid_training_goes_on_to_the_same_bits(lab: Lab, monkeypatch: 
     class Killed(Exception):
         pass
 
-    def dying(trainee: Any, pairs: Any, settings: Any, *rest: Any) -> Any:
-        validate = rest[2]
-
+    def dying(trainee: Any, settings: Any, seed: int, validate: Any, *rest: Any) -> Any:
         def counted() -> float:
             epochs.append(1)
             if len(epochs) == 2:
                 raise Killed
             return validate()
 
-        return train(trainee, pairs, settings, *rest[:2], counted, *rest[3:])
+        return train(trainee, settings, seed, counted, *rest)
 
     for name in ("fit", "evaluate", "rank", "candidates"):
         for entry in lab.entries(name):

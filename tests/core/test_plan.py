@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from core import graph as graph_module
 from core.errors import ConfigError, DataError
-from core.steps.step import arithmetic
+from core.graph import levels
+from core.settings import Spec
+from core.steps.step import arithmetic, source_of
 from core.store import Store
 from tests.engine import COUNTS, Lab, keys, named
 
@@ -112,10 +113,11 @@ def test_what_a_step_reads_recomputes_it_and_what_follows(done: Lab, changes: di
 def test_an_edit_of_a_components_source_recomputes_what_depends_on_it(
     done: Lab, monkeypatch: pytest.MonkeyPatch, kind: str, name: str, new: set[str]
 ) -> None:
-    real = graph_module.source_of
-    monkeypatch.setattr(
-        graph_module, "source_of", lambda k, spec: "edited" if (k, spec.name) == (kind, name) else real(k, spec)
-    )
+    def edited(of: str, spec: Spec) -> str:
+        return "edited" if (of, spec.name) == (kind, name) else source_of(of, spec)
+
+    for module in ("levels", "fits", "scores", "reranking", "trial"):
+        monkeypatch.setattr(f"core.graph.{module}.source_of", edited)
     assert done.new() == new
 
 
@@ -255,7 +257,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[
 
 
 def test_a_large_grid_digests_each_split_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    relevance = count_calls(monkeypatch, graph_module, "split_digest")
+    relevance = count_calls(monkeypatch, levels, "split_digest")
     plan = lab.plan({"ablate": {"train.epochs": [1, 2, 3, 4], "retrieve.rerank.top_k": [1, 2, 3]}, "seeds": [0, 1, 2]})
     assert len(plan.trials) == 36
     assert len(relevance) == 2

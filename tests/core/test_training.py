@@ -12,10 +12,9 @@ from core.config import LogitScale, Train
 from core.errors import RunError
 from core.model import Model
 from core.settings import Spec
-from core.training import Fitted, Pairs, Trainee, fit, rate
+from core.training import Fitted, Pairs, TrainedModel, Trainee, fit, rate
 from tests.engine import ToyLinear
 
-CPU = torch.device("cpu")
 PAIRS = 10
 
 
@@ -68,11 +67,13 @@ def settings(**changes: object) -> Train:
 
 
 def trained(trainee: Trainee, epochs: Train | None = None, seed: int = 0, **options: object) -> Fitted:
-    return fit(trainee, pairs(), epochs or settings(), seed, CPU, options.pop("validate", None), **options)  # type: ignore[arg-type]
+    return fit(trainee, epochs or settings(), seed, options.pop("validate", None), **options)  # type: ignore[arg-type]
 
 
-def trainee(explode: int | None = None, encoder: nn.Module | None = None) -> Trainee:
-    return Trainee(model(None), {"squared": Squared(explode)}, encoder)
+def trainee(
+    explode: int | None = None, encoder: nn.Module | None = None, batches: list[list[int]] | None = None
+) -> TrainedModel:
+    return TrainedModel(model(None), {"squared": Squared(explode)}, encoder, pairs(batches))
 
 
 def same(one: Fitted, other: Fitted) -> bool:
@@ -144,7 +145,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_epoch_step_and_parts(toys: 
 
 def test_batches_are_whole_drawn_without_repetition_and_new_in_each_epoch(toys: None) -> None:
     batches: list[list[int]] = []
-    fit(trainee(), pairs(batches), settings(epochs=2), 0, CPU, None)
+    fit(trainee(batches=batches), settings(epochs=2), 0, None)
     assert [len(batch) for batch in batches] == [4] * 4
     first, second = batches[0] + batches[1], batches[2] + batches[3]
     assert len(set(first)) == len(set(second)) == 8
@@ -153,7 +154,7 @@ def test_batches_are_whole_drawn_without_repetition_and_new_in_each_epoch(toys: 
 
 def test_fewer_pairs_than_a_batch_are_one_batch(toys: None) -> None:
     batches: list[list[int]] = []
-    fit(trainee(), pairs(batches), settings(epochs=1, batch_size=64), 0, CPU, None)
+    fit(trainee(batches=batches), settings(epochs=1, batch_size=64), 0, None)
     assert [sorted(batch) for batch in batches] == [list(range(PAIRS))]
 
 
@@ -166,8 +167,8 @@ def test_other_captions_of_the_same_video_are_relevant_in_a_batch(toys: None) ->
             return super().forward(inputs)
 
     batches: list[list[int]] = []
-    made = Trainee(model(None), {"squared": Watching()}, None)
-    fit(made, pairs(batches), settings(epochs=1, batch_size=PAIRS), 0, CPU, None)
+    made = TrainedModel(model(None), {"squared": Watching()}, None, pairs(batches))
+    fit(made, settings(epochs=1, batch_size=PAIRS), 0, None)
     own = torch.tensor(batches[0]) // 2
     assert torch.equal(seen[0], own[:, None] == own[None, :])
 
@@ -184,7 +185,7 @@ def test_only_what_asks_for_gradients_changes(toys: None) -> None:
 
 
 def test_the_scale_stays_under_its_limit_and_can_leave_it_again(toys: None) -> None:
-    rising = Trainee(model(None, LogitScale(100.0, 100.0)), {"squared": Squared()}, None)
+    rising = TrainedModel(model(None, LogitScale(100.0, 100.0)), {"squared": Squared()}, None, pairs())
     trained(rising)
     assert rising.model.logit_scale.item() == pytest.approx(100.0, rel=1e-5)
     scale = model(None, LogitScale(100.0, 100.0))
@@ -198,7 +199,7 @@ def test_weight_decay_shrinks_matrices_and_leaves_vectors_alone(toys: None) -> N
         def forward(self, inputs: LossInputs) -> Tensor:
             return 0 * super().forward(inputs)
 
-    made = Trainee(model(None), {"idle": Idle()}, None)
+    made = TrainedModel(model(None), {"idle": Idle()}, None, pairs())
     before = made.snapshot()
     after = trained(made, settings(weight_decay=0.5)).state
     matrix, bias = (f"model.interactions.linear.matrix.{name}" for name in ("weight", "bias"))
@@ -214,8 +215,8 @@ def test_a_trained_encoder_has_a_rate_of_its_own(toys: None) -> None:
             self.offset = nn.Parameter(torch.zeros(1))
 
     encoder = Encoder()
-    made = Trainee(model(None), {"squared": Squared()}, encoder)
     given = pairs()
+    made = TrainedModel(model(None), {"squared": Squared()}, encoder, given)
     plain = given.embed
 
     def embed(texts: Tensor, videos: Tensor, draws: torch.Generator) -> tuple[TextFeatures, VideoFeatures]:
@@ -223,7 +224,7 @@ def test_a_trained_encoder_has_a_rate_of_its_own(toys: None) -> None:
         return TextFeatures(sentence=text.structured("sentence").values + encoder.offset), video
 
     given.embed = embed
-    fit(made, given, settings(epochs=1, batch_size=64, encoder_learning_rate=1e-3), 0, CPU, None)
+    fit(made, settings(epochs=1, batch_size=64, encoder_learning_rate=1e-3), 0, None)
     assert 0 < abs(encoder.offset.item()) <= 1.01e-3
 
 

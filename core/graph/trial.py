@@ -1,0 +1,93 @@
+"""Candidates, ranks, evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from ..components import Levels, TrainedReranker
+from ..plugins import registry
+from ..settings import Spec
+from ..steps import candidates, retrieval
+from ..steps.retrieval import FEATURES, ScoreSource
+from ..steps.step import Step, arithmetic, source_of
+from .reranking import RerankGraph
+
+
+class TrialGraph(RerankGraph):
+    """Builds the steps of one variant with one seed. `evaluate` is the last; the others hang from it."""
+
+    def candidates(self, name: str, direction: str, top_k: int) -> Step:
+        """Scores of each query's candidates by one interaction."""
+        split = self.experiment.evaluate.split
+        fields, inputs, source = self._scored(name, split)
+        ranking, stages = self._ranking(direction, split)
+        return Step(
+            "candidates",
+            fields | ranking,
+            inputs | stages,
+            candidates.score_candidates,
+            f"re-score {name} {direction} {self.label}".strip(),
+            replace(source, direction=direction),
+            ("settings",),
+            self._covers(direction, top_k),
+        )
+
+    def _covers(self, direction: str, top_k: int) -> int:
+        split = self.split(self.experiment.evaluate.split)
+        return min(top_k, len(split.videos if direction == "t2v" else split.texts))
+
+    def match(self, spec: Spec, direction: str) -> Step:
+        """Scores of each query's candidates by a trained reranker, before they are added to the first stage's."""
+        split = self.experiment.evaluate.split
+        cls = registry().component("reranker", spec)
+        fields, inputs = self._ranking(direction, split)
+        levels = cls.reads(spec.fields)
+        inputs |= {"fit_reranker": self.fit_reranker} | self.encode(split, levels) | self._skipping(split, levels)
+        fields |= self._reranker_fields(spec) | {"arithmetic": arithmetic(self.workspace.device)}
+        return Step(
+            "match",
+            fields,
+            inputs,
+            candidates.match_candidates,
+            f"match {direction} {self.label}".strip(),
+            ScoreSource(self.experiment, "", None, self.shapes, self.split(split), direction),
+            covers=self._covers(direction, spec.fields.top_k),
+        )
+
+    def rank(self, direction: str) -> Step:
+        """Rank counts of one direction."""
+        experiment = self.experiment
+        split = experiment.evaluate.split
+        asked = "t2v" if experiment.retrieve.candidates_from == "text_side" else direction
+        fields, inputs = self._ranking(asked, split)
+        fields |= {"relevance": self._relevance(split), "ranked": direction}
+        levels = Levels()
+        spec = experiment.retrieve.rerank
+        if spec is not None:
+            cls = registry().component("reranker", spec)
+            fields |= {"rerank": spec.resolved(), "source": source_of("reranker", spec)}
+            wanted = [name for name in cls.interactions(spec.fields) if name != "first_stage"]
+            inputs |= {f"candidates/{n}": self.candidates(n, asked, spec.fields.top_k) for n in wanted}
+            if issubclass(cls, TrainedReranker):
+                inputs |= {"match": self.match(spec, asked), "fit_reranker": self.fit_reranker}
+            else:
+                levels = cls.reads(spec.fields)
+        stage = next(iter(inputs.values()))
+        inputs |= {name: s for name, s in stage.inputs.items() if name.startswith(FEATURES)}
+        inputs |= self.encode(split, levels)
+        source = ScoreSource(experiment, "", None, self.shapes, self.split(split), asked)
+        return Step("rank", fields, inputs, retrieval.rank, f"rank {direction} {self.label}".strip(), source)
+
+    @cached_property
+    def evaluate(self) -> Step:
+        """The trial's last step."""
+        settings = self.experiment.evaluate
+        names = dict.fromkeys([*settings.metrics, settings.primary.partition("/")[2]])
+        fields: dict[str, Any] = {"metrics": list(names), "ties": settings.ties, "split": settings.split}
+        fields["directions"] = list(dict.fromkeys([*settings.directions, settings.primary.partition("/")[0]]))
+        inputs = {direction: self.rank(direction) for direction in fields["directions"]}
+        split = self.split(settings.split)
+        source = ScoreSource(self.experiment, "", None, self.shapes, split, seed=self.seed)
+        return Step("evaluate", fields, inputs, retrieval.evaluate, f"evaluate {self.label}".strip(), source)

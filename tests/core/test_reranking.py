@@ -1,0 +1,252 @@
+"""A reranker's own fit: wrong answers, batches, alpha chosen on validation, and what is shared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+
+from core.errors import ConfigError
+from core.metrics import Relevance, evaluate
+from core.optimisation import RerankerTraining
+from core.plan import Plan
+from core.reranking import Negatives, mine
+from core.steps.retrieval import fitted_reranker
+from tests.engine import COUNTS, Lab, ToyMatching
+
+RERANK = {
+    "name": "toy_matcher",
+    "top_k": 3,
+    "train": {
+        "losses": {"match": {"name": "toy_matching", "of": "rerank"}},
+        "epochs": 3,
+        "batch_size": 4,
+        "learning_rate": 0.05,
+        "negatives": 2,
+        "pool": 3,
+    },
+}
+
+
+def reranked(**changes: Any) -> dict[str, Any]:
+    return {"retrieve.rerank": {**RERANK, **changes}}
+
+
+def trained(**changes: Any) -> dict[str, Any]:
+    return reranked(train={**RERANK["train"], **changes})  # type: ignore[dict-item]
+
+
+def steps(plan: Plan, name: str) -> list[Any]:
+    return [step for step in plan.steps.values() if step.name == name]
+
+
+# ------------------------------------------------------------------------------------------------ wrong answers
+
+
+def case(seed: int, texts: int, videos: int) -> tuple[torch.Tensor, csr_array, torch.Tensor]:
+    draws = np.random.default_rng(seed)
+    own = np.arange(texts) % videos
+    relevance = draws.random((texts, videos)) < 0.2
+    relevance[np.arange(texts), own] = True
+    scores = torch.from_numpy(draws.permutation(texts * videos).reshape(texts, videos).astype(np.float32))
+    return scores, csr_array(relevance), torch.from_numpy(own)
+
+
+def in_blocks(scores: torch.Tensor, size: int) -> list[tuple[slice, torch.Tensor]]:
+    return [(slice(at, at + size), scores[:, at : at + size]) for at in range(0, scores.shape[1], size)]
+
+
+@given(st.integers(0, 99), st.integers(1, 9), st.integers(2, 9), st.integers(1, 12), st.integers(1, 9))
+def test_wrong_answers_are_the_best_that_are_not_relevant(
+    seed: int, texts: int, videos: int, pool: int, size: int
+) -> None:
+    scores, relevance, own = case(seed, texts, videos)
+    found = mine(in_blocks(scores, size), relevance, own, pool)
+    matrix, right = scores.numpy(), relevance.toarray()
+    assert found.own.tolist() == matrix[np.arange(texts), own.numpy()].tolist()
+    for negatives, values, wrong in ((found.t2v, matrix, ~right), (found.v2t, matrix.T, ~right.T)):
+        for row in range(len(values)):
+            best = [i for i in np.argsort(-values[row]) if wrong[row, i]][:pool]
+            there = torch.isfinite(negatives.scores[row])
+            assert negatives.items[row][there].tolist() == best
+            assert negatives.scores[row][there].tolist() == [values[row, i] for i in best]
+
+
+def test_random_wrong_answers_are_any_that_are_not_relevant() -> None:
+    scores, relevance, own = case(0, 40, 8)
+    draw = [mine(in_blocks(scores, 3), relevance, own, 3, torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
+    assert torch.equal(draw[0].t2v.items, draw[1].t2v.items)
+    assert not torch.equal(draw[0].t2v.items, draw[2].t2v.items)
+    right = relevance.toarray()
+    seen = np.zeros_like(right)
+    for row in range(40):
+        for item, score in zip(draw[0].t2v.items[row].tolist(), draw[0].t2v.scores[row].tolist(), strict=True):
+            if np.isfinite(score):
+                assert not right[row, item]
+                assert score == scores[row, item]
+                seen[row, item] = True
+    assert (seen.sum(0) > 5).all()  # not the best ones: every video is drawn for several texts
+
+
+def settings(**changes: Any) -> RerankerTraining:
+    return RerankerTraining(**{"losses": {}, "negatives": 2, "temperature": 1.0, **changes})
+
+
+def test_negatives_are_drawn_in_proportion_to_their_softmax() -> None:
+    pool = Negatives(torch.tensor([[7, 8, 9]]), torch.tensor([[2.0, 1.0, 0.0]]))
+    rows = torch.zeros(20_000, dtype=torch.int64)
+    items, scores = pool.draw(rows, settings(negatives=1), torch.Generator().manual_seed(0))
+    shares = torch.stack([(items == item).float().mean() for item in (7, 8, 9)])
+    torch.testing.assert_close(shares, torch.softmax(torch.tensor([2.0, 1.0, 0.0]), 0), atol=0.015, rtol=0)
+    assert torch.equal(scores, 9.0 - items)
+    even, _ = pool.draw(rows, settings(negatives=1, negatives_from="random"), torch.Generator().manual_seed(0))
+    assert (even == 7).float().mean().item() == pytest.approx(1 / 3, abs=0.015)
+
+
+def test_negatives_of_one_query_differ_as_far_as_there_are_enough() -> None:
+    pool = Negatives(torch.tensor([[4, 5, 6], [1, 2, 3]]), torch.tensor([[0.5, 0.1, -torch.inf], [0.3, 0.2, 0.1]]))
+    items, scores = pool.draw(torch.tensor([0, 1]), settings(negatives=4), torch.Generator().manual_seed(0))
+    assert (set(items[0].tolist()), set(items[1].tolist())) == ({4, 5}, {1, 2, 3})
+    assert torch.isfinite(scores).all()
+
+
+# ------------------------------------------------------------------------------------------------ the fit
+
+
+def test_a_batch_has_a_row_for_each_text_and_video_that_asks_with_its_pair_first(lab: Lab) -> None:
+    lab.run(trained())
+    batch = ToyMatching.seen[0]
+    assert {name: tuple(scores.shape) for name, scores in batch.scores.items()} == {
+        "rerank": (8, 3),
+        "first_stage": (8, 3),
+    }
+    assert batch.relevance.tolist() == [[True, False, False]] * 8
+    assert torch.equal(batch.scores["rerank"][:4, 0], batch.scores["rerank"][4:, 0])
+    ToyMatching.seen.clear()
+    lab.run(trained(directions=["t2v"], negatives=1))
+    assert ToyMatching.seen[0].scores["rerank"].shape == (4, 2)
+
+
+def test_training_learns_to_tell_pairs_from_wrong_answers(lab: Lab) -> None:
+    plan = lab.run(trained(epochs=30, keep="last"))
+    (fit,) = steps(plan, "fit_reranker")
+    history = plan.workspace.read(fit).json("history.json")
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+
+
+def test_new_scores_are_alpha_times_the_first_stage_plus_the_matching_score(lab: Lab) -> None:
+    plan = lab.run(reranked(alpha=2.0, top_k=5))
+    (fit,) = steps(plan, "fit_reranker")
+    (step,) = [s for s in steps(plan, "match") if s.fields["direction"] == "t2v"]
+    matching = plan.workspace.read(step).tensors()["scores"]
+    first = plan.workspace.read(step.inputs["first_stage/dot"]).tensors()["scores"]
+    order = first.argsort(dim=1, descending=True, stable=True)
+    final = torch.empty_like(first).scatter(1, order, 2.0 * first.gather(1, order) + matching)
+    own = np.arange(10) // 2
+    relevance = Relevance.from_pairs(np.arange(10), own, (10, 5))
+    wanted = evaluate(final.numpy(), relevance, ["R1", "MnR"], ["t2v"]).metrics
+    made = plan.workspace.read(plan.trials[0].last).json()["metrics"]
+    assert {name: made[name] for name in wanted} == pytest.approx(wanted)
+    made_reranker = fitted_reranker(plan.workspace, fit, plan.experiment, step.payload.shapes)
+    assert made_reranker.config.alpha == 2.0
+
+
+def test_alpha_is_the_one_that_is_best_on_validation(lab: Lab) -> None:
+    """With one alpha so large that the first stage alone decides, and one of 0."""
+    plan = lab.run(reranked(alphas=[0.0, 1e6]))
+    (fit,) = steps(plan, "fit_reranker")
+    entry = plan.workspace.read(fit)
+    chosen = entry.json("chosen.json")["alpha"]
+    found = {}
+    for alpha in (0.0, 1e6):
+        validation = lab.run({**reranked(alpha=alpha, top_k=20), "evaluate.split": "val", "evaluate.primary": "t2v/R1"})
+        found[alpha] = validation.workspace.read(validation.trials[0].last).json()["metrics"]["t2v/R1"]
+    assert found[chosen] == max(found.values())
+    best = max(record["validation"] for record in entry.json("history.json"))
+    assert best == pytest.approx(found[chosen])
+
+
+def test_a_great_alpha_gives_the_first_stage_back(lab: Lab) -> None:
+    both = [lab.run(changes) for changes in (reranked(alpha=1e9), {"retrieve.rerank": None})]
+    first, second = (plan.workspace.read(plan.trials[0].last).json()["metrics"] for plan in both)
+    assert first == second
+
+
+def test_another_top_k_or_alpha_trains_and_matches_nothing_again(lab: Lab) -> None:
+    lab.run(reranked(top_k=5))
+    assert lab.new(reranked(top_k=2)) == {"rank", "evaluate"}
+    assert lab.new(reranked(top_k=5, alpha=3.0)) == {"rank", "evaluate"}
+    lab.run(reranked(top_k=2))
+    assert COUNTS["matched"] == 0
+
+
+def test_a_larger_top_k_matches_only_what_is_new(lab: Lab) -> None:
+    lab.run(reranked(top_k=2))
+    lab.run(reranked(top_k=4))
+    assert COUNTS["matched"] == 10 * 2 + 5 * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "new"),
+    [
+        (trained(epochs=4), {"fit_reranker", "match", "rank", "evaluate"}),
+        (trained(pool=2), {"mine", "fit_reranker", "match", "rank", "evaluate"}),
+        (trained(negatives_from="random"), {"mine", "fit_reranker", "match", "rank", "evaluate"}),
+        ({**trained(), "train.epochs": 3}, set()),
+    ],
+)
+def test_a_reranker_is_fitted_again_for_what_it_reads_only(lab: Lab, changes: dict[str, Any], new: set[str]) -> None:
+    lab.run(trained())
+    assert lab.new(changes) == new
+
+
+def test_on_a_trained_first_stage_the_reranker_follows_its_fit(lab: Lab) -> None:
+    linear = {**trained(), "retrieve.first_stage": "linear"}
+    lab.run(linear)
+    assert {"fit", "mine", "fit_reranker", "match"} <= lab.new({**linear, "train.epochs": 3})
+
+
+def test_the_seed_of_an_untrained_first_stage_enters_only_the_rerankers_fit(lab: Lab) -> None:
+    changes = {**trained(), "seeds": [0, 1]}
+    plan = lab.run(changes)
+    counted = {name: len(steps(plan, name)) for name in ("score", "mine", "fit_reranker", "match")}
+    assert counted == {"score": 2, "mine": 1, "fit_reranker": 2, "match": 4}
+
+
+def test_the_same_seed_gives_the_same_bits(lab: Lab, tmp_path: Path) -> None:
+    def weights(where: Lab) -> dict[str, torch.Tensor]:
+        (entry,) = where.entries("fit_reranker")
+        return entry.tensors()
+
+    lab.run(trained())
+    before = weights(lab)
+    lab.store = tmp_path / "another"
+    torch.manual_seed(123)
+    lab.run(trained())
+    after = weights(lab)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_loss_that_names_something_else_is_refused(lab: Lab) -> None:
+    with pytest.raises(ConfigError, match=r"retrieve.rerank.train.losses.match.of: `linear` is not there"):
+        lab.plan(trained(losses={"match": {"name": "toy_matching", "of": "linear"}}))
+    with pytest.raises(ConfigError, match=r"train.losses.contrast: `pearson` needs text_vector"):
+        lab.plan(trained(losses={"contrast": {"name": "pearson", "of": "rerank"}}))
+    with pytest.raises(ConfigError, match=r"train.losses: needs one loss"):
+        lab.plan(trained(losses={}))
+
+
+def test_fuse_without_an_alpha_says_what_to_do(lab: Lab) -> None:
+    plan = lab.run(reranked())
+    (fit,) = steps(plan, "fit_reranker")
+    made = fitted_reranker(plan.workspace, fit, plan.experiment, fit.payload.shapes)
+    made.config = replace(made.config, alpha=None)
+    with pytest.raises(ValueError, match="give a number"):
+        made.fuse(torch.zeros(1), {"first_stage": torch.zeros(1)})
