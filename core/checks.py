@@ -41,6 +41,7 @@ def _references(graph: TrialGraph) -> Found:
     if rerank is not None:
         wanted = registry().component("reranker", rerank).interactions(rerank.fields)
         used += [("retrieve.rerank", name) for name in wanted if name != "first_stage"]
+    used += [("evaluate.diagnostics", name.rpartition(".")[0]) for name in experiment.evaluate.diagnostics]
     used += [("retrieve.settings", name) for name in experiment.retrieve.settings]
     for key, name in used:
         if name not in known:
@@ -67,6 +68,7 @@ def _fields(graph: TrialGraph) -> Found:
             metric(name)
         except ConfigError as fault:
             yield from fault.problems
+    yield from _diagnostics(graph)
     direction, _, name = experiment.evaluate.primary.partition("/")
     try:
         known = direction in ("t2v", "v2t") and "/" not in name and bool(metric(name))
@@ -77,6 +79,19 @@ def _fields(graph: TrialGraph) -> Found:
     for interaction, settings in experiment.retrieve.settings.items():
         if interaction in experiment.model.interactions:
             yield from _after_training(graph, interaction, settings)
+
+
+def _diagnostics(graph: TrialGraph) -> Found:
+    """Each names something that its interaction can measure."""
+    for diagnostic in graph.experiment.evaluate.diagnostics:
+        name, _, measure = diagnostic.rpartition(".")
+        spec = graph.experiment.model.interactions.get(name)
+        if spec is not None:
+            known = registry().component("interaction", spec).diagnostics
+            if measure not in known:
+                can = ", ".join(known) or "nothing"
+                reason = f"`{spec.name}` measures {can}, not `{measure}`.{nearest(measure, known)}"
+                yield Problem("evaluate.diagnostics", reason)
 
 
 def _after_training(graph: TrialGraph, interaction: str, settings: dict[str, Any]) -> Found:
@@ -186,6 +201,7 @@ def _untrained(graph: TrialGraph) -> Found:
     rerank = experiment.retrieve.rerank
     if rerank is not None:
         used += registry().component("reranker", rerank).interactions(rerank.fields)
+    used += [name.rpartition(".")[0] for name in experiment.evaluate.diagnostics]
     for name in dict.fromkeys(name for name in used if name != "first_stage"):
         for kind, part in sorted(graph.parametric(name) - graph.fitted_parts):
             yield Problem(f"model.{kind}.{part}", "has parameters, is used in retrieval, and no loss trains it")

@@ -15,8 +15,15 @@ from .references import Variant, reference_fault, select, short_key, short_value
 from .settings import plain
 from .store import digest
 
-KINDS = {"better": ("than", "by", 0.0), "no_worse": ("than", "margin", None), "equivalent": ("to", "within", None)}
-"""Kind of claim: the word before the other variant, the name of its bound, the bound's default."""
+KINDS = {
+    "better": ("than", "by", 0.0),
+    "no_worse": ("than", "margin", None),
+    "equivalent": ("to", "within", None),
+    "higher": ("than", "by", 0.0),
+    "lower": ("than", "by", 0.0),
+}
+"""Kind of claim: the word before the other variant, the name of its bound, the bound's default. `higher` and `lower`
+are for diagnostics, of which neither is better."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +39,7 @@ class Hypothesis:
 
     def __str__(self) -> str:
         relation, bound, _ = KINDS[self.kind]
-        limit = "" if self.kind == "better" and not self.bound else f", {bound} {self.bound:g}"
+        limit = "" if bound == "by" and not self.bound else f", {bound} {self.bound:g}"
         words = f"{self.kind.replace('_', ' ')} {relation}"
         return f"{self.variant.name} is {words} {self.other.name} on {self.metric}{limit}"
 
@@ -104,7 +111,11 @@ def _faults(claim: Any, key: str, variants: list[Variant], primary: str) -> Iter
         yield Problem(join(key, bound_name), f"expected a number of 0 or more, got {show(bound)}")
     elif bound == 0 and kind == "equivalent":
         yield Problem(join(key, bound_name), "must be more than 0: no test can show that there is no difference at all")
-    yield from _metric_faults(claim.get("metric", primary), join(key, "metric"), variants[0])
+    measured = claim.get("metric", primary)
+    yield from _metric_faults(measured, join(key, "metric"), variants[0])
+    if isinstance(measured, str) and ("." in measured) != (kind in ("higher", "lower")):
+        words = "higher or lower" if "." in measured else "better, no_worse or equivalent"
+        yield Problem(key, f"`{kind}` does not suit `{measured}`; say {words}")
     for side in (kind, relation):
         if side in claim and not _chosen(variants, claim[side]):
             yield Problem(join(key, side), reference_fault(variants, claim[side]))
@@ -121,6 +132,7 @@ def _chosen(variants: list[Variant], reference: Any) -> list[Variant]:
 def _metric_faults(name: Any, key: str, variant: Variant) -> Iterator[Problem]:
     settings = variant.experiment.evaluate
     known = [f"{direction}/{short}" for direction in settings.directions for short in settings.metrics]
+    known += [f"t2v/{diagnostic}" for diagnostic in settings.diagnostics]
     if name not in [*known, settings.primary]:
         yield Problem(key, f"{show(name)} is not among the evaluated metrics.{nearest(str(name), known)}")
         return

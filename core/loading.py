@@ -7,32 +7,35 @@ from pathlib import Path
 
 import torch
 
-from .components import Encoder
+from .components import Encoder, TrainedReranker
 from .config import Experiment, check
 from .errors import StoreError
 from .graph import TrialGraph
 from .model import Model
 from .plugins import registry
 from .steps.encoding import loaded_encoder
+from .steps.retrieval import fitted_reranker
 from .steps.step import Workspace
 from .store import Entry, Store
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A trial: `model` and `encoder` in evaluation mode, on the CPU; `metrics` as reported."""
+    """A trial: `model`, `encoder` and a trained `reranker` in evaluation mode, on the CPU; `metrics` as reported."""
 
     experiment: Experiment
     seed: int
     model: Model
     encoder: Encoder
     metrics: dict[str, float]
+    reranker: TrainedReranker | None = None
 
 
 def load(trial: str, store: str | Path = "store") -> Loaded:
     """The trial with this key (the `trial` tag in MLflow; a unique beginning will do).
 
-    Raises StoreError where no trial, or several, have such a key, or where the trained weights are gone.
+    Interactions that the trial does not use are as at the start of training. Raises StoreError where no trial, or
+    several, have such a key, or where the trained weights are gone.
     """
     workspace = Workspace(Store(store), torch.device("cpu"))
     entry = _entry(workspace.store, trial)
@@ -42,7 +45,7 @@ def load(trial: str, store: str | Path = "store") -> Loaded:
         raise StoreError(f"{entry.folder}: its configuration is not understood any more: {problems[0]}")
     graph = TrialGraph(workspace, experiment, told["seed"])
     model = Model.of(experiment, list(experiment.model.interactions), graph.shapes)
-    fit = graph.fit
+    fit = next((step for step in graph.evaluate.walk() if step.name == "fit"), None)
     if fit is not None:
         if not fit.ready(workspace.store):
             raise StoreError(f"{entry.folder}: its weights are gone, or code or data changed since; run it again")
@@ -50,7 +53,18 @@ def load(trial: str, store: str | Path = "store") -> Loaded:
         model.load_state_dict({name: stored.get(f"model.{name}", given) for name, given in model.state_dict().items()})
     trained = fit if graph.main.config.trainable else None
     encoder = loaded_encoder(workspace, graph.main, told["seed"], trained)
-    return Loaded(experiment, told["seed"], model.eval(), encoder, entry.json()["metrics"])
+    return Loaded(experiment, told["seed"], model.eval(), encoder, entry.json()["metrics"], _reranker(graph, entry))
+
+
+def _reranker(graph: TrialGraph, entry: Entry) -> TrainedReranker | None:
+    rerank = graph.experiment.retrieve.rerank
+    if rerank is None or not issubclass(registry().component("reranker", rerank), TrainedReranker):
+        return None
+    if not graph.fit_reranker.ready(graph.workspace.store):
+        raise StoreError(
+            f"{entry.folder}: its reranker's weights are gone, or code or data changed since; run it again"
+        )
+    return fitted_reranker(graph.workspace, graph.fit_reranker, graph.experiment, graph.shapes)
 
 
 def _entry(store: Store, key: str) -> Entry:

@@ -239,7 +239,8 @@ class Metric:
 def metric(name: str) -> Metric:
     """The metric of that name, with or without direction: R<k>, RSum, MRR, mAP, nDCG<k>, MdR, MnR, `t2v/R1`.
 
-    R<k>, MRR, mAP and nDCG are in percent; RSum is R1 + R5 + R10 of its direction. Raises ConfigError for another name.
+    R<k>, MRR, mAP and nDCG are in percent; RSum is R1 + R5 + R10 of its direction. `frame.gate_entropy` is a diagnostic
+    of an interaction, in percent, of which neither more nor less is better. Raises ConfigError for another name.
     """
     short = name.split("/", 1)[1] if name.startswith(tuple(f"{d}/" for d in DIRECTIONS)) else name
     if short in ("MdR", "MnR"):
@@ -248,6 +249,8 @@ def metric(name: str) -> Metric:
         return Metric(short, short, 0, True, "points")
     if found := re.fullmatch(r"(R|nDCG)([1-9]\d*)", short):
         return Metric(short, found[1], int(found[2]), True, "points")
+    if "." in short:
+        return Metric(short, "diagnostic", 0, True, "points")
     known = [*DEFAULT_METRICS, "R50", "RSum", "mAP", "nDCG10"]
     raise ConfigError(Problem("evaluate.metrics", f"unknown metric `{name}`.{nearest(short, known)}"))
 

@@ -160,6 +160,33 @@ def match_candidates(
     return found
 
 
+@torch.inference_mode()
+def diagnose_pairs(
+    interaction: Interaction,
+    text: TextFeatures,
+    video: VideoFeatures,
+    video_rows: Tensor,
+    *,
+    text_transform: Transform = _identity,
+    video_transform: Transform = _identity,
+    device: Any = None,
+    label: str = "diagnose",
+) -> dict[str, Tensor]:
+    """{name: [B_t]}: what an interaction measures of each text with the video `video_rows` [B_t] gives it."""
+    sides = _text_sides(interaction, text, text_transform, device)
+    found = {name: torch.empty(len(text)) for name in interaction.diagnostics}
+    for columns, pairs in _pairs_by_video(video, video_rows, label):
+        block = interaction.video_side(video_transform(video[columns].to(device)))
+        floats = 4 * (interaction.pair_floats(sides, block) + _row_floats(block))
+        for part in blocks(len(pairs), int(BUDGET_FLOATS / floats)):
+            rows = pairs[part]
+            videos = (video_rows[rows] - columns.start).to(device)
+            made = interaction.diagnose(side_rows(sides, rows.to(device)), side_rows(block, videos))
+            for name, values in found.items():
+                values[rows] = made[name].float().cpu()
+    return found
+
+
 def _row_floats(side: Side) -> int:
     return sum(tensor.shape[1:].numel() for tensor in side.values())
 

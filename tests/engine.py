@@ -217,6 +217,7 @@ class ToyDot(Interaction):
 
     name = "toy_dot"
     after_training = frozenset({"temperature"})
+    diagnostics = ("spread",)
 
     @dataclass(frozen=True)
     class Config:
@@ -242,6 +243,9 @@ class ToyDot(Interaction):
         COUNTS["pairs"] += len(text["vector"]) * len(video["vector"])
         scores = nn.functional.normalize(text["vector"], dim=-1) @ nn.functional.normalize(video["vector"], dim=-1).T
         return scores.sign() * scores.abs() ** self.config.power / self.config.temperature
+
+    def diagnose(self, text: Side, video: Side) -> Side:
+        return {"spread": (text["vector"] * video["vector"]).sum(-1).sigmoid()}
 
 
 class ToyLinear(ToyDot):

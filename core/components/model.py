@@ -104,7 +104,8 @@ class Interaction(ModelPart):
             self.config = kept
 
     def diagnose(self, text: Side, video: Side) -> Side:
-        """{name: [P]} for each name in `diagnostics`: how row p of one side is compared with row p of the other."""
+        """{name: [P]} for each name in `diagnostics`, from 0 to 1: how row p of one side is compared with row p of the
+        other."""
         return {}
 
     def pair_floats(self, text: Side, video: Side) -> float:

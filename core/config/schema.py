@@ -64,6 +64,9 @@ class Retrieve:
 class Evaluate:
     directions: tuple[str, ...] = setting(("t2v", "v2t"), "what is asked for", choices=("t2v", "v2t"))
     metrics: tuple[str, ...] = setting(("R1", "R5", "R10", "MdR", "MnR", "MRR"), "columns of the table")
+    diagnostics: tuple[str, ...] = setting(
+        (), "<interaction>.<what it can measure of a text and its own video>, in percent: further columns under t2v/"
+    )
     primary: str = setting("t2v/R1", "the metric that decides")
     split: str = setting("test", "scored split", choices=("test", "val"))
     ties: str = setting("expected", "policy for equal scores", choices=("expected", "optimistic", "pessimistic"))

@@ -80,6 +80,11 @@ class TrialGraph(RerankGraph):
         source = ScoreSource(experiment, "", None, self.shapes, self.split(split), asked)
         return Step("rank", fields, inputs, retrieval.rank, f"rank {direction} {self.label}".strip(), source)
 
+    def diagnose(self, name: str) -> Step:
+        """What an interaction measures of each text with its own video."""
+        fields, inputs, source = self._scored(name, self.experiment.evaluate.split)
+        return Step("diagnose", fields, inputs, candidates.diagnose, f"diagnose {name} {self.label}".strip(), source)
+
     @cached_property
     def evaluate(self) -> Step:
         """The trial's last step."""
@@ -88,6 +93,13 @@ class TrialGraph(RerankGraph):
         fields: dict[str, Any] = {"metrics": list(names), "ties": settings.ties, "split": settings.split}
         fields["directions"] = list(dict.fromkeys([*settings.directions, settings.primary.partition("/")[0]]))
         inputs = {direction: self.rank(direction) for direction in fields["directions"]}
+        if settings.diagnostics:
+            fields["diagnostics"] = list(settings.diagnostics)
+            inputs |= {f"diagnose/{n}": self.diagnose(n) for n in dict.fromkeys(map(_diagnosed, settings.diagnostics))}
         split = self.split(settings.split)
         source = ScoreSource(self.experiment, "", None, self.shapes, split, seed=self.seed)
         return Step("evaluate", fields, inputs, retrieval.evaluate, f"evaluate {self.label}".strip(), source)
+
+
+def _diagnosed(diagnostic: str) -> str:
+    return diagnostic.rpartition(".")[0]

@@ -1,4 +1,5 @@
-"""Scores of each query's candidates, in first-stage order, so that fewer candidates are the first columns."""
+"""Scores of each query's candidates, in first-stage order, so that fewer candidates are the first columns; and what an
+interaction measures of each text with its own video."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..features import TextFeatures, VideoFeatures
-from ..scoring import candidates_of
+from ..scoring import candidates_of, diagnose_pairs
 from ..scoring import match_candidates as match
 from ..scoring import score_candidates as score
 from ..store import Draft
@@ -39,6 +40,29 @@ def score_candidates(workspace: Workspace, members: list[Step], drafts: list[Dra
         )
 
     _extend(workspace, members, drafts, scores)
+
+
+def diagnose(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
+    """What one interaction measures of each text with its own video, [B_t] in percent, by name."""
+    step, draft, source = members[0], drafts[0], members[0].payload
+    rows = kept(workspace, source.split, feature_steps(step.inputs))
+    text, video = read_features(workspace, rows, feature_steps(step.inputs))
+    model, interaction = loaded_model(workspace, step.inputs, source)
+    interaction.config = source.config
+    found = diagnose_pairs(
+        interaction,
+        text,
+        video,
+        rows.own,
+        text_transform=model.text,
+        video_transform=model.video,
+        device=workspace.device,
+        label=step.label,
+    )
+    for values in found.values():
+        refuse_non_finite(values[:, None], step.label, rows.text_ids)
+    draft.save({name: 100 * values for name, values in found.items()})
+    draft.info |= {"label": step.label}
 
 
 def match_candidates(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:

@@ -171,10 +171,16 @@ def evaluate(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> 
         for direction, metrics in made.per_query.items()
         for name, values in metrics.items()
     }
+    metrics = dict(made.metrics)
+    for diagnostic in step.fields.get("diagnostics", ()):
+        name, _, measure = diagnostic.rpartition(".")
+        values = workspace.read(step.inputs[f"diagnose/{name}"]).tensors()[measure].double()
+        tensors[f"t2v/{diagnostic}"], metrics[f"t2v/{diagnostic}"] = values, values.mean().item()
     units = {"t2v": rows.own, "v2t": torch.arange(len(rows.videos))}  # the video is the unit, whoever else is relevant
-    tensors |= {f"{direction}/clusters": units[direction] for direction in made.per_query}
+    measured = dict.fromkeys(name.partition("/")[0] for name in tensors)
+    tensors |= {f"{direction}/clusters": units[direction] for direction in measured}
     draft.save(tensors)
-    draft.json({"metrics": made.metrics, "texts": len(rows.texts), "videos": len(rows.videos)})
+    draft.json({"metrics": metrics, "texts": len(rows.texts), "videos": len(rows.videos)})
     draft.json({"experiment": plain(source.experiment), "seed": source.seed}, "trial.json")
     draft.json({"texts": rows.text_ids, "videos": rows.video_ids, "skipped": rows.skipped}, "items.json")
     draft.info |= {"label": step.label}

@@ -26,6 +26,7 @@ NUMBERS = {
     "mine": 1,
     "fit_reranker": 1,
     "match": 1,
+    "diagnose": 1,
     "rank": 2,
     "evaluate": 2,
 }

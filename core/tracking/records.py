@@ -106,9 +106,11 @@ class TrialRecord:
         return self.variant.name + ("" if self.seed == NOT_APPLICABLE else f" · seed {self.seed}")
 
     @cached_property
-    def fit(self) -> Entry | None:
-        step = next((step for step in self.found.trial.last.walk() if step.name == "fit"), None)
-        return None if step is None else self.result.plan.workspace.read(step)
+    def fits(self) -> dict[str, Entry]:
+        """What was trained, by the prefix of its curve: the model under `train`, a reranker under `rerank`."""
+        prefixes = {"fit": "train", "fit_reranker": "rerank"}
+        steps = {prefixes[step.name]: step for step in self.found.trial.last.walk() if step.name in prefixes}
+        return {prefix: self.result.plan.workspace.read(step) for prefix, step in steps.items()}
 
     @property
     def ended(self) -> int:
@@ -118,7 +120,7 @@ class TrialRecord:
     @property
     def started(self) -> int:
         """So long before `ended` as its training took."""
-        return self.ended - int(1000 * (self.fit.meta["seconds"] if self.fit else 0))
+        return self.ended - int(1000 * sum(fit.meta["seconds"] for fit in self.fits.values()))
 
     @property
     def current_tags(self) -> dict[str, str]:
@@ -145,12 +147,18 @@ class TrialRecord:
     def points(self) -> list[tuple[str, float, int]]:
         """(name, value, step): the metrics at step 0, the training curve by epoch. What is not finite is left out."""
         found = [(name, value, 0) for name, value in self.found.metrics.items()]
-        for record in self.fit.json("history.json") if self.fit else []:
-            found += [(self._curve(name), value, record["epoch"]) for name, value in record.items() if name != "epoch"]
+        for prefix, fit in self.fits.items():
+            for record in fit.json("history.json"):
+                curve = {name: value for name, value in record.items() if name != "epoch"}
+                found += [(self._curve(prefix, name), value, record["epoch"]) for name, value in curve.items()]
+        if "rerank" in self.fits:
+            found.append(("rerank/alpha", self.fits["rerank"].json("chosen.json")["alpha"], 0))
         return [(allowed(name), round(value, 4), step) for name, value, step in found if math.isfinite(value)]
 
-    def _curve(self, name: str) -> str:
-        return f"validation/{self.result.primary}" if name == "validation" else f"train/{name}"
+    def _curve(self, prefix: str, name: str) -> str:
+        if name != "validation":
+            return f"{prefix}/{name}"
+        return f"{'' if prefix == 'train' else f'{prefix}/'}validation/{self.result.primary}"
 
     @property
     def files(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ import torch
 
 import core
 from core.errors import StoreError
+from tests.core.test_reranking import RERANK
 from tests.engine import Lab
 
 CHANGES = {"retrieve.first_stage": "linear", "retrieve.rerank": None, "seeds": [3]}
@@ -32,3 +33,26 @@ def test_a_key_that_is_not_there_is_an_error(lab: Lab) -> None:
     lab.run(CHANGES)
     with pytest.raises(StoreError, match="no trial with a key that begins with `zzz`"):
         core.load("zzz", lab.store)
+
+
+def test_a_loaded_trial_has_its_trained_reranker_with_the_alpha_that_was_chosen(lab: Lab) -> None:
+    plan = lab.run({"retrieve.rerank": {**RERANK, "top_k": 5}})
+    found = core.load(plan.trials[0].last.key, lab.store)
+    assert found.reranker is not None
+    (fit,) = lab.entries("fit_reranker")
+    assert found.reranker.config.alpha == fit.json("chosen.json")["alpha"]
+    matched = next(e for e in lab.entries("match") if e.meta["fields"]["direction"] == "t2v").tensors()["scores"]
+    texts = next(e for e in lab.entries("encode") if "test texts" in e.info["label"]).tensors()["values"]
+    videos = next(e for e in lab.entries("encode") if "test videos" in e.info["label"]).tensors()["values"]
+    text, video = core.TextFeatures(sentence=texts), core.VideoFeatures(frames=videos)
+    with torch.inference_mode():
+        every = found.reranker.text_side(text)["vector"] @ found.reranker.video_side(video)["vector"].T
+    torch.testing.assert_close(matched.sort(1).values, every.sort(1).values)
+
+
+def test_a_reranker_whose_weights_are_gone_is_an_error(lab: Lab) -> None:
+    plan = lab.run({"retrieve.rerank": RERANK})
+    (fit,) = lab.entries("fit_reranker")
+    plan.workspace.store.forget("fit_reranker", fit.meta["key"])
+    with pytest.raises(StoreError, match="its reranker's weights are gone"):
+        core.load(plan.trials[0].last.key, lab.store)

@@ -9,6 +9,7 @@ import torch
 
 from core.errors import ConfigError, DataError, RunError
 from core.findings import TrialResult
+from core.metrics import Relevance, evaluate
 from core.plan import Plan
 from core.steps.encoding import loaded_encoder
 from core.steps.fitting import choose_frames
@@ -462,3 +463,84 @@ def test_parameters_that_no_loss_reaches_are_refused_before_anything_runs(lab: L
     with pytest.raises(ConfigError, match="no loss trains it"):
         lab.plan({"model.interactions.free": {"name": "toy_linear"}, "retrieve.first_stage": "free"})
     assert Store(lab.store).entries() == []
+
+
+# ------------------------------------------------------------------------------- what released programs do
+
+
+def test_selection_on_the_test_split_validates_there(lab: Lab) -> None:
+    best = {"train.keep": "best", "retrieve.first_stage": "linear", "retrieve.rerank": None}
+    plan = lab.run({**best, "train.select_on": "test"})
+    (fit,) = [step for step in plan.steps.values() if step.name == "fit"]
+    assert {name.partition("/")[0] for name in fit.inputs} == {"train", "test"}
+    curve = plan.workspace.read(fit).json("history.json")
+    metrics = plan.workspace.read(plan.trials[0].last).json()["metrics"]
+    assert max(record["validation"] for record in curve) == pytest.approx(metrics["t2v/R1"])
+    assert lab.new({**best, "train.select_on": "val"}) >= {"fit", "score", "rank", "evaluate"}
+
+
+def lifted(first: np.ndarray, new: np.ndarray, top_k: int) -> np.ndarray:
+    """The released program's matrix: 100 more for each text's candidates."""
+    final = first.copy()
+    for row in range(len(first)):
+        best = np.argsort(-first[row], kind="stable")[:top_k]
+        final[row, best] = 100 + new[row, best]
+    return final
+
+
+@pytest.mark.parametrize("rerank", [True, False])
+def test_candidates_from_the_text_side_rank_both_directions_by_one_matrix(lab: Lab, rerank: bool) -> None:
+    changes: dict[str, Any] = {"retrieve.candidates_from": "text_side", "evaluate.metrics": ["R1", "R5", "MnR", "MRR"]}
+    plan = lab.run(changes if rerank else changes | {"retrieve.rerank": None})
+    first = output(plan, "score dot").tensors()["scores"].numpy()
+    every = lab.run({"retrieve.first_stage": "linear", "retrieve.rerank": None})
+    new = output(every, "score linear").tensors()["scores"].numpy()
+    final = lifted(first, new, 2) if rerank else first
+    relevance = Relevance.from_pairs(np.arange(10), np.arange(10) // 2, (10, 5))
+    wanted = evaluate(final, relevance, ["R1", "R5", "MnR", "MRR"], ["t2v", "v2t"]).metrics
+    made = plan.workspace.read(plan.trials[0].last).json()["metrics"]
+    assert made == pytest.approx(wanted)
+
+
+# ------------------------------------------------------------------------------------------------ diagnostics
+
+
+def test_a_diagnostic_is_measured_on_each_text_with_its_own_video(lab: Lab) -> None:
+    plan = lab.run({"evaluate.diagnostics": ["dot.spread"], "retrieve.rerank": None})
+    entry = plan.workspace.read(plan.trials[0].last)
+    values = entry.tensors()["t2v/dot.spread"]
+    texts = output(plan, "encode test texts").tensors()["values"]
+    videos = output(plan, "encode test videos").tensors()["values"]
+    wanted = [100 * torch.sigmoid(texts[row] @ videos[row // 2].mean(0)) for row in range(10)]
+    torch.testing.assert_close(values.float(), torch.stack(wanted))
+    assert entry.json()["metrics"]["t2v/dot.spread"] == pytest.approx(values.mean().item())
+
+
+def test_a_diagnostic_decides_a_hypothesis_of_lower_or_higher(lab: Lab) -> None:
+    changes = {
+        "evaluate.diagnostics": ["dot.spread"],
+        "evaluate.directions": ["t2v"],
+        "variants": {"one": {}, "other": {"encoder.gain": 3.0}},
+        "baseline": "one",
+        "hypotheses": {"grows": {"higher": "other", "than": "one", "metric": "t2v/dot.spread"}},
+    }
+    result = lab.result(changes)
+    (claim,) = result.claims
+    rows = {row.name: row for row in result.rows}
+    gained = rows["other"].mean("t2v/dot.spread") - rows["one"].mean("t2v/dot.spread")
+    assert claim.verdict.evidence.observed == pytest.approx(gained)
+    assert "higher than one on t2v/dot.spread" in str(claim.hypothesis)
+    fall = {"falls": {"lower": "other", "than": "one", "metric": "t2v/dot.spread"}}
+    (claim,) = lab.result({**changes, "hypotheses": fall}).claims
+    assert claim.verdict.evidence.observed == pytest.approx(-gained)
+    with pytest.raises(ConfigError, match=r"`better` does not suit `t2v/dot.spread`; say higher or lower"):
+        lab.plan({**changes, "hypotheses": {"grows": {"better": "other", "than": "one", "metric": "t2v/dot.spread"}}})
+    with pytest.raises(ConfigError, match="`lower` does not suit `t2v/R1`"):
+        lab.plan({**changes, "hypotheses": {"grows": {"lower": "other", "than": "one"}}})
+
+
+def test_a_diagnostic_that_nothing_measures_is_refused(lab: Lab) -> None:
+    with pytest.raises(ConfigError, match="`toy_dot` measures spread, not `entropy`"):
+        lab.plan({"evaluate.diagnostics": ["dot.entropy"]})
+    with pytest.raises(ConfigError, match=r"evaluate.diagnostics: no interaction named `dott`.*dot"):
+        lab.plan({"evaluate.diagnostics": ["dott.spread"]})
