@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .hypotheses import Hypothesis
 from .metrics import metric
 from .plan import Plan, Trial
+from .published import Published, read_published
 from .registration import post_hoc, registration_digest, split_scored, times_scored, withdrawn
 from .significance import (
     Comparison,
@@ -70,6 +71,14 @@ class Row:
     def seeds(self) -> list[int]:
         return [result.trial.seed for result in self.results if result.trial.seed is not None]
 
+    @property
+    def selected_on_test(self) -> bool:
+        """Whether its weights were chosen by their results on the test split, as a recipe that repeats a paper may."""
+        trial = self.results[0].trial
+        train = trial.variant.experiment.train
+        chosen = train.keep == "best" and train.select_on == "test"
+        return chosen and any(step.name == "fit" for step in trial.last.walk())
+
     def values(self, name: str) -> list[float]:
         """The metric of each seed."""
         return [result.metrics[name] for result in self.results]
@@ -118,6 +127,7 @@ class Result:
         """Columns, the primary first."""
         settings = self.plan.experiment.evaluate
         columns = [f"{direction}/{name}" for direction in settings.directions for name in settings.metrics]
+        columns += [f"t2v/{diagnostic}" for diagnostic in settings.diagnostics]
         return list(dict.fromkeys([self.primary, *columns]))
 
     @property
@@ -136,10 +146,20 @@ class Result:
         return withdrawn(self.plan)
 
     @property
-    def incomparable(self) -> list[str]:
-        """Hypotheses without a verdict: their arms rank different queries."""
+    def incomparable(self) -> list[tuple[Hypothesis, str]]:
+        """Hypotheses without a verdict, each with the reason."""
         decided = {claim.hypothesis.name for claim in self.claims}
-        return [f"{h.name}: {h}" for h in self.plan.hypotheses if h.name not in decided]
+        rows = {row.name: row for row in self.rows}
+        return [
+            (h, "an arm was selected on test" if _selected(rows, h) else "its arms rank other queries")
+            for h in self.plan.hypotheses
+            if h.name not in decided
+        ]
+
+    @cached_property
+    def published(self) -> list[Published]:
+        """The published numbers that the experiment names. They enter no test and no rank."""
+        return read_published(self.plan.document, self.plan.experiment.references)
 
     @property
     def skipped(self) -> dict[str, str]:
@@ -169,7 +189,8 @@ def _compare_with_baseline(result: Result) -> None:
     """Fill each row's comparisons; the primary metric's are one Holm family, the others are left uncorrected."""
     baseline = result.baseline
     others = [row for row in result.rows if not row.is_baseline]
-    comparable = [row for row in others if same_queries(result, row, baseline)]
+    obstacles = {row.name: _obstacle(result, row) for row in others}
+    comparable = [row for row in others if not obstacles[row.name]]
     for name in result.metrics:
         for row, comparison in zip(comparable, _comparisons(comparable, baseline, name), strict=True):
             row.comparisons[name] = comparison
@@ -178,8 +199,22 @@ def _compare_with_baseline(result: Result) -> None:
         row.comparisons[result.primary] = comparison
         row.outcome = outcome(comparison)
     for row in others:
-        row.outcome = row.outcome or "other queries: not compared"
-    baseline.outcome = "baseline"
+        row.outcome = row.outcome or f"{obstacles[row.name]}: not compared"
+    baseline.outcome = "baseline, selected on test" if baseline.selected_on_test else "baseline"
+
+
+def _obstacle(result: Result, row: Row) -> str:
+    """Why a row is not compared with the baseline; "" where it is."""
+    if row.selected_on_test:
+        return "selected on test"
+    if result.baseline.selected_on_test:
+        return "baseline selected on test"
+    return "" if same_queries(result, row, result.baseline) else "other queries"
+
+
+def _selected(rows: Mapping[str, Row], hypothesis: Hypothesis) -> bool:
+    """Whether an arm of a hypothesis was selected on test."""
+    return any(rows[variant.name].selected_on_test for variant in (hypothesis.variant, hypothesis.other))
 
 
 def same_queries(result: Result, one: Row, other: Row) -> bool:
@@ -226,7 +261,7 @@ def _claims(result: Result) -> list[Claim]:
     evidence: dict[str, Evidence] = {}
     for hypothesis in result.plan.hypotheses:
         row, other = rows[hypothesis.variant.name], rows[hypothesis.other.name]
-        if same_queries(result, row, other):
+        if not _selected(rows, hypothesis) and same_queries(result, row, other):
             evidence[hypothesis.name] = _evidence(hypothesis, row, other)
     verdicts: Mapping[str, Verdict] = decide(evidence)
     late = post_hoc(result.plan)
@@ -241,10 +276,10 @@ def _evidence(hypothesis: Hypothesis, row: Row, other: Row) -> Evidence:
     differences = np.subtract(*_arms(row, other, hypothesis.metric))
     options: dict[str, Any] = {
         "clusters": _clusters(row, hypothesis.metric),
-        "higher_is_better": metric(hypothesis.metric).higher_is_better,
+        "higher_is_better": hypothesis.kind != "lower" and metric(hypothesis.metric).higher_is_better,
         "trained": bool(row.seeds or other.seeds),
     }
-    if hypothesis.kind == "better":
+    if hypothesis.kind in ("better", "higher", "lower"):
         return better(differences, by=hypothesis.bound, **options)
     if hypothesis.kind == "no_worse":
         return no_worse(differences, margin=hypothesis.bound, **options)

@@ -11,6 +11,7 @@ from .config import Document, Experiment, read_document
 from .errors import ConfigError, Problem, UserError
 from .graph import TrialGraph
 from .hypotheses import Hypothesis, read_hypotheses
+from .published import read_published
 from .steps.step import Step, Workspace
 from .variants import Variant, read_variants
 
@@ -75,6 +76,10 @@ def read_plan(path: str, overrides: Iterable[str], workspace: Workspace) -> Plan
     document = read_document(path, overrides)
     variants = read_variants(document)
     problems: list[Problem] = []
+    try:
+        read_published(document, variants[0].experiment.references)
+    except ConfigError as fault:
+        problems += fault.problems
     for variant in variants:
         problems += [variant.located(problem) for problem in _faults(variant, workspace)]
     if problems:

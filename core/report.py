@@ -7,12 +7,18 @@ import io
 import json
 import math
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .findings import Claim, Result, Row
 from .hypotheses import configuration
+from .published import Published, PublishedRow
 from .significance import Comparison
 from .store import write_atomically
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
 
 def header(result: Result) -> list[str]:
@@ -79,6 +85,12 @@ def notes(result: Result) -> list[str]:
                 f"Where it says n.s., a true difference of {size} would have been seen with 80 % power; a smaller one "
                 "is not excluded."
             )
+    chosen = [row.name for row in result.rows if row.selected_on_test]
+    if chosen:
+        lines.append(
+            f"Selected on test, therefore shown and not compared: {', '.join(chosen)}. Of the weights of each training "
+            "those were kept that did best on the test split."
+        )
     if result.claims:
         scored = max(claim.times_scored for claim in result.claims)
         lines.append(
@@ -86,7 +98,7 @@ def notes(result: Result) -> list[str]:
             f"{result.registration}; this store saw {_counted(scored, 'trial')} scored on this split."
         )
     lines += [f"Withdrawn after it was registered: {claim}" for claim in result.withdrawn]
-    lines += [f"Not decided, because its arms rank other queries: {claim}" for claim in result.incomparable]
+    lines += [f"Not decided, because {reason}: {claim.name}: {claim}" for claim, reason in result.incomparable]
     if result.skipped:
         lines.append(f"{len(result.skipped)} unreadable videos were left out:")
         lines += [f"  {path}: {reason}" for path, reason in sorted(result.skipped.items())]
@@ -102,14 +114,23 @@ def _tested_rows(result: Result) -> list[Row]:
 
 
 def markdown(result: Result) -> str:
-    """The report: verdicts first, then the table, then how it was made and how to repeat it."""
+    """The report: verdicts first, then the table, how it was made and how to repeat it, and what others published."""
     lines = [f"# {result.name}", ""]
     lines += [f"- {claim_line(claim)}" for claim in result.claims] + [""] * bool(result.claims)
-    head = header(result)
-    lines += ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table(result)]
+    lines += markdown_table(header(result), table(result))
     lines += ["", *notes(result), "", f"Repeat: `python -m core.run {result.plan.document.file}`", ""]
+    for published in result.published:
+        lines += [f"## {published_title(published)}", ""]
+        lines += markdown_table(*published_table(published, published.metrics), texts=PUBLISHED_TEXTS)
+        lines += ["", *[f"- {note}" for note in published_notes(published)], ""]
     return "\n".join(lines)
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: Sequence[str] = ()) -> list[str]:
+    """Lines of a Markdown table. The first column and those called one of `texts` are set left, the others right."""
+    rules = ["---" if index == 0 or name in texts else "---:" for index, name in enumerate(head)]
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    return ["| " + " | ".join(row) + " |" for row in [cells[0], rules, *cells[1:]]]
 
 
 def csv(result: Result) -> str:
@@ -166,5 +187,66 @@ def show_report(result: Result) -> None:
     for row, cells in zip(result.rows, table(result), strict=True):
         shown.add_row(*[cells[index] for index in kept], style="bold" if row.is_baseline else None)
     console.print(shown)
-    for line in [*notes(result), *(f"\n{claim_line(claim)}" for claim in result.claims)]:
+    for line in notes(result):
         console.print(line)
+    for published in result.published:
+        console.print()
+        console.print(_published_shown(published, direction))
+        for line in published_notes(published):
+            console.print(line)
+    for claim in result.claims:
+        console.print(f"\n{claim_line(claim)}")
+
+
+# ------------------------------------------------------------------------------------------------ published numbers
+
+
+PUBLISHED_TEXTS = ("backbone", "post-processing", "source")
+"""Columns that hold no number."""
+
+
+def published_title(published: Published) -> str:
+    return f"Published, not measured here: {published.title}"
+
+
+def published_table(published: Published, metrics: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """Column names, and one row for each published one that has any of these metrics."""
+    sources = published.sources
+    head = ["system", "backbone", "post-processing", *metrics, "source"]
+    rows = [
+        [row.name, row.backbone, row.post_processing, *(_printed(row, m) for m in metrics), str(sources[row.source])]
+        for row in published.rows
+        if row.values.keys() & set(metrics)
+    ]
+    return head, rows
+
+
+def _printed(row: PublishedRow, name: str) -> str:
+    return f"{row.values[name]:.1f}{'?' * (name in row.uncertain)}" if name in row.values else ""
+
+
+def published_notes(published: Published) -> list[str]:
+    """What the published rows were made with, and what to beware of in them."""
+    lines = [
+        f"Protocol: {published.protocol}. This run measured none of it; videos, encoder and training may be others. No "
+        "test, rank or verdict knows of these rows."
+    ]
+    if any(row.uncertain for row in published.rows):
+        lines.append("A question mark follows a figure that may be wrong.")
+    lines += [f"{source.publication}: {source.note}." for source in published.sources.values() if source.note]
+    lines += [f"{row.name} in {published.sources[row.source]}: {row.note}." for row in published.rows if row.note]
+    return lines
+
+
+def _published_shown(published: Published, direction: str) -> RichTable:
+    """The published rows of one direction, as a table for the terminal."""
+    from rich.table import Table
+
+    metrics = [name for name in published.metrics if name.startswith(f"{direction}/")]
+    head, rows = published_table(published, metrics)
+    shown = Table(title=published_title(published), title_justify="left")
+    for name in head:
+        shown.add_column(name, justify="right" if name in metrics else "left", no_wrap=name in metrics)
+    for row in rows:
+        shown.add_row(*row)
+    return shown

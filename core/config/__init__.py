@@ -4,6 +4,7 @@ from .documents import Document, has_references, read_core, read_document, resol
 from .schema import (
     DESIGN,
     PROSE,
+    Claim,
     Data,
     Evaluate,
     Experiment,
@@ -18,6 +19,7 @@ from .schema import (
 __all__ = [
     "DESIGN",
     "PROSE",
+    "Claim",
     "Data",
     "Document",
     "Evaluate",

@@ -39,7 +39,7 @@ VERDICTS = ("supported", "refuted", "not decided")
 
 def file_version(plan: Plan) -> str:
     """Digest of what an experiment file resolves to, wherever it is tracked or exported."""
-    left_out = {"tracking", "export"}
+    left_out = {"tracking", "export", "references", "claim"}
     return digest(
         [
             [variant.name, {key: value for key, value in plain(variant.experiment).items() if key not in left_out}]

@@ -145,3 +145,63 @@ def test_the_unit_is_the_video_that_a_caption_was_written_for_whatever_else_answ
     tensors = result.rows[0].results[0].tensors
     assert tensors["t2v/clusters"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert tensors["v2t/clusters"].tolist() == [0, 1, 2, 3, 4]
+
+
+TRAINED = {"retrieve.first_stage": "linear", "retrieve.rerank": None, "train.keep": "best"}
+REPEATED = TRAINED | {
+    "variants": {
+        "untrained": {"retrieve.first_stage": "dot"},
+        "honest": {},
+        "brief": {"train.epochs": 1},
+        "repeated": {"train.select_on": "test"},
+    },
+    "hypotheses": {
+        "fair": {"no_worse": "brief", "than": "honest", "margin": 100},
+        "peeking": {"no_worse": "repeated", "than": "honest", "margin": 100},
+        "against_it": {"better": "honest", "than": "repeated"},
+    },
+}
+
+
+def test_a_row_that_was_selected_on_test_is_shown_without_comparison_or_verdict(wide: Lab) -> None:
+    result = wide.result(REPEATED | {"baseline": "honest"})
+    found = rows(result)
+    assert {name for name, row in found.items() if row.selected_on_test} == {"repeated"}
+    assert found["repeated"].outcome == "selected on test: not compared"
+    assert found["repeated"].comparisons == {}
+    assert found["repeated"].mean("t2v/R1") > 0
+    assert found["brief"].comparisons["t2v/R1"].family == 2
+    assert [claim.hypothesis.name for claim in result.claims] == ["fair"]
+    assert result.claims[0].verdict.family == 1
+    assert [(h.name, reason) for h, reason in result.incomparable] == [
+        ("peeking", "an arm was selected on test"),
+        ("against_it", "an arm was selected on test"),
+    ]
+
+
+def test_nothing_is_compared_with_a_baseline_that_was_selected_on_test(wide: Lab) -> None:
+    result = wide.result(REPEATED | {"baseline": "repeated"})
+    outcomes = {row.name: row.outcome for row in result.rows}
+    assert outcomes == {
+        "untrained": "baseline selected on test: not compared",
+        "honest": "baseline selected on test: not compared",
+        "brief": "baseline selected on test: not compared",
+        "repeated": "baseline, selected on test",
+    }
+    assert not any(row.comparisons for row in result.rows)
+    assert [claim.hypothesis.name for claim in result.claims] == ["fair"]
+
+
+def test_where_no_weights_are_chosen_none_were_selected_on_test(wide: Lab) -> None:
+    result = wide.result(
+        TRAINED
+        | {
+            "train.select_on": "test",
+            "variants": {
+                "untrained": {"retrieve.first_stage": "dot", "model.losses": {}},
+                "last": {"train.keep": "last"},
+            },
+        }
+    )
+    assert not any(row.selected_on_test for row in result.rows)
+    assert rows(result)["last"].comparisons

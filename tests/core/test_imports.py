@@ -22,17 +22,17 @@ from .experiments import edited, write
 ROOT = Path(__file__).parents[2]
 
 LAYERS = [
-    {"run"},
+    {"run", "claims"},
     {"report", "tracking", "dryrun"},
     {"findings", "execute", "loading"},
     {"registration"},
     {"plan", "checks", "graph", "steps"},
-    {"training", "scoring", "efficiency", "testing", "model", "hypotheses"},
+    {"training", "scoring", "reranking", "efficiency", "testing", "model", "hypotheses", "published"},
     {"variants"},
     {"store", "metrics", "significance", "references", "tensorfile"},
     {"config", "plugins"},
     {"components", "video"},
-    {"features", "hookspecs", "settings"},
+    {"features", "hookspecs", "optimisation", "settings"},
     {"keys", "terminal"},
     {"errors"},
 ]

@@ -66,6 +66,84 @@ def test_a_claim_across_different_galleries_is_told_as_undecided(lab: Lab) -> No
     assert "other queries: not compared" in told
 
 
+def test_what_was_selected_on_test_is_labelled_in_table_and_notes(lab: Lab) -> None:
+    changes = {
+        "retrieve": {"first_stage": "linear"},
+        "train.keep": "best",
+        "variants": {"honest": {}, "repeated": {"train.select_on": "test"}},
+        "hypotheses": {"peeking": {"better": "repeated", "than": "honest"}},
+    }
+    result = lab.result(changes)
+    told = report.markdown(result)
+    (row,) = [line for line in told.splitlines() if line.startswith("| repeated")]
+    assert "| selected on test: not compared |" in row
+    assert "Selected on test, therefore shown and not compared: repeated." in told
+    assert "Not decided, because an arm was selected on test: peeking: repeated is better than honest" in told
+    rows = list(csv.DictReader(io.StringIO(report.csv(result))))
+    assert {row["p"] for row in rows if row["variant"] == "repeated"} == {""}
+
+
+PUBLISHED = """
+dataset: Toys
+split: test
+protocol: one caption is a query
+videos: 5000
+sources:
+  own: {publication: Toy paper, known: from the abstract, note: chosen on test}
+  later: {publication: Later paper, known: quoted by a later paper}
+rows:
+  - {system: Toy, backbone: ViT-B/32, post_processing: none, source: own, values: {t2v/R1: 48, v2t/R1: 47.1}}
+  - {system: Toy, backbone: ViT-B/32, post_processing: QB-Norm, source: later, values: {t2v/R1: 50.0},
+     uncertain: [t2v/R1], note: "misread | perhaps"}
+  - {system: Backwards, backbone: not stated, post_processing: not stated, source: later, values: {v2t/R1: 33.3}}
+"""
+
+
+def test_published_numbers_stand_in_a_table_of_their_own_after_the_measured_one(lab: Lab) -> None:
+    (lab.folder / "toys.yaml").write_text(PUBLISHED)
+    told = report.markdown(lab.result({**CHANGES, "references": ["toys.yaml"]}))
+    measured, title, published = told.partition("## Published, not measured here: Toys, test, 5,000 videos\n")
+    assert title
+    assert "Toy" not in measured
+    table = [line for line in published.splitlines() if line.startswith("|")]
+    assert table == [
+        "| system | backbone | post-processing | t2v/R1 | v2t/R1 | source |",
+        "| --- | --- | --- | ---: | ---: | --- |",
+        "| Toy | ViT-B/32 | none | 48.0 | 47.1 | Toy paper (from the abstract) |",
+        "| Toy | ViT-B/32 | QB-Norm | 50.0? |  | Later paper (quoted by a later paper) |",
+        "| Backwards | not stated | not stated |  | 33.3 | Later paper (quoted by a later paper) |",
+    ]
+    for words in ("one caption is a query", "may be wrong", "chosen on test", "misread | perhaps"):
+        assert words in published
+
+
+def test_published_numbers_change_no_test_and_no_table(lab: Lab) -> None:
+    (lab.folder / "toys.yaml").write_text(PUBLISHED)
+    alone = lab.result(CHANGES)
+    beside = lab.result({**CHANGES, "references": ["toys.yaml"]})
+    assert report.csv(beside) == report.csv(alone)
+    assert report.notes(beside) == report.notes(alone)
+    assert [report.claim_line(claim) for claim in beside.claims] == [report.claim_line(claim) for claim in alone.claims]
+    assert report.markdown(beside).startswith(report.markdown(alone))
+
+
+def test_the_terminal_shows_published_rows_of_the_primary_direction_only(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (lab.folder / "toys.yaml").write_text(PUBLISHED)
+    result = lab.result({**CHANGES, "references": ["toys.yaml"]})
+    capsys.readouterr()
+    report.show_report(result)
+    printed = capsys.readouterr().out
+    measured, title, published = printed.partition("Published, not measured here: Toys, test, 5,000 videos")
+    assert title
+    assert "top_k=3" in measured
+    assert "50.0?" in published
+    assert "Backwards" not in published
+    assert "v2t/R1" not in published
+    assert printed.rstrip().splitlines()[-1].startswith(("SUPPORTED: helps", "REFUTED: helps", "NOT DECIDED: helps"))
+
+
 def test_p_values_are_never_zero_and_blank_where_not_tested() -> None:
     assert report.p_value(1e-9) == "< 0.001"
     assert report.p_value(0.0321) == "0.032"

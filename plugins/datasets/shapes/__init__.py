@@ -152,7 +152,7 @@ def _check_mixture(name: str, weights: Mixture, known: Sequence[str]) -> None:
 
 
 class Shapes(Dataset):
-    """Scenes of coloured things with captions that are checked against every video of their split.
+    """Synthetic videos: scenes of coloured things, with captions that are checked against every video of their split.
 
     Beside the videos stand `attributes-<split>.jsonl`, what is in each and which videos answer each caption,
     `generator.json`, what made them, and `manifest.jsonl`, the files that were drawn.
