@@ -137,7 +137,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Example: python -m core.run experiments/ablate_topk.yaml 'ablate[retrieve.rerank.top_k]=[1,5]'",
     )
     parser.add_argument("file", help="experiment file (YAML), or package:file.yaml inside an installed package")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values that replace those of the file")
+    parser.add_argument(
+        "more",
+        nargs="*",
+        metavar="more.yaml or key=value",
+        help="further experiment files, run one after another; values that replace those of the files",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would be computed, and compute nothing")
     parser.add_argument("--check-videos", action="store_true", help="list every video that cannot be used, and stop")
     parser.add_argument("--device", default="auto", help="auto (cuda, mps, cpu), or a torch device")
@@ -189,6 +194,22 @@ def _check_distribution() -> None:
 
 
 def _command(chosen: argparse.Namespace) -> int:
+    """Every file in turn, checked before the first is run. Exit status of the worst."""
+    further = [word for word in chosen.more if word.endswith((".yaml", ".yml")) and "=" not in word]
+    chosen.overrides = [word for word in chosen.more if word not in further]
+    files = [chosen.file, *further]
+    problems: list[Problem] = []
+    for file in files if further else ():
+        try:
+            _checked_plan(file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
+        except ConfigError as fault:
+            problems += fault.problems
+    if problems:
+        raise ConfigError(problems)
+    return max(_one(argparse.Namespace(**{**vars(chosen), "file": file})) for file in files)
+
+
+def _one(chosen: argparse.Namespace) -> int:
 
     def shown(result: Result, folder: Path) -> None:
         from .report import show_report

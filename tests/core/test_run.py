@@ -173,3 +173,18 @@ def test_the_resolved_configurations_stand_beside_the_report(lab: Lab) -> None:
     resolved = json.loads((lab.folder / "runs" / "lab" / "resolved.json").read_text())
     assert resolved["top_k=2"]["retrieve"]["rerank"]["top_k"] == 2
     assert resolved["rerank=none"]["retrieve"]["rerank"] is None
+
+
+def test_several_files_are_checked_together_and_run_one_after_another(lab, capsys):
+    first = lab.write({"name": "first", "tracking": {"enabled": False}})
+    second = first.with_name("second.yaml")
+    second.write_text(first.read_text().replace("name: first", "name: second"))
+    places = ["--store", str(lab.store), "--runs", str(lab.folder / "runs")]
+    assert main([str(first), str(second), "train.epochs=1", *places]) == 0
+    assert {path.name for path in (lab.folder / "runs").iterdir()} == {"first", "second"}
+    assert "0 of" in capsys.readouterr().out
+    second.write_text(second.read_text().replace("toy_dot", "toy_dott"))
+    first.write_text(first.read_text().replace("name: first", "name: third"))
+    assert main([str(first), str(second), *places]) == 2
+    assert "toy_dott" in capsys.readouterr().err
+    assert not (lab.folder / "runs" / "third").exists()
