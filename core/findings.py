@@ -46,6 +46,11 @@ class TrialResult:
         """{"t2v/R1": 44.8, …}: percent, or ranks."""
         return self.entry.json()["metrics"]
 
+    @property
+    def ceilings(self) -> dict[str, float]:
+        """{direction: percent of queries with an answer among the candidates}; empty where nothing is re-ranked."""
+        return self.entry.json()["ceilings"]
+
     @cached_property
     def tensors(self) -> dict[str, Any]:
         """Per-query values `<direction>/<metric>` and `<direction>/clusters`."""

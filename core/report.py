@@ -97,12 +97,23 @@ def notes(result: Result) -> list[str]:
             f"{_counted(len(result.claims), 'hypothesis', 'hypotheses')} in one Holm family, registered as "
             f"{result.registration}; this store saw {_counted(scored, 'trial')} scored on this split."
         )
+    lines += _ceiling(result)
     lines += [f"Withdrawn after it was registered: {claim}" for claim in result.withdrawn]
     lines += [f"Not decided, because {reason}: {claim.name}: {claim}" for claim, reason in result.incomparable]
     if result.skipped:
         lines.append(f"{len(result.skipped)} unreadable videos were left out:")
         lines += [f"  {path}: {reason}" for path, reason in sorted(result.skipped.items())]
     return lines
+
+
+def _ceiling(result: Result) -> list[str]:
+    """How far re-ranking could go, in the primary direction."""
+    direction = result.primary.partition("/")[0]
+    found = [found.ceilings[direction] for row in result.rows for found in row.results if direction in found.ceilings]
+    if not found:
+        return []
+    limits = f"{min(found):.1f}" + (f" to {max(found):.1f}" if max(found) - min(found) >= 0.05 else "")
+    return [f"Re-ranking could reach a {direction}/R1 of {limits}: queries with an answer among their candidates."]
 
 
 def _counted(number: int, singular: str, plural: str = "") -> str:

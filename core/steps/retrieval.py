@@ -13,7 +13,7 @@ from torch import Tensor
 from ..components import Interaction, Shapes, Split, TrainedReranker
 from ..config import Experiment
 from ..errors import RunError
-from ..metrics import Evaluation, RankCounts, query_relevance, rank_counts, rerank_counts
+from ..metrics import Evaluation, RankCounts, Relevance, query_relevance, rank_counts, rerank_counts
 from ..model import Model
 from ..plugins import registry
 from ..scoring import candidates_of, rerank, score_settings
@@ -112,6 +112,7 @@ def rank(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None
     if spec is not None:
         chosen = candidates_of(scores, spec.fields.top_k)
         new = _rerank(workspace, step, rows, spec, scores, chosen)
+        draft.info["ceiling"] = _ceiling(chosen, query_relevance(rows.relevance, asked))
     if asked != ranked:
         scores = (scores if spec is None else _lifted(scores, chosen, new)).T.contiguous()
     if spec is None or asked != ranked:
@@ -120,6 +121,12 @@ def rank(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None
         counts = rerank_counts(scores.numpy(), chosen.numpy(), new.numpy(), relevance, ids=ids)
     draft.save({name: torch.from_numpy(getattr(counts, name)) for name in COUNTS})
     draft.info |= {"label": step.label}
+
+
+def _ceiling(chosen: Tensor, relevance: Relevance) -> float:
+    """Percent of queries with a relevant item among their candidates: no re-ranking can give a higher R1."""
+    bounds = zip(relevance.indptr[:-1], relevance.indptr[1:], chosen.numpy(), strict=True)
+    return 100 * float(np.mean([np.isin(row, relevance.indices[first:last]).any() for first, last, row in bounds]))
 
 
 def _lifted(scores: Tensor, chosen: Tensor, new: Tensor) -> Tensor:
@@ -161,9 +168,12 @@ def evaluate(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> 
     """Metrics as `result.json`, per-query values as tensors `<direction>/<metric>`, and the video of each query."""
     step, draft, source = members[0], drafts[0], members[0].payload
     rows = kept(workspace, source.split, feature_steps(next(iter(step.inputs.values())).inputs))
-    counts = {}
+    counts, ceilings = {}, {}
     for direction in step.fields["directions"]:
-        stored = workspace.read(step.inputs[direction]).tensors()
+        entry = workspace.read(step.inputs[direction])
+        stored = entry.tensors()
+        if "ceiling" in entry.info:
+            ceilings[direction] = entry.info["ceiling"]
         counts[direction] = RankCounts(**{name: stored[name].numpy() for name in COUNTS})
     made = Evaluation.from_counts(counts, rows.relevance, step.fields["metrics"], step.fields["ties"])
     tensors = {
@@ -180,7 +190,7 @@ def evaluate(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> 
     measured = dict.fromkeys(name.partition("/")[0] for name in tensors)
     tensors |= {f"{direction}/clusters": units[direction] for direction in measured}
     draft.save(tensors)
-    draft.json({"metrics": metrics, "texts": len(rows.texts), "videos": len(rows.videos)})
+    draft.json({"metrics": metrics, "ceilings": ceilings, "texts": len(rows.texts), "videos": len(rows.videos)})
     draft.json({"experiment": plain(source.experiment), "seed": source.seed}, "trial.json")
     draft.json({"texts": rows.text_ids, "videos": rows.video_ids, "skipped": rows.skipped}, "items.json")
     draft.info |= {"label": step.label}

@@ -27,8 +27,8 @@ NUMBERS = {
     "fit_reranker": 1,
     "match": 1,
     "diagnose": 1,
-    "rank": 2,
-    "evaluate": 2,
+    "rank": 3,
+    "evaluate": 3,
 }
 """Raised when a step's own code changes what it computes."""
 

@@ -147,6 +147,7 @@ class TrialRecord:
     def points(self) -> list[tuple[str, float, int]]:
         """(name, value, step): the metrics at step 0, the training curve by epoch. What is not finite is left out."""
         found = [(name, value, 0) for name, value in self.found.metrics.items()]
+        found += [(f"{direction}/ceiling", value, 0) for direction, value in self.found.ceilings.items()]
         for prefix, fit in self.fits.items():
             for record in fit.json("history.json"):
                 curve = {name: value for name, value in record.items() if name != "epoch"}

@@ -14,6 +14,7 @@ from core.plan import Plan
 from core.steps.encoding import loaded_encoder
 from core.steps.fitting import choose_frames
 from core.store import Entry, Store
+from tests.core.test_reranking import RERANK
 from tests.engine import COUNTS, FRAMES, Lab, ToyEncoder, ToyLinear, named, write_pictures
 
 SKIP = {"data.on_unreadable": "skip"}
@@ -544,3 +545,20 @@ def test_a_diagnostic_that_nothing_measures_is_refused(lab: Lab) -> None:
         lab.plan({"evaluate.diagnostics": ["dot.entropy"]})
     with pytest.raises(ConfigError, match=r"evaluate.diagnostics: no interaction named `dott`.*dot"):
         lab.plan({"evaluate.diagnostics": ["dott.spread"]})
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 4])
+@pytest.mark.parametrize("rerank", ["score_fusion", "toy_matcher"])
+def test_r1_after_re_ranking_is_at_most_the_first_stages_recall_at_k_which_is_stored(
+    lab: Lab, top_k: int, rerank: str
+) -> None:
+    metrics = {"evaluate.metrics": ["R1", "R2", "R4"]}
+    spec = {"name": "score_fusion", "weights": {"linear": 1.0}} if rerank == "score_fusion" else dict(RERANK)
+    plan = lab.run({**metrics, "retrieve.rerank": {**spec, "top_k": top_k}})
+    found = plan.workspace.read(plan.trials[0].last).json()
+    alone = lab.run({**metrics, "retrieve.rerank": None})
+    first = alone.workspace.read(alone.trials[0].last).json()
+    assert first["ceilings"] == {}
+    for direction in ("t2v", "v2t"):
+        assert found["metrics"][f"{direction}/R1"] <= found["ceilings"][direction]
+        assert found["ceilings"][direction] == pytest.approx(first["metrics"][f"{direction}/R{top_k}"])
