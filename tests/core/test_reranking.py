@@ -13,12 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
+from core import TextFeatures, VideoFeatures
 from core.errors import ConfigError
+from core.execute import execute
 from core.metrics import Relevance, evaluate
 from core.optimisation import RerankerTraining
-from core.plan import Plan
+from core.plan import Plan, add_trials, read_plan
 from core.reranking import Negatives, mine
+from core.scoring import match_candidates
 from core.steps.retrieval import fitted_reranker
+from core.steps.step import Workspace
+from core.store import Store
 from tests.engine import COUNTS, Lab, ToyMatching
 
 RERANK = {
@@ -250,3 +255,28 @@ def test_fuse_without_an_alpha_says_what_to_do(lab: Lab) -> None:
     made.config = replace(made.config, alpha=None)
     with pytest.raises(ValueError, match="give a number"):
         made.fuse(torch.zeros(1), {"first_stage": torch.zeros(1)})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_reranker_trained_on_the_gpu_scores_as_on_the_cpu(lab: Lab) -> None:
+    """The same weights give the same matching scores on either device, and the fit runs there."""
+    plan = lab.run({**trained(), "model.losses": {}})
+    (fit,) = steps(plan, "fit_reranker")
+    here = Workspace(Store(lab.store), torch.device("cpu"), 0)
+    there = Workspace(Store(lab.store), torch.device("cuda"), 0)
+    text, video = torch.randn(4, 4), torch.randn(4, 3, 4)
+    scores = []
+    for workspace in (here, there):
+        reranker = fitted_reranker(workspace, fit, plan.experiment, fit.payload.shapes)
+        rows = torch.arange(4)
+        features = TextFeatures(sentence=text), VideoFeatures(frames=video)
+        given = {"first_stage": torch.zeros(4)}
+        scores.append(match_candidates(reranker, *features, rows, rows, given, device=workspace.device))
+    torch.testing.assert_close(scores[0], scores[1], rtol=1e-4, atol=1e-5)
+    lab.store = lab.folder / "gpu"
+    on_gpu = read_plan(str(lab.write(trained())), [], Workspace(Store(lab.store), torch.device("cuda"), 0))
+    add_trials(on_gpu)
+    execute(on_gpu, lambda trial: None)
+    metrics = on_gpu.workspace.read(on_gpu.trials[0].last).json()["metrics"]
+    assert set(metrics) == set(plan.workspace.read(plan.trials[0].last).json()["metrics"])
