@@ -25,6 +25,15 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session(python="3.11")
+def example(session: nox.Session) -> None:
+    """The example plugin package: installed beside the framework, found, and tested by its own tests."""
+    install(session)
+    session.install("-c", "constraints.txt", "-e", "examples/plugin_package")
+    session.run("python", "-m", "core.plugins")
+    session.run("python", "-m", "pytest", "examples/plugin_package", *session.posargs)
+
+
+@nox.session(python="3.11")
 def lint(session: nox.Session) -> None:
     """ruff and mypy."""
     install(session)
