@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from core import hookimpl
 
+from .learnable_queries import LearnableQueries
 from .mean_pooling import MeanPooling
 from .tib import TextGatedBlock
 from .weighted_similarity import WeightedSimilarity
@@ -11,5 +12,5 @@ from .weighted_similarity import WeightedSimilarity
 
 @hookimpl
 def register_interactions(register: Callable[[type], None]) -> None:
-    for interaction in (MeanPooling, TextGatedBlock, WeightedSimilarity):
+    for interaction in (LearnableQueries, MeanPooling, TextGatedBlock, WeightedSimilarity):
         register(interaction)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core import Interaction, Levels, Shapes, Side, TextFeatures, VideoFeatures, setting
+from core import Interaction, Levels, Shapes, Side, TextFeatures, Tokens, VideoFeatures, setting
+from plugins.layers.entropy import relative_entropy
 from plugins.layers.gating import mean_vector, require_one_width, token_weights, unit, unit_tokens, video_blocks
 
 
@@ -18,7 +19,8 @@ class TextGatedBlock(Interaction):
 
     Reads a video level [B_v, N, D], a gate level with as many tokens, and a text level, usually the sentence
     [B_t, D]. Scores [B_t, B_v] are cosines. There are no parameters. A video without a valid token scores 0 and gets
-    no gradient. Raises ValueError where widths or token counts of the levels differ.
+    no gradient. With `unit_vectors: false` a = softmax_j(t·g_j / temperature), and t, g and v are as the encoder gave
+    them: long tokens weigh more. Raises ValueError where widths or token counts of the levels differ.
 
     The pooled vectors [B_t, B_v, D] are not formed: with s_j = t̂·v_j the score is (a·s) / sqrt(aᵀGa), where
     G = V Vᵀ [N, N] belongs to the video side. Where N > D the weighted sum is cheaper than G and is formed for a
@@ -27,20 +29,27 @@ class TextGatedBlock(Interaction):
     In training `gate_by: own_caption` pools each video once, with detached weights from its own paired text, and
     compares that vector with all texts: the released EERCF. `gate_by: query` trains the evaluation form.
     Auxiliary: text_vector and video_vector [N, D], unit, the latter pooled by the own caption in either form.
+    Diagnostic: gate_entropy.
 
     Source: EERCF (Tian et al., AAAI 2024, arXiv 2401.00701), the text-gated interaction block: frames at
-    temperature 0.1 with the gate read before the temporal encoder, patches at 0.01.
+    temperature 0.1 with the gate read before the temporal encoder, patches at 0.01. With `unit_vectors: false` the
+    global interaction of GLSCL (Zhang et al. 2024, arXiv 2405.12710), at temperature 3 for CLIP's vectors, which are
+    about 10 long. Its code masks after the softmax and does not renormalise, which the cosine undoes.
     """
 
     name = "tib"
     after_training = frozenset({"temperature"})
+    diagnostics = ("gate_entropy",)
 
     @dataclass(frozen=True)
     class Config:
         level: str = setting("frames", "video level whose tokens are pooled")
         gate: str | None = setting(None, "level that the attention weights come from; null: `level` itself")
         text_level: str = setting("sentence", "text level; the mean of its tokens where it has several")
-        temperature: float = setting(0.1, "divides the cosines before the softmax; small: the best token alone", gt=0)
+        temperature: float = setting(
+            0.1, "divides the dot products before the softmax; small: the best token alone", gt=0
+        )
+        unit_vectors: bool = setting(True, "false: gate and pool vectors as they come; `temperature` is on their scale")
         gate_by: str = setting(
             "query",
             "whose attention pools a video in training: each text's (query) or its own caption's, detached",
@@ -67,17 +76,22 @@ class TextGatedBlock(Interaction):
         return frozenset({"text_vector", "video_vector"})
 
     def text_side(self, text: TextFeatures) -> Side:
-        """vector [B_t, D], unit."""
-        return {"vector": mean_vector(text.structured(self.config.text_level))}
+        """vector [B_t, D], unit; without `unit_vectors` also gate [B_t, D], the same as it came."""
+        tokens = text.structured(self.config.text_level)
+        if self.config.unit_vectors:
+            return {"vector": mean_vector(tokens)}
+        values, mask = _valid_tokens(tokens)
+        mean = values.sum(1) / mask.sum(1, keepdim=True).clamp_min(1)
+        return {"vector": unit(mean), "gate": mean}
 
     def video_side(self, video: VideoFeatures) -> Side:
-        """values [B_v, N, D], unit; mask [B_v, N]; gate [B_v, N, D] where it is another level; gram [B_v, N, N]
-        where N <= D."""
-        config = self.config
-        values, mask = unit_tokens(video.structured(config.level), config.ignore_mask)
+        """values [B_v, N, D], unit where `unit_vectors`; mask [B_v, N]; gate [B_v, N, D] where it is another level;
+        gram [B_v, N, N] where N <= D."""
+        config, read = self.config, unit_tokens if self.config.unit_vectors else _valid_tokens
+        values, mask = read(video.structured(config.level), config.ignore_mask)
         side = {"values": values, "mask": mask}
         if config.gate not in (None, config.level):
-            side["gate"], gate_mask = unit_tokens(video.structured(config.gate), config.ignore_mask)
+            side["gate"], gate_mask = read(video.structured(config.gate), config.ignore_mask)
             side["mask"] = mask & gate_mask
         if values.shape[1] <= values.shape[2]:
             side["gram"] = values @ values.transpose(1, 2)
@@ -93,20 +107,35 @@ class TextGatedBlock(Interaction):
         """One score tensor for each temperature; the dot products are computed once for all of them."""
         temperatures = [config.temperature for config in configs]
         if pairs:
-            return [score[:, 0] for score in _gated_cosines(text["vector"][:, :, None], video, temperatures)]
-        query = text["vector"].T
+            one = {name: tensor[:, :, None] for name, tensor in text.items()}
+            return [score[:, 0] for score in _gated_cosines(one, video, temperatures)]
+        queries = {name: tensor.T for name, tensor in text.items()}
         floats = len(text["vector"]) * int(self.pair_floats(text, video))
-        blocks = [_gated_cosines(query, block, temperatures) for block in video_blocks(video, floats)]
+        blocks = [_gated_cosines(queries, block, temperatures) for block in video_blocks(video, floats)]
         return [torch.cat(scores).T for scores in zip(*blocks, strict=True)]
 
     def match(self, text: Side, video: Side) -> tuple[Tensor, Side]:
-        own = text["vector"][:, :, None]
-        weights = token_weights(video.get("gate", video["values"]) @ own, video["mask"], self.config.temperature)
+        weights = self._own_weights(text, video)
         if self.config.gate_by == "own_caption":
             weights = weights.detach()
         pooled = unit((weights * video["values"]).sum(1))
         scores = text["vector"] @ pooled.T if self.config.gate_by == "own_caption" else self.score(text, video)
         return scores, {"text_vector": text["vector"], "video_vector": pooled}
+
+    def diagnose(self, text: Side, video: Side) -> Side:
+        return {"gate_entropy": self.gate_entropy(text, video)}
+
+    def gate_entropy(self, text: Side, video: Side) -> Tensor:
+        """Entropy of the weights that row p's text gives to row p's video, over the log of its valid tokens: [P].
+
+        0: one token alone; 1: all alike; 0 where fewer than two tokens are valid.
+        """
+        return relative_entropy(self._own_weights(text, video)[:, :, 0], video["mask"])
+
+    def _own_weights(self, text: Side, video: Side) -> Tensor:
+        """Weights [P, N, 1] of row p's text over the tokens of row p's video."""
+        dots = _gate_dots({name: tensor[:, :, None] for name, tensor in text.items()}, video)
+        return token_weights(dots, video["mask"], self.config.temperature)
 
     def pair_floats(self, text: Side, video: Side) -> float:
         """Dot products, weights and products of both with N floats each; the pooled vector where there is no Gram."""
@@ -114,11 +143,24 @@ class TextGatedBlock(Interaction):
         return 4.0 * tokens + (0 if "gram" in video else 2 * width)
 
 
-def _gated_cosines(query: Tensor, video: Side, temperatures: Sequence[float]) -> list[Tensor]:
-    """For each temperature the cosines [B, Q] of unit queries, [D, Q] for all videos or [B, D, 1] one a video."""
-    values, gram = video["values"], video.get("gram")
-    gate_dots = video.get("gate", values) @ query
-    dots = gate_dots if gram is None or "gate" not in video else values @ query
+def _valid_tokens(tokens: Tokens, ignore_mask: bool = False) -> tuple[Tensor, Tensor]:
+    """Values [B, N, D] as they come, zero where masked, and the mask [B, N]."""
+    values, mask = tokens.flat().values, tokens.flat().mask
+    if mask is None or ignore_mask:
+        mask = values.new_ones(values.shape[:2], dtype=torch.bool)
+    return values.masked_fill(~mask[:, :, None], 0), mask
+
+
+def _gate_dots(queries: Side, video: Side) -> Tensor:
+    """What is divided by the temperature: [B, N, Q]."""
+    return video.get("gate", video["values"]) @ queries.get("gate", queries["vector"])
+
+
+def _gated_cosines(queries: Side, video: Side, temperatures: Sequence[float]) -> list[Tensor]:
+    """For each temperature the cosines [B, Q] of queries, [D, Q] for all videos or [B, D, 1] one a video."""
+    values, gram, query = video["values"], video.get("gram"), queries["vector"]
+    gate_dots = _gate_dots(queries, video)
+    dots = values @ query if gram is not None and ("gate" in video or "gate" in queries) else gate_dots
     scores = []
     for temperature in temperatures:
         weights = token_weights(gate_dots, video["mask"], temperature)

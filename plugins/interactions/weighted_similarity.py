@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from core import Interaction, Levels, Shapes, Side, TextFeatures, VideoFeatures, setting
+from plugins.layers.entropy import relative_entropy
 from plugins.layers.gating import mean_vector, require_one_width, token_weights, unit_tokens, video_blocks
 
 
@@ -20,7 +21,7 @@ class WeightedSimilarity(Interaction):
     [-1, 1]; unlike `tib` the pooled vector is not normalised. With `mix` the weights are multiplied by a trained
     matrix W [N, N], from the identity: Σ_j s_j (a W)_j, so that N is fixed and the order of the tokens matters.
     A video without a valid token scores 0. Raises ValueError where widths differ, or for `mix` on a level whose
-    number of tokens varies.
+    number of tokens varies. Diagnostic: gate_entropy, of a.
 
     Source: the weak scores of EERCF (Tian et al., AAAI 2024, arXiv 2401.00701): frames with `mix`, patches without,
     both at temperature 0.01.
@@ -28,6 +29,7 @@ class WeightedSimilarity(Interaction):
 
     name = "weighted_similarity"
     after_training = frozenset({"temperature"})
+    diagnostics = ("gate_entropy",)
 
     @dataclass(frozen=True)
     class Config:
@@ -80,6 +82,17 @@ class WeightedSimilarity(Interaction):
         dots = video["values"] @ query
         mixed = self.mix @ dots if self.config.mix else dots
         return [(token_weights(dots, video["mask"], temperature) * mixed).sum(1) for temperature in temperatures]
+
+    def diagnose(self, text: Side, video: Side) -> Side:
+        return {"gate_entropy": self.gate_entropy(text, video)}
+
+    def gate_entropy(self, text: Side, video: Side) -> Tensor:
+        """Entropy of the weights a of row p's text over row p's video, over the log of its valid tokens: [P].
+
+        0: one token alone; 1: all alike; 0 where fewer than two tokens are valid.
+        """
+        dots = video["values"] @ text["vector"][:, :, None]
+        return relative_entropy(token_weights(dots, video["mask"], self.config.temperature)[:, :, 0], video["mask"])
 
     def pair_floats(self, text: Side, video: Side) -> float:
         """Dot products (mixed ones too), logits, weights and their product: N floats each."""

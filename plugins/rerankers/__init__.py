@@ -4,9 +4,12 @@ from collections.abc import Callable
 
 from core import hookimpl
 
+from .crosstvr import CrossTVR
 from .score_fusion import ScoreFusion
+from .vedje import Vedje
 
 
 @hookimpl
 def register_rerankers(register: Callable[[type], None]) -> None:
-    register(ScoreFusion)
+    for reranker in (CrossTVR, ScoreFusion, Vedje):
+        register(reranker)

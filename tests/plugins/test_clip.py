@@ -34,6 +34,7 @@ ARCHITECTURE = {
     "projection_dim": 20,
 }
 TEXTS = ["a red square moves left", "Blue circle!", ""]
+VIDEO_LEVELS = ["frames", "patches", "frame_states", "patch_states"]
 
 
 def untrained(seed=0, **fields):
@@ -82,7 +83,7 @@ def edit(file, **fields):
 def all_features(encoder, frames, mask):
     with torch.no_grad():
         text = encoder.forward_text(encoder.prepare_texts(TEXTS), ["sentence", "words"])
-        return text, encoder.forward_video(frames, mask, ["frames", "patches"])
+        return text, encoder.forward_video(frames, mask, VIDEO_LEVELS)
 
 
 def assert_same_features(left, right, frames, mask):
@@ -113,10 +114,8 @@ def test_patches_and_words_are_every_token_through_last_norm_and_projection(made
     encoder, (frames, mask) = opened(made), video
     tokens = encoder.prepare_texts(TEXTS)
     text, clips = all_features(encoder, frames, mask)
-    mean = torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]
-    std = torch.tensor([0.26862954, 0.26130258, 0.27577711])[:, None, None]
     with torch.no_grad():
-        hidden = reference.vision_model((frames[1, 0][None] / 255 - mean) / std).last_hidden_state[:, 1:]
+        hidden = reference.vision_model(normalised(frames[1, 0])).last_hidden_state[:, 1:]
         patches = reference.vision_model.post_layernorm(hidden) @ reference.visual_projection.weight.T
         words = reference.text_model(**tokens).last_hidden_state @ reference.text_projection.weight.T
     torch.testing.assert_close(clips.structured("patches").values[1, 0], patches[0], atol=1e-5, rtol=1e-5)
@@ -124,19 +123,41 @@ def test_patches_and_words_are_every_token_through_last_norm_and_projection(made
     torch.testing.assert_close(text.structured("words").values[valid], words[valid], atol=1e-5, rtol=1e-5)
 
 
+def normalised(frame):
+    """uint8 [3, h, w] -> [1, 3, h, w] with CLIP's mean and deviation."""
+    mean = torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]
+    std = torch.tensor([0.26862954, 0.26130258, 0.27577711])[:, None, None]
+    return ((frame / 255 - mean) / std)[None]
+
+
+def test_states_are_the_tokens_of_the_last_layer_after_its_norm_and_before_the_projection(made, reference, video):
+    frames, mask = video
+    tower = reference.vision_model
+    _, clips = all_features(opened(made), frames, mask)
+    with torch.no_grad():
+        tokens = tower.pre_layrnorm(tower.embeddings(normalised(frames[0, 2])))
+        for layer in tower.encoder.layers:
+            tokens = layer(tokens, attention_mask=None)
+        states = torch.nn.functional.layer_norm(
+            tokens[0], (24,), tower.post_layernorm.weight, tower.post_layernorm.bias, tower.post_layernorm.eps
+        )
+    for level, wanted in (("frame_states", states[0]), ("patch_states", states[1:])):
+        torch.testing.assert_close(clips.structured(level).values[0, 2], wanted, atol=1e-5, rtol=1e-5)
+
+
 def test_levels_have_the_declared_shapes_and_masks(made, video):
     encoder, (frames, mask) = opened(made, max_words=9), video
     text, clips = all_features(encoder, frames, mask)
-    assert encoder.shapes == {"sentence": (None, 20), "words": (9, 20), "frames": (None, 20), "patches": (16, 20)}
-    assert (encoder.frame_size, encoder.levels.text, encoder.levels.video) == (
-        32,
-        ("sentence", "words"),
-        ("frames", "patches"),
-    )
+    text_shapes = {"sentence": (None, 20), "words": (9, 20)}
+    video_shapes = {"frames": (None, 20), "patches": (16, 20), "frame_states": (None, 24), "patch_states": (16, 24)}
+    assert encoder.shapes == text_shapes | video_shapes
+    assert encoder.frame_size == 32
+    assert encoder.levels == (tuple(text_shapes), tuple(video_shapes))
     assert text.structured("words").values.shape == (3, 9, 20)
     assert text.structured("words").mask.sum(1).tolist() == [7, 5, 2], "start and end tokens count"
-    assert clips.structured("patches").values.shape == (2, 3, 16, 20)
-    assert torch.equal(clips.structured("patches").mask, mask)
+    for level, (tokens, width) in video_shapes.items():
+        assert clips.structured(level).values.shape == ((2, 3, width) if tokens is None else (2, 3, tokens, width))
+        assert torch.equal(clips.structured(level).mask, mask)
     assert all(clips.structured(level).values.dtype == torch.float32 for level in clips.names)
 
 
@@ -147,7 +168,14 @@ def test_only_the_levels_asked_for_are_computed(made, video):
     alone = encoder.forward_text(tokens, iter(["sentence"]))
     assert alone.names == ("sentence",)
     torch.testing.assert_close(alone.structured("sentence").values, both, atol=1e-5, rtol=1e-5)
-    assert encoder.forward_video(frames, mask, ["patches"]).names == ("patches",)
+    projected, whole = [], all_features(encoder, frames, mask)[1]
+    encoder.clip.visual_projection.register_forward_hook(lambda *_: projected.append(1))
+    for level in VIDEO_LEVELS:
+        projected.clear()
+        alone = encoder.forward_video(frames, mask, iter([level]))
+        assert alone.names == (level,)
+        assert len(projected) == (not level.endswith("states"))
+        assert torch.equal(alone.structured(level).values, whole.structured(level).values)
 
 
 def test_no_texts_are_no_rows_of_tokens(made):
@@ -184,6 +212,41 @@ def test_texts_are_padded_to_one_length_and_cut_before_the_end_token():
     assert tokens["input_ids"].tolist() == [[start, 2, 3, 5, 7, end], [start, 2, 1, end, 0, 0]]
     assert tokens["attention_mask"].tolist() == [[1] * 6, [1, 1, 1, 1, 0, 0]]
     assert {tensor.dtype for tensor in tokens.values()} == {torch.int64}
+
+
+def test_texts_are_filled_up_with_the_pad_token_asked_for():
+    start, end = len(WORDS) + 2, len(WORDS) + 3
+    tokens = untrained(max_words=6, pad_token=7).prepare_texts(["a red square moves left slowly", "A zebra"])
+    assert tokens["input_ids"].tolist() == [[start, 2, 3, 5, 7, end], [start, 2, 1, end, 7, 7]]
+    assert tokens["attention_mask"].tolist() == [[1] * 6, [1, 1, 1, 1, 0, 0]]
+
+
+@pytest.mark.parametrize("pad_token", [0, 7, len(WORDS) + 3], ids=["padding", "a word", "the end token"])
+def test_sentence_and_valid_words_do_not_depend_on_the_pad_token_and_words_at_padding_do(made, pad_token):
+    exact, other = opened(made, pad_token=1), opened(made, pad_token=pad_token)
+    for levels in (["sentence"], ["sentence", "words"]):
+        one, same = (encoder.forward_text(encoder.prepare_texts(TEXTS), levels) for encoder in (exact, other))
+        assert torch.equal(one.structured("sentence").values, same.structured("sentence").values)
+    words, others = one.structured("words"), same.structured("words")
+    assert torch.equal(words.mask, others.mask)
+    assert torch.equal(words.values[words.mask], others.values[words.mask])
+    assert not torch.isclose(words.values, others.values, atol=1e-3).all(-1)[~words.mask].any()
+
+
+def test_words_at_padding_see_all_tokens_before_them_padding_too(made, reference):
+    encoder = opened(made, pad_token=7)
+    tokens = encoder.prepare_texts(TEXTS)
+    words = encoder.forward_text(tokens, ["words"]).structured("words")
+    with torch.no_grad():
+        causal, masked = (
+            reference.text_model(tokens["input_ids"], attention_mask=mask).last_hidden_state
+            @ reference.text_projection.weight.T
+            for mask in (None, tokens["attention_mask"])
+        )
+    torch.testing.assert_close(words.values, causal, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(words.values[words.mask], masked[words.mask], atol=1e-5, rtol=1e-5)
+    second = (~words.mask).cumsum(1) == 2
+    assert not torch.isclose(words.values, masked, atol=1e-3).all(-1)[second].any()
 
 
 def test_max_words_is_capped_by_the_positions_of_the_model():
@@ -250,7 +313,7 @@ def test_a_folder_can_lend_its_architecture_and_words_to_random_weights(made, re
 def test_gradients_reach_every_trainable_parameter(made, video):
     encoder = opened(made, trainable=True)
     text = encoder.forward_text(encoder.prepare_texts(TEXTS), ["sentence", "words"])
-    clips = encoder.forward_video(*video, ["frames", "patches"])
+    clips = encoder.forward_video(*video, VIDEO_LEVELS)
     levels = [features.structured(level).values for features in (text, clips) for level in features.names]
     sum(values.square().sum() for values in levels).backward()
     trained = {name: weight.grad for name, weight in encoder.named_parameters() if weight.requires_grad}
@@ -333,6 +396,10 @@ def test_a_byte_pair_tokenizer_of_clip_is_read_and_exported(copied, video, tmp_p
     tokens = encoder.prepare_texts(["A red"])
     assert tokens["input_ids"][0, :5].tolist() == [10, 4, 9, 11, 11], "padded with the end token, as CLIP does"
     assert tokens["attention_mask"][0].sum() == 4
+    first_release = opened(copied, pad_token=0).prepare_texts(["A red"])
+    assert first_release["input_ids"][0, :5].tolist() == [10, 4, 9, 11, 0]
+    sentences = [encoder.forward_text(made, ["sentence"]).structured("sentence") for made in (tokens, first_release)]
+    assert torch.equal(sentences[0].values, sentences[1].values)
     encoder.export(tmp_path / "again")
     assert_same_features(encoder, opened(tmp_path / "again"), *video)
 
@@ -380,6 +447,10 @@ def test_the_fingerprint_of_random_weights_follows_architecture_and_words(made):
     wider = create("encoder", "clip", init="random", architecture=deeper, vocabulary=WORDS)
     assert first not in (other.fingerprint(), wider.fingerprint())
     assert opened(made, init="random").fingerprint() != opened(made).fingerprint()
+
+
+def test_the_fingerprint_follows_the_pad_token(made):
+    assert opened(made, pad_token=0).fingerprint() != opened(made).fingerprint()
 
 
 def test_loading_is_silent_and_restores_what_was_set(made, capfd):
@@ -491,6 +562,13 @@ def test_a_folder_without_configuration_or_tokenizer_is_refused(copied):
 def test_wrong_settings_are_named(fields, match):
     with pytest.raises(ConfigError, match=match):
         create("encoder", "clip", **fields)
+
+
+def test_a_pad_token_outside_the_vocabulary_is_refused(made):
+    with pytest.raises(DataError, match=r"encoder\.pad_token: 13, but token ids end at 12"):
+        opened(made, pad_token=13)
+    with pytest.raises(ConfigError, match="at least 0"):
+        opened(made, pad_token=-1)
 
 
 def test_importing_the_plugin_does_not_import_transformers():

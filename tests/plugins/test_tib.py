@@ -1,9 +1,13 @@
 """tib: cosines with text-gated vectors, without forming them for every pair."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import entropy
 from torch.nn.functional import cosine_similarity, normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -307,3 +311,181 @@ def test_it_reads_the_gate_only_where_it_is_another_level():
     assert TextGatedBlock.reads(TextGatedBlock.Config()).video == ("frames",)
     assert TextGatedBlock.reads(TextGatedBlock.Config(gate="frames")).video == ("frames",)
     assert TextGatedBlock.reads(TextGatedBlock.Config(level="temporal", gate="frames")).video == ("temporal", "frames")
+
+
+# ------------------------------------------------------------------------------------- vectors as they come
+
+
+def unscaled(seed=0, **sizes):
+    """Features of very different lengths, so that normalising would show."""
+    text, video = features(seed=seed, **sizes)
+    draw = torch.Generator().manual_seed(seed + 1)
+
+    def stretched(tokens):
+        lengths = 3 * torch.rand(*tokens.values.shape[:-1], 1, generator=draw, dtype=torch.float64)
+        return tokens.map(lambda x: x if x.dtype == torch.bool else x * lengths)
+
+    text = TextFeatures(more={name: stretched(text.structured(name)) for name in text.names})
+    return text, VideoFeatures(more={name: stretched(video.structured(name)) for name in video.names})
+
+
+def by_the_release(text, video, temperature, gate="frames"):
+    """[B_t, B_v] in plain numbers: softmax over all tokens, then the mask, never renormalised, then the cosine."""
+    values, gates = (video.structured(name).values.tolist() for name in ("frames", gate))
+    mask = video.structured("frames").mask.tolist()
+    rows = []
+    for query in text.structured("sentence").values.tolist():
+        row = []
+        for tokens, attended, valid in zip(values, gates, mask, strict=True):
+            dots = [math.fsum(a * b for a, b in zip(query, token, strict=True)) / temperature for token in attended]
+            powers = [math.exp(dot - max(dots)) for dot in dots]
+            weights = [power / sum(powers) * keep for power, keep in zip(powers, valid, strict=True)]
+            pooled = [
+                math.fsum(w * x for w, x in zip(weights, column, strict=True)) for column in zip(*tokens, strict=True)
+            ]
+            along = math.fsum(a * b for a, b in zip(query, pooled, strict=True))
+            row.append(along / math.hypot(*query) / math.hypot(*pooled))
+        rows.append(row)
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("gate", [None, "before"])
+@pytest.mark.parametrize("tokens", [GRAM, SUM])
+@pytest.mark.parametrize("temperature", [0.5, 3.0])
+def test_vectors_as_they_come_give_the_global_interaction_of_glscl(tokens, temperature, gate):
+    text, video = unscaled(tokens=tokens)
+    interaction = make(temperature=temperature, gate=gate, unit_vectors=False)
+    wanted = by_the_release(text, video, temperature, gate or "frames")
+    torch.testing.assert_close(score(interaction, text, video), wanted, rtol=1e-9, atol=1e-12)
+    sides = interaction.text_side(text), interaction.video_side(video[: len(text)])
+    torch.testing.assert_close(interaction.score_pairs(*sides), wanted.diagonal(), rtol=1e-9, atol=1e-12)
+    assert (score(make(temperature=temperature, gate=gate), text, video) - wanted).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("tokens", [GRAM, SUM])
+@pytest.mark.parametrize("content", [0.0, 1e6, float("nan")])
+def test_padding_changes_no_score_of_vectors_as_they_come(tokens, content):
+    text, video = unscaled(tokens=tokens)
+    frames = video.structured("frames")
+    padded = VideoFeatures(
+        frames=torch.cat([frames.values, torch.full((6, 3, WIDTH), content, dtype=torch.float64)], 1),
+        frame_mask=torch.cat([frames.mask, torch.zeros(6, 3, dtype=torch.bool)], 1),
+    )
+    interaction = make(unit_vectors=False, temperature=1.0)
+    torch.testing.assert_close(score(interaction, text, padded), score(interaction, text, video))
+
+
+def test_unit_vectors_that_come_so_need_no_normalising():
+    text, video = features()
+    text, video = (
+        kind(more={name: side.structured(name).map(as_unit) for name in side.names})
+        for kind, side in ((TextFeatures, text), (VideoFeatures, video))
+    )
+    torch.testing.assert_close(score(make(unit_vectors=False), text, video), score(make(), text, video))
+
+
+def as_unit(tensor):
+    return tensor if tensor.dtype == torch.bool else normalize(tensor, dim=-1)
+
+
+def test_a_text_of_several_tokens_gates_with_their_mean_as_it_comes():
+    text, video = unscaled()
+    draw = torch.Generator().manual_seed(3)
+    apart = torch.randn(4, WIDTH, generator=draw, dtype=torch.float64)
+    sentence = text.structured("sentence").values
+    words = torch.stack([sentence + apart, sentence - apart, torch.full_like(sentence, float("nan"))], 1)
+    several = TextFeatures(words=words, word_mask=torch.tensor([[True, True, False]]).expand(4, 3))
+    made = score(make(unit_vectors=False, text_level="words"), several, video)
+    torch.testing.assert_close(made, score(make(unit_vectors=False), text, video))
+
+
+@pytest.mark.parametrize("gate_by", ["query", "own_caption"])
+def test_vectors_as_they_come_are_trained_on_unit_auxiliaries(gate_by):
+    text, video = unscaled(texts=6)
+    interaction = make(unit_vectors=False, gate_by=gate_by, temperature=1.0)
+    scores, auxiliary = matched(interaction, text, video)
+    for vectors in auxiliary.values():
+        torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(6, dtype=torch.float64))
+    wanted = by_the_release(text, video, 1.0)
+    cosines = auxiliary["text_vector"] @ auxiliary["video_vector"].T
+    torch.testing.assert_close(cosines.diagonal(), wanted.diagonal())
+    torch.testing.assert_close(scores, cosines if gate_by == "own_caption" else wanted)
+
+
+@pytest.mark.parametrize("tokens", [GRAM, SUM])
+def test_gradients_of_vectors_as_they_come_agree_with_finite_differences(tokens):
+    text, video = unscaled(texts=2, videos=2, tokens=tokens, width=6)
+    mask = video.structured("frames").mask
+
+    def scores(sentence, frames):
+        interaction = make(unit_vectors=False, temperature=2.0)
+        return score(interaction, TextFeatures(sentence=sentence), VideoFeatures(frames=frames, frame_mask=mask))
+
+    levels = text.structured("sentence"), video.structured("frames")
+    assert torch.autograd.gradcheck(scores, [level.values.clone().requires_grad_() for level in levels])
+
+
+@pytest.mark.parametrize("nothing", ["text", "video"])
+def test_a_zero_vector_or_a_video_without_tokens_scores_zero_with_finite_gradients(nothing):
+    text, video = unscaled()
+    mask = video.structured("frames").mask.clone()
+    sentence, frames = text.structured("sentence").values.clone(), video.structured("frames").values.clone()
+    if nothing == "text":
+        sentence[:] = 0
+    else:
+        mask[:] = False
+    sentence.requires_grad_()
+    frames.requires_grad_()
+    text, video = TextFeatures(sentence=sentence), VideoFeatures(frames=frames, frame_mask=mask)
+    scores = score(make(unit_vectors=False), text, video)
+    scores.sum().backward()
+    assert scores.abs().max() == 0
+    assert sentence.grad.isfinite().all()
+    assert frames.grad.isfinite().all()
+
+
+# ------------------------------------------------------------------------------------------- how sharp the gate is
+
+
+def gate_entropy(interaction, text, video):
+    return interaction.gate_entropy(interaction.text_side(text), interaction.video_side(video))
+
+
+@pytest.mark.parametrize("unit_vectors", [True, False])
+@pytest.mark.parametrize("gate", ["frames", "before"])
+def test_the_entropy_of_the_gate_is_that_of_scipy_over_the_log_of_the_valid_tokens(gate, unit_vectors):
+    text, video = unscaled(texts=6)
+    made = gate_entropy(make(gate=gate, temperature=0.4, unit_vectors=unit_vectors), text, video)
+    prepare = normalize if unit_vectors else torch.Tensor.clone
+    for row in range(6):
+        mask = video.structured("frames").mask[row]
+        tokens = prepare(video.structured(gate).values[row][mask].clone())
+        logits = tokens @ prepare(text.structured("sentence").values[row : row + 1].clone())[0] / 0.4
+        powers = np.exp(logits.numpy())
+        wanted = entropy(powers) / np.log(len(powers)) if len(powers) > 1 else 0
+        assert made[row].item() == pytest.approx(wanted, rel=1e-9, abs=1e-12)
+
+
+def test_the_entropy_of_the_gate_is_one_where_tokens_are_alike_and_zero_where_one_decides():
+    text, video = features(texts=6)
+    alike = VideoFeatures(frames=video.structured("frames").values[:, :1].expand(-1, 4, -1))
+    torch.testing.assert_close(gate_entropy(make(), text, alike), torch.ones(6, dtype=torch.float64))
+    assert (
+        gate_entropy(make(temperature=1e-5), text, VideoFeatures(frames=video.structured("frames").values)).max() < 1e-6
+    )
+
+
+def test_the_entropy_of_one_valid_token_or_of_none_is_zero():
+    text, video = features(texts=6)
+    for valid in (1, 0):
+        mask = (torch.arange(GRAM) < valid).expand(6, GRAM)
+        few = VideoFeatures(frames=video.structured("frames").values, frame_mask=mask)
+        assert gate_entropy(make(), text, few).tolist() == [0] * 6
+
+
+def test_its_diagnostics_are_those_declared():
+    text, video = features(texts=6)
+    interaction = make()
+    found = interaction.diagnose(interaction.text_side(text), interaction.video_side(video))
+    assert tuple(found) == interaction.diagnostics == ("gate_entropy",)
+    torch.testing.assert_close(found["gate_entropy"], gate_entropy(interaction, text, video))

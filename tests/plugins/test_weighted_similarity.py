@@ -1,7 +1,9 @@
 """weighted_similarity: a soft maximum of cosines over tokens."""
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import entropy
 from torch.nn.functional import normalize
 
 from core import LevelShape, TextFeatures, VideoFeatures
@@ -130,3 +132,23 @@ def test_gradients_agree_with_finite_differences():
 def test_mixing_an_unknown_number_of_tokens_is_refused(shapes):
     with pytest.raises(ValueError, match="fixed number of tokens"):
         make(shapes, mix=True)
+
+
+@pytest.mark.parametrize("mix", [False, True])
+def test_the_entropy_of_its_weights_is_that_of_scipy_over_the_log_of_the_valid_tokens(mix):
+    text, video = features(texts=6)
+    interaction = with_random_mix(make(mix=True, temperature=0.3)) if mix else make(temperature=0.3)
+    made = interaction.diagnose(interaction.text_side(text), interaction.video_side(video))
+    assert tuple(made) == interaction.diagnostics == ("gate_entropy",)
+    for row, s in enumerate(cosines(text, video).diagonal().T):
+        powers = np.exp(s[video.structured("frames").mask[row]].numpy() / 0.3)
+        wanted = entropy(powers) / np.log(len(powers)) if len(powers) > 1 else 0
+        assert made["gate_entropy"][row].item() == pytest.approx(wanted, rel=1e-9, abs=1e-12)
+
+
+def test_the_entropy_without_a_choice_is_zero():
+    text, video = features(texts=6)
+    for valid in (1, 0):
+        mask = (torch.arange(TOKENS) < valid).expand(6, TOKENS)
+        few = VideoFeatures(frames=video.structured("frames").values, frame_mask=mask)
+        assert make().gate_entropy(make().text_side(text), make().video_side(few)).tolist() == [0] * 6

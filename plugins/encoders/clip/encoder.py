@@ -19,7 +19,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core import DataError, Encoder, EncoderSettings, Levels, LevelShape, TextFeatures, VideoFeatures, setting
+from core import (
+    DataError,
+    Encoder,
+    EncoderSettings,
+    Levels,
+    LevelShape,
+    TextFeatures,
+    Tokens,
+    VideoFeatures,
+    setting,
+)
 
 from .files import (
     ALL_FILES,
@@ -54,6 +64,9 @@ class ClipSettings(EncoderSettings):
         factory=list, doc="with init random and no model: the words that its tokenizer knows"
     )
     max_words: int = setting(32, "tokens a text, start and end included; no more than the model has positions", ge=3)
+    pad_token: int | None = setting(
+        None, "token id that fills texts up; null: the tokenizer's own; CLIP's first release has 0", ge=0
+    )
     precision: str = setting(
         "auto", "auto: bfloat16 on CUDA, else float32", choices=("auto", "float32", "bfloat16", "float16")
     )
@@ -75,13 +88,19 @@ class ClipSettings(EncoderSettings):
 
 class Clip(Encoder):
     """CLIP: `sentence` [B, D], `words` [B, L, D]; `frames` [B, T, D], `patches` [B, T, N, D]; D = projection_dim.
+    `frame_states` [B, T, D_v], `patch_states` [B, T, N, D_v]; D_v = the vision tower's width.
 
     sentence: the text tower's last hidden state, after its final layer norm, at the end token, projected; words: the
     same at every token, start and end included, as in CLIP4Clip and its successors (mask: False on padding). frames:
-    the vision tower's class token after its last layer norm, projected; patches: its N other tokens, likewise.
+    the vision tower's class token after its last layer norm, projected; patches: its N other tokens, likewise, though
+    CLIP's training never projected them. frame_states, patch_states: both before the projection.
     All float32 and un-normalised. Padding frames are encoded like others: the mask says which they are.
 
-    Raises DataError for a model that is missing, is not a CLIP, or has no safetensors weights.
+    Attention over a text is causal alone: no token sees the padding after it, so that `sentence` and valid words do
+    not depend on `pad_token`; words at padding, which see all before them, padding too, do.
+
+    Raises DataError for a model that is missing, is not a CLIP, or has no safetensors weights, and for a `pad_token`
+    that its vocabulary does not have.
     """
 
     name = "clip"
@@ -102,14 +121,18 @@ class Clip(Encoder):
             )
         self.pixels = Pixels.read(self.folder, vision.image_size)
         self.max_words = min(config.max_words, text.max_position_embeddings)
+        if config.pad_token is not None and config.pad_token >= text.vocab_size:
+            raise DataError(f"encoder.pad_token: {config.pad_token}, but token ids end at {text.vocab_size - 1}")
         width, patches = self.architecture.projection_dim, (vision.image_size // vision.patch_size) ** 2
         self.frame_size = self.pixels.short_side
-        self.levels = Levels(text=("sentence", "words"), video=("frames", "patches"))
+        self.levels = Levels(text=("sentence", "words"), video=("frames", "patches", "frame_states", "patch_states"))
         self.shapes = {
             "sentence": LevelShape(None, width),
             "words": LevelShape(self.max_words, width),
             "frames": LevelShape(None, width),
             "patches": LevelShape(patches, width),
+            "frame_states": LevelShape(None, vision.hidden_size),
+            "patch_states": LevelShape(patches, vision.hidden_size),
         }
         factor, shift = self.pixels.factor_and_shift()
         self.register_buffer("pixel_factor", factor, persistent=False)
@@ -129,7 +152,8 @@ class Clip(Encoder):
     def fingerprint(self) -> dict[str, Any]:
         """Digests of the files read, or the architecture and words drawn from; and what else decides the numbers."""
         config = self.config
-        settings = {"init": config.init, "precision": config.precision, "max_words": self.max_words}
+        settings: dict[str, Any] = {"init": config.init, "precision": config.precision}
+        settings |= {"max_words": self.max_words, "pad_token": config.pad_token}
         if self.folder is None:
             return {**settings, "architecture": config.architecture, "vocabulary": list(config.vocabulary)}
         random = config.init == "random"
@@ -158,7 +182,10 @@ class Clip(Encoder):
             empty = torch.zeros(0, self.max_words, dtype=torch.int64)
             return {"input_ids": empty, "attention_mask": empty}
         made = self.tokenizer(list(texts), padding="max_length", truncation=True, max_length=self.max_words)
-        return {name: torch.tensor(made[name], dtype=torch.int64) for name in ("input_ids", "attention_mask")}
+        tokens = {name: torch.tensor(made[name], dtype=torch.int64) for name in ("input_ids", "attention_mask")}
+        if self.config.pad_token is not None:
+            tokens["input_ids"].masked_fill_(tokens["attention_mask"] == 0, self.config.pad_token)
+        return tokens
 
     def prepare_frames(self, frames: Tensor) -> Tensor:
         """uint8 [..., H, W, 3] -> uint8 [..., 3, h, w]: short side to size, then the centre crop."""
@@ -180,18 +207,23 @@ class Clip(Encoder):
         return TextFeatures(sentence=sentence, words=words, word_mask=mask)
 
     def forward_video(self, frames: Tensor, mask: Tensor, levels: Iterable[str]) -> VideoFeatures:
-        """uint8 [B, T, 3, h, w], mask [B, T] -> frames [B, T, D], patches [B, T, N, D], both with frame_mask [B, T]."""
-        wanted, rows = set(levels), frames.shape[:2]
+        """uint8 [B, T, 3, h, w], mask [B, T] -> frames [B, T, D], patches [B, T, N, D] and the states of either, all
+        with frame_mask [B, T]."""
+        wanted, made = set(levels), {}
         pixels = frames.flatten(0, 1) * self.pixel_factor - self.pixel_shift
-        whole = patches = None
         with self._autocast(frames.device):
             seen = self.clip.vision_model(pixel_values=pixels)
-            if "frames" in wanted:
-                whole = self.clip.visual_projection(seen.pooler_output).float().unflatten(0, rows)
-            if "patches" in wanted:
-                tokens = self.clip.vision_model.post_layernorm(seen.last_hidden_state[:, 1:])
-                patches = self.clip.visual_projection(tokens).float().unflatten(0, rows)
-        return VideoFeatures(frames=whole, patches=patches, frame_mask=mask)
+            if wanted & {"frames", "frame_states"}:
+                made["frame_states"] = seen.pooler_output
+            if wanted & {"patches", "patch_states"}:
+                made["patch_states"] = self.clip.vision_model.post_layernorm(seen.last_hidden_state[:, 1:])
+            for level, states in (("frames", "frame_states"), ("patches", "patch_states")):
+                if level in wanted:
+                    made[level] = self.clip.visual_projection(made[states])
+        rows = frames.shape[:2]
+        return VideoFeatures(
+            more={name: Tokens(made[name].float().unflatten(0, rows), mask) for name in made if name in wanted}
+        )
 
     def _autocast(self, device: torch.device) -> torch.autocast:
         precision = self.config.precision
