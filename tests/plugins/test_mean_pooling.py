@@ -65,13 +65,6 @@ def test_a_video_without_valid_tokens_scores_zero_with_finite_gradient():
     assert frames.grad.abs().max() == 0
 
 
-def test_pairs_are_the_diagonal():
-    text, video = features()
-    interaction = make()
-    sides = interaction.text_side(text[:VIDEOS]), interaction.video_side(video)
-    torch.testing.assert_close(interaction.score_pairs(*sides), interaction.score(*sides).diagonal())
-
-
 def test_projection_starts_as_the_identity_and_multiplies_the_text_alone():
     text, video = features()
     interaction = make(text_projection=True)

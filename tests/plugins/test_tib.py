@@ -159,15 +159,6 @@ def test_blocks_equal_the_whole(tokens, gate, monkeypatch):
     torch.testing.assert_close(torch.cat(parts), whole)
 
 
-@pytest.mark.parametrize("tokens", [GRAM, SUM])
-@pytest.mark.parametrize("gate", [None, "before"])
-def test_pairs_are_the_diagonal(tokens, gate):
-    text, video = features(tokens=tokens, texts=6)
-    interaction = make(gate=gate)
-    sides = interaction.text_side(text), interaction.video_side(video)
-    torch.testing.assert_close(interaction.score_pairs(*sides), interaction.score(*sides).diagonal())
-
-
 @pytest.mark.parametrize("pairs", [False, True])
 def test_several_temperatures_at_once_equal_one_at_a_time(pairs):
     text, video = features(texts=6)
@@ -481,11 +472,3 @@ def test_the_entropy_of_one_valid_token_or_of_none_is_zero():
         mask = (torch.arange(GRAM) < valid).expand(6, GRAM)
         few = VideoFeatures(frames=video.structured("frames").values, frame_mask=mask)
         assert gate_entropy(make(), text, few).tolist() == [0] * 6
-
-
-def test_its_diagnostics_are_those_declared():
-    text, video = features(texts=6)
-    interaction = make()
-    found = interaction.diagnose(interaction.text_side(text), interaction.video_side(video))
-    assert tuple(found) == interaction.diagnostics == ("gate_entropy",)
-    torch.testing.assert_close(found["gate_entropy"], gate_entropy(interaction, text, video))

@@ -90,14 +90,6 @@ def test_a_video_without_valid_tokens_scores_zero():
     assert score(make(), text, nothing).abs().max() == 0
 
 
-@pytest.mark.parametrize("mix", [False, True])
-def test_pairs_are_the_diagonal(mix):
-    text, video = features(texts=6)
-    interaction = with_random_mix(make(mix=True)) if mix else make()
-    sides = interaction.text_side(text), interaction.video_side(video)
-    torch.testing.assert_close(interaction.score_pairs(*sides), interaction.score(*sides).diagonal())
-
-
 @pytest.mark.parametrize("pairs", [False, True])
 def test_several_temperatures_at_once_equal_one_at_a_time(pairs):
     text, video = features(texts=6)
