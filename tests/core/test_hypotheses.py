@@ -14,6 +14,8 @@ TEMPERATURE = "model.interactions.frame.temperature"
 GRID = {"ablate": {TOP_K: [1, 5], TEMPERATURE: [0.1, 1.0]}, "baseline": "top_k=1 temperature=0.1"}
 LINE = {"ablate": {TOP_K: [1, 5, 50]}, "baseline": {"retrieve.rerank": None}}
 
+KINDS = "better, no_worse, equivalent, higher, lower"
+
 
 pytestmark = pytest.mark.usefixtures("toy_components")
 
@@ -148,8 +150,8 @@ def test_the_metric_is_the_primary_one_unless_it_is_named(read):
 @pytest.mark.parametrize(
     ("claim", "key", "message"),
     [
-        ("top_k=5", "", "expected {…: variant, …} with one of better, no_worse, equivalent, higher, lower, got 'top_k=5' (a text)"),
-        ({"than": "top_k=1"}, "", "expected {…: variant, …} with one of better, no_worse, equivalent, higher, lower, got"),
+        ("top_k=5", "", f"expected {{…: variant, …}} with one of {KINDS}, got 'top_k=5' (a text)"),
+        ({"than": "top_k=1"}, "", f"expected {{…: variant, …}} with one of {KINDS}, got"),
         ({"better": "top_k=5", "no_worse": "top_k=1", "than": "top_k=1"}, "", "expected {…: variant, …} with one of"),
         ({"better": "top_k=5"}, "than", "is needed and missing"),
         ({"better": "top_k=5", "than": "top_k=1", "bye": 1}, "bye", "unknown field. Did you mean `by`?"),
