@@ -16,22 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .config import Claim, read_core
 from .errors import ConfigError, Problem, UserError
 from .findings import Claim as Decided
-from .findings import Result, Row, findings
+from .findings import Result, Row
 from .keys import assign, split_key
-from .plan import Plan, add_trials, read_plan
+from .plan import Plan
 from .plugins import registry
 from .references import short_value
 from .report import claim_line, interval, markdown_table, with_spread
 from .steps.step import Workspace
-from .store import Store, write_atomically
-
-ARITHMETIC = ("cpu", "cuda")
-"""Devices whose results the store may hold, by what they compute with; the first that has them all is shown."""
+from .store import write_atomically
+from .stored import read_stored, run_command, workspaces
 
 
 @dataclass(frozen=True)
@@ -49,12 +45,7 @@ class Tested:
 
     @property
     def command(self) -> str:
-        """What computes its results; with the device where that is what they were computed on."""
-        device = self.plan.workspace.device.type
-        words = ["python", "-m", "core.run", self.plan.document.file]
-        words += ["--store", self.store] if self.store != "store" else []
-        words += ["--device", device] if device != "cpu" else []
-        return shlex.join(words)
+        return run_command(self.plan, self.store)
 
 
 def read_claims(folder: str, store: str) -> list[Tested]:
@@ -65,11 +56,11 @@ def read_claims(folder: str, store: str) -> list[Tested]:
     files = sorted(Path(folder).glob("*.y*ml"))
     if not files:
         raise ConfigError(Problem("", "there is no experiment file in this folder", folder))
-    workspaces = [Workspace(Store(store), torch.device(device), 0) for device in ARITHMETIC]
+    places = workspaces(store)
     found, problems = [], []
     for file in files:
         try:
-            found.append(_read(str(file), store, workspaces))
+            found.append(_read(str(file), store, places))
         except ConfigError as fault:
             problems += fault.problems
     if problems:
@@ -77,25 +68,13 @@ def read_claims(folder: str, store: str) -> list[Tested]:
     return found
 
 
-def _read(file: str, store: str, workspaces: list[Workspace]) -> Tested:
-    plan = read_plan(file, [], workspaces[0])
+def _read(file: str, store: str, places: list[Workspace]) -> Tested:
+    plan, result = read_stored(file, places)
     claim = plan.experiment.claim
     if claim is None:
         fault = "is needed and missing ({text: …, source: …}: the published statement that this file tests)"
         raise ConfigError(Problem("claim", fault, file))
-    for tried in (plan, *(read_plan(file, [], workspace) for workspace in workspaces[1:])):
-        if _complete(tried):
-            return Tested(claim, tried, findings(tried), store)
-    return Tested(claim, plan, None, store)
-
-
-def _complete(plan: Plan) -> bool:
-    """Lay out the trials of a plan whose data are there; whether the store has the result of each."""
-    workspace = plan.workspace
-    if not all(workspace.is_prepared(variant.experiment.data.dataset) for variant in plan.variants):
-        return False
-    add_trials(plan)
-    return all(trial.last.ready(workspace.store) for trial in plan.trials)
+    return Tested(claim, plan, result, store)
 
 
 # ------------------------------------------------------------------------------------------------ the page
