@@ -132,7 +132,8 @@ class Head:
 
 def interactions(size: Size) -> dict[str, Interaction]:
     """The heads by name, as the papers' recipes under experiments/papers configure them."""
-    tokens = {"frames": size.frames, "temporal": size.frames, "patches": size.patches, "words": size.words}
+    tokens = {"frames": size.frames, "temporal": size.frames, "words": size.words}
+    tokens["patches"] = size.frames * size.patches
     shapes = {name: LevelShape(count, size.width) for name, count in tokens.items()}
     shapes["sentence"] = LevelShape(None, size.width)
 

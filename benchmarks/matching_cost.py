@@ -29,7 +29,7 @@ from benchmarks.measuring import (
     read_options,
     short,
     table,
-    words,
+    titles,
 )
 from core import create, rerank, score
 from core.scoring import candidates_of, score_candidates
@@ -284,7 +284,7 @@ Multiply-adds and processor's milliseconds of what one side gives by itself.
 
 def _ratios(rows: list[dict[str, Any]], *fewer: str) -> str:
     headings = [
-        *words("system", "gallery", "top_k", *fewer),
+        *titles("system", "gallery", "top_k", *fewer),
         "faster, batch",
         "by processor",
         "faster, alone",
@@ -300,7 +300,7 @@ def _ratios(rows: list[dict[str, Any]], *fewer: str) -> str:
 
 def _values(rows: list[dict[str, Any]], labels: list[str], names: list[str]) -> str:
     cells = [[*(row[name] or "–" for name in labels), *(short(row[name]) for name in names)] for row in rows]
-    return table(words(*labels, *names), cells)
+    return table(titles(*labels, *names), cells)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -117,7 +117,7 @@ def described(result: Mapping[str, Any]) -> str:
     return f"{on['processor']}, {on['threads']} thread{'s' * (on['threads'] > 1)}, torch {on['torch']}"
 
 
-def words(*names: str) -> list[str]:
+def titles(*names: str) -> list[str]:
     """Headings from names of fields."""
     return [name.replace("multiply_adds", "multiply-adds").replace("_", " ") for name in names]
 

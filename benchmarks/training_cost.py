@@ -26,7 +26,7 @@ from benchmarks.measuring import (
     read_options,
     short,
     table,
-    words,
+    titles,
 )
 from benchmarks.training_step import ROOT, SIZES
 
@@ -133,7 +133,7 @@ def _ratios(rows: Sequence[dict[str, Any]]) -> str:
 
 def _values(rows: Sequence[dict[str, Any]], *names: str) -> str:
     cells = [[row["variant"], *(short(row.get(name)) for name in names)] for row in rows]
-    return _table(words("variant", *names), cells)
+    return _table(titles("variant", *names), cells)
 
 
 def _table(headings: list[str], cells: list[list[str]]) -> str:

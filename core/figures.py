@@ -105,7 +105,7 @@ def draw(title: str, panels: Sequence[GainMap | Curves], notes: Sequence[str], f
         for axes in places[len(panels) :]:
             axes.remove()
         figure.suptitle(textwrap.fill(title, 70 * columns), x=0.01, ha="left", fontsize=12, fontweight="bold")
-        lines = [line for note in notes for line in textwrap.wrap(note, 80 * columns)]
+        lines = [line for note in notes for line in textwrap.wrap(note, 88 * columns)]
         figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7.5, color="0.3")
         draft = file.with_name(f".{os.getpid()}.{file.name}")
         figure.savefig(draft, dpi=180, metadata={"Date": None} if file.suffix == ".svg" else None)
