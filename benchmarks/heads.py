@@ -110,8 +110,8 @@ class Prepared(Interaction):
     def video_side(self, video: VideoFeatures) -> Side:
         return {name: video.structured(name).values for name in video.names}
 
-    def score_settings(self, text: Side, video: Side, configs: Sequence[Any], *, pairs: bool = False) -> list[Tensor]:
-        return self.interaction.score_settings(text, video, configs, pairs=pairs)
+    def score_settings(self, text: Side, video: Side, configs: Sequence[Any], *, lists: bool = False) -> list[Tensor]:
+        return self.interaction.score_settings(text, video, configs, lists=lists)
 
     def pair_floats(self, text: Side, video: Side) -> float:
         return self.interaction.pair_floats(text, video)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -147,6 +149,19 @@ class Features:
             rows = self._rows[rows]
         return self.of({name: tokens.map(lambda t: t[rows]) for name, tokens in self._levels.items()}, ids)
 
+    def batch(self, rows: Tensor, device: Any = "cpu", positions: Mapping[str, Tensor] | None = None) -> Self:
+        """Some rows [N] by index, on a device and in float32 whatever they are stored in: what a training step reads.
+
+        positions: those of a level's first token axis that are wanted, by level; all where it is not named. Nothing
+        else is read, moved or cast. The levels are in main memory or mapped from a file. Raises IndexError where there
+        is no such row.
+        """
+        at, wanted, levels = rows if self._rows is None else self._rows[rows], positions or {}, {}
+        for name, tokens in self._levels.items():
+            take = partial(gathered, rows=at, device=device, positions=wanted.get(name))
+            levels[name] = Tokens(_float32(take(tokens.values)), None if tokens.mask is None else take(tokens.mask))
+        return self.of(levels, None if self.ids is None else [self.ids[row] for row in rows.tolist()])
+
     def to(self, device: Any = None, dtype: torch.dtype | None = None) -> Self:
         """Move to a device; `dtype` applies to values, never to masks."""
 
@@ -154,6 +169,36 @@ class Features:
             return tensor.to(device=device, dtype=None if tensor.dtype == torch.bool else dtype)
 
         return self.of({name: self.structured(name).map(move) for name in self.names}, self.ids)
+
+
+def gathered(tensor: Tensor, rows: Tensor, device: Any, positions: Tensor | None = None) -> Tensor:
+    """tensor[rows], or tensor[rows][:, positions], of a tensor in main memory: copied once, and then to the device.
+
+    A GPU copies while the program goes on; torch hands the memory out again when the copy is done.
+    """
+    shape = (len(rows), *tensor.shape[1:])
+    if positions is not None:
+        rows = (rows[:, None] * tensor.shape[1] + positions).flatten()
+        tensor, shape = tensor.flatten(0, 1), (shape[0], len(positions), *shape[2:])
+    pinned = torch.device(device).type == "cuda"
+    room = torch.empty(shape, dtype=tensor.dtype, pin_memory=True) if pinned else _room(shape, tensor.dtype)
+    torch.index_select(tensor, 0, rows, out=room.view(len(rows), *tensor.shape[1:]))
+    return room.to(device, non_blocking=pinned)
+
+
+def _float32(values: Tensor) -> Tensor:
+    if values.dtype == torch.float32 or values.device.type != "cpu":
+        return values.float()
+    return _room(values.shape, torch.float32).copy_(values)
+
+
+def _room(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Uninitialised memory from numpy, which asks for huge pages: fresh memory in small ones takes several times as
+    long to touch as rows take to be copied into it. At multiples of 64 bytes, as torch's own."""
+    size = torch.Size(shape).numel() * dtype.itemsize
+    memory = torch.from_numpy(np.empty(size + 64, np.uint8))
+    start = -memory.data_ptr() % 64
+    return memory[start : start + size].view(dtype).view(shape)
 
 
 def _joined(parts: Sequence[Tokens]) -> Tokens:

@@ -146,8 +146,8 @@ class RerankerFit(Trainee):
         """Matching scores of pairs; each text and video is prepared once."""
         device = self.unit.device
         (texts, text_at), (videos, video_at) = (rows.unique(return_inverse=True) for rows in (texts, videos))
-        text = self.reranker.text_side(self.text[texts].to(device))
-        video = self.reranker.video_side(self.video[videos].to(device))
+        text = self.reranker.text_side(self.text.batch(texts, device))
+        video = self.reranker.video_side(self.video.batch(videos, device))
         sides = side_rows(text, text_at.to(device)), side_rows(video, video_at.to(device))
         return self.reranker.score_pairs(*sides, {"first_stage": first})
 

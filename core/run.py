@@ -27,12 +27,17 @@ def run_experiment(
     runs: str = "runs",
     device: str = "auto",
     workers: int | None = None,
+    memory: str | None = None,
 ) -> Result:
     """Run an experiment file: what the store holds is not computed again. Returns the findings.
 
+    memory: what scoring may take, as `512MiB` or `4GB`; None: a quarter of what is free.
     Writes the report under `runs`/<experiment> and, unless `tracking.enabled` is false, to MLflow.
     Raises ConfigError (nothing was run) or another UserError (what was computed is kept).
     """
+    from .scoring import limit_memory
+
+    limit_memory(memory)
     plan = prepared_plan(file, overrides, store, device, workers)
     return _run(plan, runs)
 
@@ -148,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto (cuda, mps, cpu), or a torch device")
     parser.add_argument("--store", default="store", help="folder of the results store (default: store)")
     parser.add_argument("--runs", default="runs", help="folder of the reports (default: runs)")
+    parser.add_argument("--memory", help="what scoring may take, as 512MiB or 4GB (default: a quarter of what is free)")
     parser.add_argument("--workers", type=int, help="processes that decode videos (default: one a processor)")
     return parser
 
@@ -195,6 +201,10 @@ def _check_distribution() -> None:
 
 def _command(chosen: argparse.Namespace) -> int:
     """Every file in turn, checked before the first is run. Exit status of the worst."""
+    if chosen.memory is not None:
+        from .scoring import limit_memory
+
+        limit_memory(chosen.memory)
     further = [word for word in chosen.more if word.endswith((".yaml", ".yml")) and "=" not in word]
     chosen.overrides = [word for word in chosen.more if word not in further]
     files = [chosen.file, *further]

@@ -79,26 +79,35 @@ class Interaction(ModelPart):
         raise NotImplementedError
 
     def score(self, text: Side, video: Side) -> Tensor:
-        """[B_t, B_v], unscaled, in evaluation form."""
-        raise NotImplementedError
+        """[B_t, B_v], unscaled, in evaluation form. An `inner_product` has it from here."""
+        if not self.inner_product:
+            raise NotImplementedError
+        return text["vector"] @ video["vector"].T
+
+    def score_lists(self, text: Side, video: Side) -> Tensor:
+        """[B_v, C]: each video with C texts of its own; text tensors are [B_v, C, …]. Default: a video at a time."""
+        if self.inner_product:
+            return (text["vector"] @ video["vector"][:, :, None]).squeeze(2)
+        count, listed = next(iter(text.values())).shape[:2]
+        one = [self.score(_row(text, row), _rows(video, row)).reshape(listed) for row in range(count)]
+        return torch.stack(one) if one else next(iter(text.values())).new_zeros(0, listed)
 
     def score_pairs(self, text: Side, video: Side) -> Tensor:
         """[P]: row p of one side with row p of the other."""
-        rows = range(len(next(iter(text.values()))))
-        one = [self.score(_rows(text, row), _rows(video, row)).reshape(()) for row in rows]
-        return torch.stack(one) if one else next(iter(text.values())).new_zeros(0)
+        return self.score_lists({name: tensor[:, None] for name, tensor in text.items()}, video)[:, 0]
 
     def match(self, text: Side, video: Side) -> tuple[Tensor, Side]:
         """(scores [N, N], auxiliary) of a training batch; row i of one side is paired with row i of the other."""
         return self.score(text, video), {}
 
-    def score_settings(self, text: Side, video: Side, configs: Sequence[Any], *, pairs: bool = False) -> list[Tensor]:
-        """One score tensor for each configuration (they differ in `after_training` fields only)."""
+    def score_settings(self, text: Side, video: Side, configs: Sequence[Any], *, lists: bool = False) -> list[Tensor]:
+        """What `score`, or `score_lists`, gives under each configuration (they differ in `after_training` fields
+        only)."""
         kept = self.config
         try:
             scores = []
             for self.config in configs:
-                scores.append((self.score_pairs if pairs else self.score)(text, video))
+                scores.append((self.score_lists if lists else self.score)(text, video))
             return scores
         finally:
             self.config = kept
@@ -111,6 +120,10 @@ class Interaction(ModelPart):
     def pair_floats(self, text: Side, video: Side) -> float:
         """Floats alive for one (text, video) pair inside `score`, so that blocks can be sized."""
         return 4.0
+
+
+def _row(side: Side, row: int) -> Side:
+    return {name: tensor[row] for name, tensor in side.items()}
 
 
 def _rows(side: Side, row: int) -> Side:

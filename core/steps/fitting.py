@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..components import Encoder, Levels, Shapes, Split
 from ..config import Experiment
-from ..features import TextFeatures, VideoFeatures
+from ..features import TextFeatures, VideoFeatures, gathered
 from ..metrics import evaluate, metric
 from ..model import Model
 from ..plugins import registry
@@ -92,17 +92,15 @@ def _levels(inputs: Mapping[str, Step]) -> dict[str, Step]:
 
 
 def _from_features(text: TextFeatures, video: VideoFeatures, source: FitSource, device: torch.device) -> Batch:
-    """Rows of stored levels; those that have the decoded frames as an axis keep the chosen ones."""
-    data = source.experiment.data
+    """Rows of stored levels; of those that have the decoded frames as an axis the chosen ones."""
+    data, one = source.experiment.data, video[:1]
     attached = registry().component("dataset", data.dataset).video_texts(data.dataset.fields)
+    axes = {name: one.structured(name).values.shape[1:-1] for name in one.names if name not in attached}
+    framed = [name for name, tokens in axes.items() if tokens[:1] == (data.num_frames,)]
 
     def batch(texts: Tensor, videos: Tensor, frames: Tensor | None) -> tuple[TextFeatures, VideoFeatures]:
-        chosen = video[videos]
-        for name in set(chosen.names) - set(attached) if frames is not None else ():
-            tokens = chosen.structured(name)
-            if tokens.values.ndim > 2 and tokens.values.shape[1] == data.num_frames:
-                chosen = chosen.with_level(name, tokens.map(lambda tensor: tensor[:, frames]))
-        return text[texts].to(device), chosen.to(device)
+        chosen = dict.fromkeys(framed, frames) if frames is not None else None
+        return text.batch(texts, device), video.batch(videos, device, chosen)
 
     return batch
 
@@ -115,12 +113,9 @@ def _from_pixels(workspace: Workspace, pixels: Step, source: FitSource, rows: Ke
     levels = own_levels(source)
 
     def batch(texts: Tensor, videos: Tensor, frames: Tensor | None) -> tuple[TextFeatures, VideoFeatures]:
-        chosen = rows.videos[videos]
-        values, mask = stored["values"][chosen], stored["mask"][chosen]
-        if frames is not None:
-            values, mask = values[:, frames], mask[:, frames]
+        values, mask = (gathered(stored[name], rows.videos[videos], device, frames) for name in ("values", "mask"))
         text = encoder.forward_text({name: tensor[texts].to(device) for name, tensor in tokens.items()}, levels.text)
-        video = encoder.forward_video(values.to(device), mask.to(device), levels.video)
+        video = encoder.forward_video(values, mask, levels.video)
         other_text, other_video = further(texts, videos, frames)
         return text.beside(other_text), video.beside(other_video)
 

@@ -17,13 +17,16 @@ from ..optimisation import RerankerTraining
 from ..plugins import registry
 from ..reranking import Mined, Negatives, RerankerFit
 from ..reranking import mine as mined
-from ..scoring import BUDGET_FLOATS, candidates_of, match_candidates, score_blocks
+from ..scoring import candidates_of, match_candidates, score_blocks
 from ..settings import Spec
 from ..store import Draft
 from ..training import fit
 from .retrieval import ScoreSource, feature_steps, first_stage, loaded_model, refuse_non_finite
 from .split import Kept, inputs_of, kept, read_features
 from .step import Step, Workspace
+
+MINED = 2**24
+"""Scores looked through at a time. Not what memory allows: random wrong answers are drawn block by block."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def mine(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None
     inputs = {name: inputs_of(step, name) for name in source.sources}
     levels = {f"{n}/{key}": s for n, given in inputs.items() for key, s in feature_steps(given).items()}
     rows = kept(workspace, source.train, levels)
-    width = max(1, min(1024, BUDGET_FLOATS // (8 * max(1, len(rows.texts)))))
+    width = max(1, min(1024, MINED // max(1, len(rows.texts))))
     generator = None
     if source.settings.negatives_from == "random":
         generator = torch.Generator().manual_seed(source.seed)

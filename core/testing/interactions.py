@@ -41,6 +41,11 @@ class InteractionCase(PartCase):
         return self.whole["scores"]
 
     @cached_property
+    def lists(self) -> Tensor:
+        """Texts [B_v, 3] of each video, in no order."""
+        return torch.randint(len(self.text), (len(self.video), 3), generator=torch.Generator().manual_seed(0))
+
+    @cached_property
     def pairs(self) -> tuple[Tensor, Tensor]:
         """Rows of texts and of videos, every pair once, in no order."""
         order = torch.randperm(self.scores.numel(), generator=torch.Generator().manual_seed(0))
@@ -83,14 +88,13 @@ def blocks_equal_the_whole(case: InteractionCase) -> Faults:
             yield f"{words} for the sides of {of}", "`score` must not depend on the other rows of its sides"
 
 
-def pairs_equal_their_places_in_the_whole(case: InteractionCase) -> Faults:
-    rows, columns = case.pairs
-    for of, part in (("all pairs", slice(None)), ("one pair", slice(0, 1))):
-        text, video = side_rows(case.sides[0], rows[part]), side_rows(case.sides[1], columns[part])
+def lists_equal_their_places_in_the_whole(case: InteractionCase) -> Faults:
+    for length in (3, 1):
+        lists = case.lists[:, :length]
         with torch.inference_mode():
-            made = case.part.score_pairs(text, video)
-        if words := gap({"scores": made}, {"scores": case.scores[rows, columns][part]}):
-            yield f"{words} for {of}", "score_pairs gives what score gives, row p of one side with row p of the other"
+            made = case.part.score_lists(side_rows(case.sides[0], lists), case.sides[1])
+        if words := gap({"scores": made}, {"scores": case.scores.T.gather(1, lists)}):
+            yield f"{words} for lists of {length}", "score_lists gives what score gives, each video with its own texts"
 
 
 def order_does_not_matter(case: InteractionCase) -> Faults:
@@ -101,16 +105,15 @@ def order_does_not_matter(case: InteractionCase) -> Faults:
 
 
 def settings_after_training_equal_one_at_a_time(case: InteractionCase) -> Faults:
-    rows, columns = case.pairs
-    pairs = side_rows(case.sides[0], rows), side_rows(case.sides[1], columns)
+    listed = side_rows(case.sides[0], case.lists), case.sides[1]
     for field in sorted(case.cls.after_training):
         configs = [case.config, *with_another(case.config, field)]
         with torch.inference_mode():
             together = case.part.score_settings(*case.sides, configs)
-            paired = case.part.score_settings(*pairs, configs, pairs=True)
+            by_lists = case.part.score_settings(*listed, configs, lists=True)
         if case.part.config is not case.config:
             yield "score_settings leaves another configuration behind", "Put self.config back"
-        for config, scores, pair_scores in zip(configs, together, paired, strict=True):
+        for config, scores, list_scores in zip(configs, together, by_lists, strict=True):
             value = getattr(config, field)
             try:
                 wanted = case.run(case.copy(config))
@@ -120,8 +123,8 @@ def settings_after_training_equal_one_at_a_time(case: InteractionCase) -> Faults
             remedy = "The sides must not depend on it, and score_settings must give what score gives under each config"
             if words := gap({"scores": scores}, wanted):
                 yield f"{words} for `{field}`: {value}", remedy
-            if words := gap({"scores": pair_scores}, {"scores": wanted["scores"][rows, columns]}):
-                yield f"{words} for `{field}`: {value} with pairs=True", remedy
+            if words := gap({"scores": list_scores}, {"scores": wanted["scores"].T.gather(1, case.lists)}):
+                yield f"{words} for `{field}`: {value} with lists=True", remedy
 
 
 def match_gives_scores_and_the_auxiliaries_declared(case: InteractionCase) -> Faults:
@@ -178,7 +181,7 @@ FIRST = (it_can_be_built_from_shapes_alone, scores_are_one_number_for_each_pair,
 CHECKS = (
     *COMMON,
     blocks_equal_the_whole,
-    pairs_equal_their_places_in_the_whole,
+    lists_equal_their_places_in_the_whole,
     order_does_not_matter,
     settings_after_training_equal_one_at_a_time,
     match_gives_scores_and_the_auxiliaries_declared,

@@ -71,12 +71,6 @@ class LearnableQueries(Interaction):
         concepts = decoder(flat.values, None if self.config.ignore_mask else flat.mask)
         return {"vector": concepts.flatten(1) * self.config.queries**-0.5}
 
-    def score(self, text: Side, video: Side) -> Tensor:
-        return text["vector"] @ video["vector"].T
-
-    def score_pairs(self, text: Side, video: Side) -> Tensor:
-        return (text["vector"] * video["vector"]).sum(-1)
-
     def match(self, text: Side, video: Side) -> tuple[Tensor, Side]:
         concepts = {"text_concepts": self._concepts(text), "video_concepts": self._concepts(video)}
         return self.score(text, video), concepts

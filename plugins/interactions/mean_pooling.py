@@ -66,12 +66,6 @@ class MeanPooling(Interaction):
         """vector [B_v, D], unit."""
         return {"vector": mean_vector(video.structured(self.config.level), self.config.ignore_mask)}
 
-    def score(self, text: Side, video: Side) -> Tensor:
-        return text["vector"] @ video["vector"].T
-
-    def score_pairs(self, text: Side, video: Side) -> Tensor:
-        return (text["vector"] * video["vector"]).sum(-1)
-
     def match(self, text: Side, video: Side) -> tuple[Tensor, Side]:
         vectors = {"text_vector": text.get("unit", text["vector"]), "video_vector": video["vector"]}
         return self.score(text, video), vectors

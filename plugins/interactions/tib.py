@@ -100,15 +100,14 @@ class TextGatedBlock(Interaction):
     def score(self, text: Side, video: Side) -> Tensor:
         return self.score_settings(text, video, [self.config])[0]
 
-    def score_pairs(self, text: Side, video: Side) -> Tensor:
-        return self.score_settings(text, video, [self.config], pairs=True)[0]
+    def score_lists(self, text: Side, video: Side) -> Tensor:
+        return self.score_settings(text, video, [self.config], lists=True)[0]
 
-    def score_settings(self, text: Side, video: Side, configs: Sequence[Any], *, pairs: bool = False) -> list[Tensor]:
+    def score_settings(self, text: Side, video: Side, configs: Sequence[Any], *, lists: bool = False) -> list[Tensor]:
         """One score tensor for each temperature; the dot products are computed once for all of them."""
         temperatures = [config.temperature for config in configs]
-        if pairs:
-            one = {name: tensor[:, :, None] for name, tensor in text.items()}
-            return [score[:, 0] for score in _gated_cosines(one, video, temperatures)]
+        if lists:
+            return _gated_cosines({name: tensor.transpose(1, 2) for name, tensor in text.items()}, video, temperatures)
         queries = {name: tensor.T for name, tensor in text.items()}
         floats = len(text["vector"]) * int(self.pair_floats(text, video))
         blocks = [_gated_cosines(queries, block, temperatures) for block in video_blocks(video, floats)]
@@ -157,7 +156,7 @@ def _gate_dots(queries: Side, video: Side) -> Tensor:
 
 
 def _gated_cosines(queries: Side, video: Side, temperatures: Sequence[float]) -> list[Tensor]:
-    """For each temperature the cosines [B, Q] of queries, [D, Q] for all videos or [B, D, 1] one a video."""
+    """For each temperature the cosines [B, Q] of queries, [D, Q] for all videos or [B, D, Q] of each."""
     values, gram, query = video["values"], video.get("gram"), queries["vector"]
     gate_dots = _gate_dots(queries, video)
     dots = values @ query if gram is not None and ("gate" in video or "gate" in queries) else gate_dots
@@ -165,8 +164,8 @@ def _gated_cosines(queries: Side, video: Side, temperatures: Sequence[float]) ->
     for temperature in temperatures:
         weights = token_weights(gate_dots, video["mask"], temperature)
         if gram is None:
-            pooled = values.transpose(1, 2) @ weights
-            along, square = (pooled * query).sum(1), pooled.square().sum(1)
+            pooled = weights.transpose(1, 2) @ values
+            along, square = (pooled * query.transpose(-2, -1)).sum(2), pooled.square().sum(2)
         else:
             along, square = (weights * dots).sum(1), (weights * (gram @ weights)).sum(1)
         scores.append(along * square.clamp_min(torch.finfo(square.dtype).eps ** 2).rsqrt())

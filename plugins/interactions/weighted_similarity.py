@@ -64,21 +64,21 @@ class WeightedSimilarity(Interaction):
     def score(self, text: Side, video: Side) -> Tensor:
         return self.score_settings(text, video, [self.config])[0]
 
-    def score_pairs(self, text: Side, video: Side) -> Tensor:
-        return self.score_settings(text, video, [self.config], pairs=True)[0]
+    def score_lists(self, text: Side, video: Side) -> Tensor:
+        return self.score_settings(text, video, [self.config], lists=True)[0]
 
-    def score_settings(self, text: Side, video: Side, configs: Sequence[Any], *, pairs: bool = False) -> list[Tensor]:
+    def score_settings(self, text: Side, video: Side, configs: Sequence[Any], *, lists: bool = False) -> list[Tensor]:
         """One score tensor for each temperature; the dot products are computed once for all of them."""
         temperatures = [config.temperature for config in configs]
-        if pairs:
-            return [score[:, 0] for score in self._soft_maxima(text["vector"][:, :, None], video, temperatures)]
+        if lists:
+            return self._soft_maxima(text["vector"].transpose(1, 2), video, temperatures)
         query = text["vector"].T
         floats = len(text["vector"]) * int(self.pair_floats(text, video))
         blocks = [self._soft_maxima(query, block, temperatures) for block in video_blocks(video, floats)]
         return [torch.cat(scores).T for scores in zip(*blocks, strict=True)]
 
     def _soft_maxima(self, query: Tensor, video: Side, temperatures: Sequence[float]) -> list[Tensor]:
-        """For each temperature scores [B, Q] of unit queries, [D, Q] for all videos or [B, D, 1] one a video."""
+        """For each temperature scores [B, Q] of unit queries, [D, Q] for all videos or [B, D, Q] of each."""
         dots = video["values"] @ query
         mixed = self.mix @ dots if self.config.mix else dots
         return [(token_weights(dots, video["mask"], temperature) * mixed).sum(1) for temperature in temperatures]

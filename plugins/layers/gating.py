@@ -25,11 +25,11 @@ def unit(vectors: Tensor) -> Tensor:
 
 def unit_tokens(tokens: Tokens, ignore_mask: bool = False) -> tuple[Tensor, Tensor]:
     """Unit values [B, N, D], zero where masked, and the mask [B, N]; `ignore_mask` takes every token as valid."""
-    flat = tokens.flat()
-    mask = flat.mask if flat.mask is not None else flat.values.new_ones(flat.values.shape[:2], dtype=torch.bool)
-    if ignore_mask:
-        mask = torch.ones_like(mask)
-    return unit(flat.values.masked_fill(~mask[:, :, None], 0)), mask
+    flat = (Tokens(tokens.values) if ignore_mask else tokens).flat()
+    assert flat.mask is not None
+    if ignore_mask or tokens.mask is None:
+        return unit(flat.values), flat.mask
+    return unit(flat.values.masked_fill(~flat.mask[:, :, None], 0)), flat.mask
 
 
 def mean_vector(tokens: Tokens, ignore_mask: bool = False) -> Tensor:

@@ -79,8 +79,8 @@ def adds_words(self, text, always=True):
     return {"vector": vector + text.level("words").values[:, 0] if always or "words" in text else vector}
 
 
-def one_setting_for_all(self, text, video, configs, *, pairs=False):
-    return [(self.score_pairs if pairs else self.score)(text, video)] * len(configs)
+def one_setting_for_all(self, text, video, configs, *, lists=False):
+    return [(self.score_lists if lists else self.score)(text, video)] * len(configs)
 
 
 def matches(change):
@@ -173,15 +173,15 @@ interaction(
     score=changed("score", lambda _, s: s / s.amax()),
 )
 interaction(
-    "pairs equal their places in the whole",
-    "for all pairs.*score_pairs gives what score gives",
-    score_pairs=changed("score_pairs", lambda _, s: 2 * s),
+    "lists equal their places in the whole",
+    "for lists of 3.*score_lists gives what score gives",
+    score_lists=changed("score_lists", lambda _, s: 2 * s),
 )
 interaction(
     "order does not matter", "in another order", score=changed("score", lambda _, s: s + 0.1 * torch.arange(s.shape[1]))
 )
 AFTER = "settings after training equal one at a time"
-interaction(AFTER, "for `temperature`: 0.05 with pairs=True", score_settings=one_setting_for_all)
+interaction(AFTER, "for `temperature`: 0.05 with lists=True", score_settings=one_setting_for_all)
 interaction(
     AFTER,
     "The sides must not depend on it",

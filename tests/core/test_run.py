@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 import core
 from core.run import main
+from core.scoring import memory
 from tests.engine import COUNTS, Lab
 
 ABLATION = {
@@ -73,6 +74,16 @@ def test_a_fault_at_run_time_ends_with_1_and_keeps_what_was_computed(
     assert command(lab, **broken) == 1
     assert "NaN" in capsys.readouterr().err
     assert lab.entries("encode")
+
+
+def test_memory_that_is_no_size_is_refused_and_another_bounds_the_blocks(
+    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_limit", None)
+    assert command(lab, "--memory", "plenty") == 2
+    assert "--memory: expected a size such as 512MiB or 4GB, got `plenty`" in capsys.readouterr().err
+    assert command(lab, "--memory", "64KiB") == 0
+    assert memory.allowed_floats() == 64 * 1024 // 4
 
 
 def test_a_device_that_is_not_there_is_named_with_those_that_are(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,6 @@
 import itertools
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -7,11 +9,28 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from core import Interaction, Levels, Reranker, RerankerSettings, TextFeatures, VideoFeatures, create, score
-from core import scoring as scoring_module
-from core.scoring import blocks, candidates_of, rerank, score_candidates, score_settings
+from core.errors import ConfigError, RunError
+from core.scoring import (
+    blocks,
+    candidates_of,
+    limit_memory,
+    memory,
+    nearest,
+    rerank,
+    score_candidates,
+    score_settings,
+    search,
+)
+from core.scoring.candidates import _Block
 from tests.engine import COUNTS, ToyDot, ToyListwise
 
 TINY = (1, 7, 100, 10_000)
+FORMS = (_Block.whole, _Block.one_by_one, _Block.in_lists)
+
+
+def allow(monkeypatch: pytest.MonkeyPatch, floats: int) -> None:
+    """Blocks of so many floats."""
+    monkeypatch.setattr(memory, "_limit", 8 * floats)
 
 
 def features(texts: int = 7, videos: int = 9) -> tuple[TextFeatures, VideoFeatures]:
@@ -36,7 +55,7 @@ def expected(text: TextFeatures, video: VideoFeatures, temperature: float = 1.0)
 
 @pytest.mark.parametrize("budget", TINY)
 def test_scores_do_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
-    monkeypatch.setattr(scoring_module, "BUDGET_FLOATS", budget)
+    allow(monkeypatch, budget)
     text, video = features()
     configs = [ToyDot.Config(temperature=t) for t in (1.0, 0.5)]
     made = score_settings(ToyDot(configs[0], {}), configs, text, video)
@@ -44,13 +63,13 @@ def test_scores_do_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPa
         torch.testing.assert_close(matrix, expected(text, video, temperature))
 
 
-@pytest.mark.parametrize("grouping", [0, 10**9], ids=["by video", "gathered"])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("budget", TINY)
 def test_scores_of_candidates_are_those_of_all_pairs_at_their_places(
-    monkeypatch: pytest.MonkeyPatch, budget: int, grouping: int
+    monkeypatch: pytest.MonkeyPatch, budget: int, form: Any
 ) -> None:
-    monkeypatch.setattr(scoring_module, "BUDGET_FLOATS", budget)
-    monkeypatch.setattr(scoring_module, "GROUPING", grouping)
+    allow(monkeypatch, budget)
+    monkeypatch.setattr(_Block, "scores", form)
     text, video = features()
     generator = torch.Generator().manual_seed(2)
     rows, columns = torch.randint(7, (30,), generator=generator), torch.randint(9, (30,), generator=generator)
@@ -78,13 +97,184 @@ def test_the_public_score_uses_the_evaluation_form_and_leaves_the_mode_as_it_was
     assert interaction.training
 
 
-def test_built_in_interactions_score_candidates_as_they_score_all_pairs() -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_built_in_interactions_score_candidates_as_they_score_all_pairs(
+    monkeypatch: pytest.MonkeyPatch, form: Any
+) -> None:
+    monkeypatch.setattr(_Block, "scores", form)
     text, video = features()
-    rows, columns = (torch.tensor(r) for r in zip(*itertools.product(range(7), range(9)), strict=True))
-    for interaction in (create("interaction", "mean_pooling"), create("interaction", "tib", temperature=0.1)):
+    every = torch.tensor(list(itertools.product(range(7), range(9))))
+    rows, columns = every[torch.randperm(63, generator=torch.Generator().manual_seed(4))[:50]].T
+    for interaction in (
+        create("interaction", "mean_pooling"),
+        create("interaction", "weighted_similarity"),
+        create("interaction", "tib", temperature=0.1),
+        create("interaction", "tib", unit_vectors=False, temperature=0.1),
+    ):
         whole = score(interaction, text, video)
         made = score_candidates(interaction, [interaction.config], text, video, rows, columns)[0]
-        torch.testing.assert_close(made.reshape(7, 9), whole)
+        torch.testing.assert_close(made, whole[rows, columns])
+
+
+def test_the_form_follows_the_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cheap heads score blocks whole where candidates are dense, and in lists where they are few; dear ones a video at
+    a time."""
+    used: list[str] = []
+    for form in FORMS:
+        monkeypatch.setattr(_Block, form.__name__, lambda self, form=form: used.append(form.__name__) or form(self))
+    generator = torch.Generator().manual_seed(0)
+
+    def form_of(texts: int, videos: int, tokens: int, width: int, share: float) -> set[str]:
+        used.clear()
+        text = TextFeatures(sentence=torch.randn(texts, width, generator=generator))
+        video = VideoFeatures(frames=torch.randn(videos, tokens, width, generator=generator))
+        pairs = (torch.rand(texts, videos, generator=generator) < share).nonzero()
+        interaction = create("interaction", "tib")
+        score_candidates(interaction, [interaction.config], text, video, *pairs.T)
+        return set(used)
+
+    assert form_of(50, 60, 2, 16, 0.3) == {"whole"}
+    assert form_of(200, 4000, 12, 64, 0.005) == {"in_lists"}
+    assert form_of(200, 8, 400, 512, 0.05) == {"one_by_one"}
+
+
+def test_each_video_is_read_once_and_only_if_it_has_a_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    allow(monkeypatch, 200)
+    seen: list[float] = []
+
+    class Watching(ToyDot):
+        def video_side(self, video: VideoFeatures) -> dict[str, Tensor]:
+            seen.extend(video.structured("frames").values[:, 0, 0].tolist())
+            return super().video_side(video)
+
+    text, video = features()
+    rows, columns = torch.tensor([0, 1, 2, 3, 0, 1, 5]), torch.tensor([8, 2, 2, 8, 3, 3, 2])
+    config = ToyDot.Config()
+    score_candidates(Watching(config, {}), [config], text, video, rows, columns)
+    assert seen == video.structured("frames").values[[2, 3, 8], 0, 0].tolist()
+
+
+# ------------------------------------------------------------------------------------------------ memory
+
+
+class Greedy(ToyDot):
+    """As a GPU would, refuses more than some videos, or more than some pairs, at a time."""
+
+    most_videos, most_pairs = 10**9, 10**9
+
+    def video_side(self, video: VideoFeatures) -> dict[str, Tensor]:
+        if len(video) > self.most_videos:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().video_side(video)
+
+    def score(self, text: dict[str, Tensor], video: dict[str, Tensor]) -> Tensor:
+        if len(text["vector"]) * len(video["vector"]) > self.most_pairs:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().score(text, video)
+
+
+@pytest.mark.parametrize(("most_videos", "most_pairs"), [(2, 10**9), (1, 1), (10**9, 3), (5, 1)])
+def test_where_memory_runs_out_blocks_are_halved_and_scores_stay(most_videos: int, most_pairs: int) -> None:
+    text, video = features()
+    greedy = Greedy(ToyDot.Config(), {})
+    greedy.most_videos, greedy.most_pairs = most_videos, most_pairs
+    torch.testing.assert_close(score(greedy, text, video), expected(text, video))
+    every = torch.tensor(list(itertools.product(range(7), range(9)))).T
+    made = score_candidates(greedy, [greedy.config], text, video, *every)[0]
+    torch.testing.assert_close(made.view(7, 9), expected(text, video))
+
+
+def test_where_one_pair_is_too_many_an_error_says_what_helps() -> None:
+    greedy = Greedy(ToyDot.Config(), {})
+    greedy.most_videos = 0
+    with pytest.raises(RunError, match=r"score: the GPU has no memory left .* --device cpu"):
+        score(greedy, *features())
+
+
+def test_half_precision_features_are_scored_in_float32() -> None:
+    text, video = features()
+    config = ToyDot.Config()
+    for dtype in (torch.float16, torch.bfloat16):
+        halves = text.to(dtype=dtype), video.to(dtype=dtype)
+        wanted = expected(*(side.to(dtype=torch.float32) for side in halves))
+        made = score(ToyDot(config, {}), *halves)
+        assert made.dtype == torch.float32
+        torch.testing.assert_close(made, wanted)
+        pairs = torch.arange(7), torch.arange(7)
+        found = score_candidates(ToyDot(config, {}), [config], *halves, *pairs)[0]
+        torch.testing.assert_close(found, wanted[pairs])
+
+
+@pytest.mark.parametrize(
+    ("given", "bytes_"),
+    [("512MiB", 512 * 2**20), ("4GB", 4 * 2**30), ("2.5g", 5 * 2**29), ("100", 100), (" 1 k ", 1024)],
+)
+def test_sizes_of_memory_are_read_as_people_write_them(
+    monkeypatch: pytest.MonkeyPatch, given: str, bytes_: int
+) -> None:
+    monkeypatch.setattr(memory, "_limit", None)
+    limit_memory(given)
+    assert memory.allowed_floats() == bytes_ // 4
+
+
+@pytest.mark.parametrize("given", ["", "much", "-1GB", "0", "4XB", "1e9"])
+def test_other_sizes_are_refused(given: str) -> None:
+    with pytest.raises(ConfigError, match=r"--memory.*such as 512MiB"):
+        limit_memory(given)
+
+
+def test_without_a_limit_it_is_a_quarter_of_what_the_machine_or_its_container_has_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    4000 kB\n")
+    (tmp_path / "memory.max").write_text("3000000\n")
+    (tmp_path / "memory.current").write_text("2500000\n")
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 500000\n")
+    machine, container = memory._machine(tmp_path / "meminfo"), memory._container(tmp_path)
+    assert (machine, container) == (4000 * 1024, 1_000_000)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._container(tmp_path) is None
+    assert memory._machine(tmp_path / "nothing") is None
+    monkeypatch.setattr(memory, "_limit", None)
+    monkeypatch.setattr(memory, "_machine", lambda: machine)
+    monkeypatch.setattr(memory, "_container", lambda: container)
+    memory._free_here.cache_clear()
+    assert memory.allowed_floats() == 1_000_000 // 16
+    memory._free_here.cache_clear()
+
+
+# ------------------------------------------------------------------------------------------------ search
+
+
+@given(
+    st.integers(1, 40), st.integers(1, 5), st.integers(1, 12), st.sampled_from(["float32", "float16", "bfloat16"]),
+    st.sampled_from(TINY),
+)  # fmt: skip
+@settings(deadline=None, max_examples=60)
+def test_nearest_finds_what_a_sort_of_all_products_finds(
+    rows: int, queries: int, top_k: int, dtype: str, budget: int
+) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    vectors = torch.randint(-2, 3, (rows, 3), generator=generator).to(getattr(torch, dtype))  # many ties
+    asked = torch.randint(-2, 3, (queries, 3), generator=generator).float()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        allow(monkeypatch, budget)
+        monkeypatch.setattr("core.scoring.gallery.CACHED", {"cpu": 9, "cuda": 9})
+        scores, found = nearest(asked, vectors, top_k)
+    products = (asked.double() @ vectors.double().T).tolist()
+    wanted = [sorted(range(rows), key=lambda row, p=p: (-p[row], row))[:top_k] for p in products]
+    assert found.tolist() == wanted
+    assert scores.tolist() == [[p[row] for row in best] for p, best in zip(products, wanted, strict=True)]
+
+
+@pytest.mark.parametrize("budget", TINY)
+def test_search_gives_the_best_of_the_whole_matrix(monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
+    allow(monkeypatch, budget)
+    text, video = features()
+    scores, rows = search(ToyDot(ToyDot.Config(), {}), text, video, 4)
+    wanted = expected(text, video).sort(dim=1, descending=True, stable=True)
+    assert rows.tolist() == wanted.indices[:, :4].tolist()
+    torch.testing.assert_close(scores, wanted.values[:, :4])
 
 
 def test_blocks_are_sized_by_what_an_interaction_keeps_alive(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,11 +284,11 @@ def test_blocks_are_sized_by_what_an_interaction_keeps_alive(monkeypatch: pytest
         def pair_floats(self, text: dict[str, Tensor], video: dict[str, Tensor]) -> float:
             return 1000.0
 
-        def score_pairs(self, text: dict[str, Tensor], video: dict[str, Tensor]) -> Tensor:
-            largest.append(len(text["vector"]))
-            return super().score_pairs(text, video)
+        def score(self, text: dict[str, Tensor], video: dict[str, Tensor]) -> Tensor:
+            largest.append(len(text["vector"]) * len(video["vector"]))
+            return super().score(text, video)
 
-    monkeypatch.setattr(scoring_module, "BUDGET_FLOATS", 5000)
+    allow(monkeypatch, 5000)
     text, video = features()
     rows = torch.zeros(40, dtype=torch.int64)
     config = ToyDot.Config()
@@ -111,12 +301,9 @@ def test_blocks_are_sized_by_what_an_interaction_keeps_alive(monkeypatch: pytest
 def test_candidates_are_the_best_in_order_and_equals_stand_by_column(row: list[int], top_k: int, budget: int) -> None:
     scores = torch.tensor([row, row[::-1]], dtype=torch.float32)
     wanted = [sorted(range(len(row)), key=lambda c, r=r: (-r[c], c))[:top_k] for r in scores.tolist()]
-    before = scoring_module.BUDGET_FLOATS
-    try:
-        scoring_module.BUDGET_FLOATS = budget
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        allow(monkeypatch, budget)
         assert candidates_of(scores, top_k).tolist() == wanted
-    finally:
-        scoring_module.BUDGET_FLOATS = before
 
 
 class Distance(Reranker):
@@ -140,7 +327,7 @@ class Distance(Reranker):
 def test_rerank_gives_each_candidate_of_either_direction_the_score_of_its_own_pair(
     monkeypatch: pytest.MonkeyPatch, budget: int, videos_ask: bool
 ) -> None:
-    monkeypatch.setattr(scoring_module, "BUDGET_FLOATS", budget)
+    allow(monkeypatch, budget)
     text, video = features()
     queries, gallery = (9, 7) if videos_ask else (7, 9)
     first = torch.randn(queries, gallery, generator=torch.Generator().manual_seed(3))
@@ -157,7 +344,7 @@ def test_rerank_gives_each_candidate_of_either_direction_the_score_of_its_own_pa
 
 @pytest.mark.parametrize("budget", TINY)
 def test_a_listwise_reranker_sees_one_querys_whole_list(monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
-    monkeypatch.setattr(scoring_module, "BUDGET_FLOATS", budget)
+    allow(monkeypatch, budget)
     text, video = features()
     first = torch.randn(7, 5, generator=torch.Generator().manual_seed(3))
     chosen = torch.arange(5).expand(7, 5)

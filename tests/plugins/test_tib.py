@@ -159,15 +159,17 @@ def test_blocks_equal_the_whole(tokens, gate, monkeypatch):
     torch.testing.assert_close(torch.cat(parts), whole)
 
 
-@pytest.mark.parametrize("pairs", [False, True])
-def test_several_temperatures_at_once_equal_one_at_a_time(pairs):
+@pytest.mark.parametrize("lists", [False, True])
+def test_several_temperatures_at_once_equal_one_at_a_time(lists):
     text, video = features(texts=6)
     configs = [TextGatedBlock.Config(temperature=temperature) for temperature in (0.01, 0.1, 1.0)]
     sides = make().text_side(text), make().video_side(video)
-    together = make().score_settings(*sides, configs, pairs=pairs)
+    if lists:
+        sides = {name: tensor[torch.arange(18).view(6, 3) % 6] for name, tensor in sides[0].items()}, sides[1]
+    together = make().score_settings(*sides, configs, lists=lists)
     for config, made in zip(configs, together, strict=True):
         alone = TextGatedBlock(config, {})
-        torch.testing.assert_close(made, (alone.score_pairs if pairs else alone.score)(*sides), rtol=0, atol=0)
+        torch.testing.assert_close(made, (alone.score_lists if lists else alone.score)(*sides), rtol=0, atol=0)
 
 
 def test_no_videos_and_no_pairs():

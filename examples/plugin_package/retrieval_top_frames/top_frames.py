@@ -47,13 +47,13 @@ class TopFrames(Interaction):
     def score(self, text: Side, video: Side) -> Tensor:
         return self.score_settings(text, video, [self.config])[0]
 
-    def score_pairs(self, text: Side, video: Side) -> Tensor:
-        return self.score_settings(text, video, [self.config], pairs=True)[0]
+    def score_lists(self, text: Side, video: Side) -> Tensor:
+        return self.score_settings(text, video, [self.config], lists=True)[0]
 
-    def score_settings(self, text: Side, video: Side, configs: Sequence[Any], *, pairs: bool = False) -> list[Tensor]:
+    def score_settings(self, text: Side, video: Side, configs: Sequence[Any], *, lists: bool = False) -> list[Tensor]:
         """One score tensor for each k: the cosines are computed and sorted once for all of them."""
-        cosines = torch.einsum("pd,pnd->pn" if pairs else "td,vnd->tvn", text["vector"], video["values"])
-        mask = video["mask"].expand_as(cosines)
+        cosines = torch.einsum("vcd,vnd->vcn" if lists else "td,vnd->tvn", text["vector"], video["values"])
+        mask = (video["mask"][:, None] if lists else video["mask"]).expand_as(cosines)
         best = cosines.masked_fill(~mask, -torch.inf).sort(dim=-1, descending=True).values
         sums, counts = best.where(best.isfinite(), 0).cumsum(-1), mask.sum(-1)
         taken = [counts.clamp(1, config.k) for config in configs]

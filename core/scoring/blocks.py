@@ -1,0 +1,118 @@
+"""Rows of one side, and blocks of rows that shrink where memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..components import Side
+from ..errors import RunError
+from ..features import Features
+from .memory import allowed_floats, block_floats
+
+AnyFeatures = TypeVar("AnyFeatures", bound=Features)
+
+
+def side_rows(side: Side, rows: Any) -> Side:
+    """Some rows of one side's tensors."""
+    return {name: tensor[rows] for name, tensor in side.items()}
+
+
+def cat_sides(sides: Sequence[Side]) -> Side:
+    """Sides one after another; a single one as it is."""
+    return sides[0] if len(sides) == 1 else {name: torch.cat([side[name] for side in sides]) for name in sides[0]}
+
+
+def row_floats(side: Side) -> int:
+    return sum(tensor.shape[1:].numel() for tensor in side.values())
+
+
+def blocks(total: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` rows that cover `total`."""
+    for start in range(0, total, max(1, size)):
+        yield slice(start, min(total, start + max(1, size)))
+
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+def loaded(features: AnyFeatures, device: Any) -> AnyFeatures:
+    """Features on the device; what is stored in half precision becomes float32."""
+    moved = features.to(device)
+    half = any(moved.structured(name).values.dtype in HALF for name in moved.names)
+    return moved.to(dtype=torch.float32) if half else moved
+
+
+def items_a_block(features: Features, device: Any) -> int:
+    """Items whose features and side, with what comes in between, fit into a block."""
+    return max(1, block_floats(device) // (8 * max(1, features.item_floats)))
+
+
+class Shrinking:
+    """Work on rows, `size` at a time; where a GPU's memory runs out, the size is halved, for good."""
+
+    def __init__(self, size: float):
+        self.size = max(1, int(size))
+
+    def run(self, rows: slice, work: Callable[[slice], None]) -> None:
+        """`work` on parts that cover the rows. Raises torch.OutOfMemoryError where one row is too many."""
+        start = rows.start
+        while start < rows.stop:
+            part = slice(start, min(rows.stop, start + self.size))
+            if _fits(work, part):
+                start = part.stop
+                continue
+            torch.cuda.empty_cache()
+            if part.stop - part.start == 1:
+                raise torch.OutOfMemoryError(f"row {part.start} alone is too many")
+            self.size = (part.stop - part.start) // 2
+
+
+def _fits(work: Callable[[slice], None], part: slice) -> bool:
+    """Whether there was memory enough. What the work held is let go when this returns."""
+    try:
+        work(part)
+    except torch.OutOfMemoryError:
+        return False
+    return True
+
+
+@contextmanager
+def memory_explained(label: str) -> Iterator[None]:
+    """Says what to do where even the smallest block does not fit."""
+    try:
+        yield
+    except torch.OutOfMemoryError as fault:
+        raise RunError(
+            f"{label}: the GPU has no memory left for a single text and video ({fault}). "
+            "Free some of it, or run with --device cpu"
+        ) from None
+
+
+class TextSides:
+    """Sides of texts by row: kept where they fit in half of what is allowed, else made whenever they are asked for."""
+
+    def __init__(self, make: Callable[[Any], Side], text: Features, device: Any):
+        """make(features on the device) -> side."""
+        self._make, self._text, self._device = make, text, device
+        self._size = items_a_block(text, device)
+        parts = list(blocks(len(text), self._size)) or [slice(0, 0)]
+        first = self._made(parts[0])
+        self.floats = row_floats(first)
+        self._kept: Side | None = None
+        if self.floats * len(text) <= allowed_floats(device) // 2:
+            self._kept = cat_sides([first, *(self._made(part) for part in parts[1:])])
+
+    def __getitem__(self, rows: slice | Tensor) -> Side:
+        """Of some rows, by slice or index."""
+        if self._kept is not None:
+            return side_rows(self._kept, rows)
+        text = self._text[rows]
+        return cat_sides([self._made(part, text) for part in blocks(len(text), self._size)])
+
+    def _made(self, rows: slice, text: Features | None = None) -> Side:
+        return self._make(loaded((self._text if text is None else text)[rows], self._device))
