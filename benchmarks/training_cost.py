@@ -3,7 +3,8 @@
     python -m benchmarks.training_cost --out benchmarks/results/training_cost.json
 
 Each variant runs in a process of its own, in alternation with the others: core's training loop on random videos, with
-the shipped encoder. At the papers' shapes multiply-adds are counted and nothing is timed.
+the shipped encoder. At the papers' shapes multiply-adds are counted and nothing is timed; and reading the levels of a
+batch, mapped from a file, is timed beside the step that it is for.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from benchmarks.measuring import (
     table,
     titles,
 )
+from benchmarks.training_input import SIZES as READ_SIZES
+from benchmarks.training_input import VARIANTS as READ
 from benchmarks.training_step import ROOT, SIZES
 
 VARIANTS = {
@@ -40,17 +43,18 @@ REFERENCE = "fine_tuning"
 Found = Mapping[str, Any]
 
 
-def run(variant: str, size: str) -> Found:
-    """What training_step finds in a process of its own. Raises RuntimeError with what it said where it failed."""
-    command = [sys.executable, "-m", "benchmarks.training_step", variant, size]
+def run(variant: str, size: str, module: str = "training_step") -> Found:
+    """What a module finds in a process of its own. Raises RuntimeError with what it said where it failed."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", variant, size]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[2:])} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(size: str, rounds: int, counted: str | None) -> dict[str, Any]:
-    """Everything that is written as JSON. `counted`: a size of which multiply-adds are counted besides."""
+def measure(size: str, rounds: int, reading: str, counted: str | None) -> dict[str, Any]:
+    """Everything that is written as JSON. `reading`: the size at which reading is timed. `counted`: a size of which
+    multiply-adds are counted besides."""
     found: dict[str, list[Found]] = {variant: [] for variant in VARIANTS}
     names = list(VARIANTS)
     for turn in range(rounds):
@@ -62,6 +66,7 @@ def measure(size: str, rounds: int, counted: str | None) -> dict[str, Any]:
         "machine": {**machine(), "threads": 1},
         "size": _described(size) | {"rounds": rounds},
         "measured": [_row(variant, found) | _measured(variant, found) for variant in VARIANTS],
+        "reading": {"size": READ_SIZES[reading], "steps": [_reading(variant, reading) for variant in READ]},
     }
     if counted:
         once = {variant: [run(variant, counted)] for variant in VARIANTS}
@@ -90,6 +95,15 @@ def _measured(variant: str, found: Mapping[str, Sequence[Found]]) -> dict[str, A
     return row
 
 
+def _reading(variant: str, size: str) -> dict[str, Any]:
+    """of_step: reading's share of a step. times_copy: how many times a copy of the same bytes reading takes."""
+    found = run(variant, size, "training_input")
+    row = {"variant": variant, "read_bytes": found["read_bytes"]}
+    row |= {f"{name}_ms": 1e3 * found[name] for name in ("step", "read", "copy")}
+    row |= {f"{name}_bytes_per_second": found["read_bytes"] / found[name] for name in ("read", "copy")}
+    return row | {"of_step": found["read"] / found["step"], "times_copy": found["read"] / found["copy"]}
+
+
 # ------------------------------------------------------- tables
 
 
@@ -110,6 +124,13 @@ Per step: processor's milliseconds, bytes at the peak. Per pair: multiply-adds f
 features in float32.
 
 {_values(result["measured"], "parameters", "multiply_adds", "cached_bytes", "step_ms", "peak_bytes")}"""
+    text += f"""
+
+## Reading the levels
+
+{_about_reading(result["reading"]["size"])}
+
+{_read_table(result["reading"]["steps"])}"""
     if "counted" in result:
         of = "{encoder} at 224 pixels, {frames} frames; a re-ranker of {layers} layers, width {width}"
         text += f"""
@@ -136,13 +157,30 @@ def _values(rows: Sequence[dict[str, Any]], *names: str) -> str:
     return _table(titles("variant", *names), cells)
 
 
+def _about_reading(size: Mapping[str, int]) -> str:
+    levels = "{frames} videos of 12 frames, {patches} of 12 times 49 patches, width 512".format(**size)
+    return f"""{levels}, mapped from a safetensors file that is in the page cache;
+{size["batch"]} random pairs a step. Reading: gathering the rows and, where they are stored in half precision, casting
+them to float32. Copying: as many bytes as are read, from memory to memory, after each step. Median, by the clock."""
+
+
+def _read_table(rows: Sequence[dict[str, Any]]) -> str:
+    names = ("read_bytes", "step_ms", "read_ms", "read_bytes_per_second", "copy_bytes_per_second", "times_copy")
+    cells = [
+        [READ[row["variant"]].title, *(short(row[name]) for name in names), f"{100 * row['of_step']:.1f} %"]
+        for row in rows
+    ]
+    headings = ["what is read and trained", "bytes", "step, ms", "reading, ms", "bytes a second", "by copying", "times"]
+    return table([*headings, "of the step"], cells)
+
+
 def _table(headings: list[str], cells: list[list[str]]) -> str:
     return table(headings, [[VARIANTS[first], *rest] for first, *rest in cells])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = read_options("training_cost", arguments)
-    result = measure("small", 1, None) if options.small else measure("shapes-clip", 3, "ViT-B/32")
+    result = measure("small", 1, "small", None) if options.small else measure("shapes-clip", 3, "full", "ViT-B/32")
     publish(result, report(result), options.out)
 
 

@@ -21,7 +21,7 @@ _HOME = {
     "errors": "ConfigError Problem DataError RunError StoreError UserError VideoError",
     "terminal": "progress",
     "plugins": "create make",
-    "scoring": "score rerank",
+    "scoring": "score rerank search",
     "metrics": "evaluate Relevance",
     "significance": "compare_scores",
     "run": "run_experiment",

@@ -6,14 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-
 from .components import TrainedReranker
 from .errors import ConfigError, Problem, nearest
 from .graph import TrialGraph
+from .index import is_installed
 from .keys import join
 from .metrics import metric
-from .model import has_parameters
 from .plugins import registry
 from .settings import Checker, Spec, plain
 from .video import SAMPLERS
@@ -69,6 +67,7 @@ def _fields(graph: TrialGraph) -> Found:
         except ConfigError as fault:
             yield from fault.problems
     yield from _diagnostics(graph)
+    yield from _index(graph)
     direction, _, name = experiment.evaluate.primary.partition("/")
     try:
         known = direction in ("t2v", "v2t") and "/" not in name and bool(metric(name))
@@ -79,6 +78,27 @@ def _fields(graph: TrialGraph) -> Found:
     for interaction, settings in experiment.retrieve.settings.items():
         if interaction in experiment.model.interactions:
             yield from _after_training(graph, interaction, settings)
+
+
+def _index(graph: TrialGraph) -> Found:
+    """An approximate index finds candidates by one dot product."""
+    retrieve, model = graph.experiment.retrieve, graph.experiment.model
+    if retrieve.index == "exact":
+        return
+    stages = [model.interactions[name] for name in retrieve.first_stage if name in model.interactions]
+    if [_is_product(spec) for spec in stages] != [True] or retrieve.transforms:
+        one = ", ".join(name for name, spec in model.interactions.items() if _is_product(spec)) or "none here is"
+        reason = f"`{retrieve.index}` needs a first stage of one interaction that is a dot product ({one}), and no"
+        yield Problem("retrieve.index", f"{reason} retrieve.transforms")
+    if retrieve.rerank is None:
+        reason = "finds candidates, and nothing re-ranks them; `{name: score_fusion, weights: {first_stage: 1}}` does"
+        yield Problem("retrieve.index", f"`{retrieve.index}` {reason} so by the first stage's own scores")
+    if not is_installed():
+        yield Problem("retrieve.index", "FAISS is not installed: pip install 'retrieval-ablations[faiss]'")
+
+
+def _is_product(spec: Spec) -> bool:
+    return registry().component("interaction", spec).inner_product
 
 
 def _diagnostics(graph: TrialGraph) -> Found:
@@ -143,10 +163,7 @@ def _misfits(graph: TrialGraph) -> Found:
     shapes = dict(graph.shapes)
     for kind, key, spec in [*transforms, *parts, *rerankers]:
         try:
-            with torch.device("meta"):
-                made = registry().make(kind, spec, shapes)
-                if kind == "feature_transform":
-                    shapes |= made.written_shapes()
+            shapes |= graph.outline(kind, spec, shapes).writes
         except ValueError as fault:
             yield Problem(key, str(fault))
             if kind == "feature_transform":
@@ -205,7 +222,7 @@ def _untrained(graph: TrialGraph) -> Found:
     for name in dict.fromkeys(name for name in used if name != "first_stage"):
         for kind, part in sorted(graph.parametric(name) - graph.fitted_parts):
             yield Problem(f"model.{kind}.{part}", "has parameters, is used in retrieval, and no loss trains it")
-    if rerank is not None and not _is_trained(rerank) and has_parameters("reranker", rerank, graph.shapes):
+    if rerank is not None and not _is_trained(rerank) and graph.outline("reranker", rerank, graph.shapes).parametric:
         reason = f"`{rerank.name}` has parameters that nothing trains; its class must derive from core.TrainedReranker"
         yield Problem("retrieve.rerank", reason)
     if graph.main.config.trainable and not graph.trained:

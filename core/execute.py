@@ -42,11 +42,16 @@ def ensure(plan: Plan, step: Step) -> None:
         return
     for needed in step.inputs.values():
         ensure(plan, plan.steps[needed.name, needed.key])
+    members = [member for member in plan.group(step) if not member.ready(store) and _can_be_computed(plan, member)]
     with ExitStack() as held:
-        members = [member for member in plan.group(step) if not member.ready(store)]
-        for member in members:
-            held.enter_context(store.lease(member.name, member.key))
+        held.enter_context(store.lease(step.name, *(member.key for member in members)))
         members = [member for member in members if not member.ready(store)]  # another process may have done it
         drafts = [held.enter_context(store.draft(m.name, m.key, m.fields)) for m in members]
         if members:
             step.compute(plan.workspace, members, drafts)
+
+
+def _can_be_computed(plan: Plan, step: Step) -> bool:
+    """Whether all that it reads is there: no member of a group waits for another's inputs."""
+    store = plan.workspace.store
+    return all(plan.steps[needed.name, needed.key].ready(store) for needed in step.inputs.values())

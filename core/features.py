@@ -187,7 +187,9 @@ def gathered(tensor: Tensor, rows: Tensor, device: Any, positions: Tensor | None
 
 
 def _float32(values: Tensor) -> Tensor:
-    if values.dtype == torch.float32 or values.device.type != "cpu":
+    if values.dtype == torch.float32 or not values.is_floating_point():
+        return values
+    if values.device.type != "cpu":
         return values.float()
     return _room(values.shape, torch.float32).copy_(values)
 

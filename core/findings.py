@@ -41,15 +41,25 @@ class TrialResult:
     trial: Trial
     entry: Entry
 
+    @cached_property
+    def stored(self) -> dict[str, Any]:
+        """`result.json`: metrics, ceilings, and how many videos and texts were ranked."""
+        return self.entry.json()
+
     @property
     def metrics(self) -> dict[str, float]:
         """{"t2v/R1": 44.8, …}: percent, or ranks."""
-        return self.entry.json()["metrics"]
+        return self.stored["metrics"]
 
     @property
     def ceilings(self) -> dict[str, float]:
         """{direction: percent of queries with an answer among the candidates}; empty where nothing is re-ranked."""
-        return self.entry.json()["ceilings"]
+        return self.stored["ceilings"]
+
+    @property
+    def index_recalls(self) -> dict[str, float]:
+        """{direction: percent of the exact candidates that the index found}; empty where there is none."""
+        return self.stored["index_recalls"]
 
     @cached_property
     def tensors(self) -> dict[str, Any]:
@@ -135,14 +145,14 @@ class Result:
         columns += [f"t2v/{diagnostic}" for diagnostic in settings.diagnostics]
         return list(dict.fromkeys([self.primary, *columns]))
 
-    @property
+    @cached_property
     def baseline(self) -> Row:
         return next(row for row in self.rows if row.is_baseline)
 
     @property
     def size(self) -> str:
         """`700 videos, 1,400 texts`."""
-        found = self.baseline.results[0].entry.json()
+        found = self.baseline.results[0].stored
         return f"{found['videos']:,} videos, {found['texts']:,} texts"
 
     @property

@@ -1,19 +1,25 @@
-"""The model: feature transforms, interactions and one logit scale; and which of its parts a score depends on."""
+"""The model: feature transforms, interactions and one logit scale; which of its parts a score depends on; and what is
+known of a part before it is built."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .components import FeatureTransform, Interaction, Levels, Shapes
 from .config import Experiment, LogitScale
 from .features import LevelShape, TextFeatures, VideoFeatures
 from .plugins import registry
 from .settings import Spec
+
+RANDOM_STARTS = {"uniform_", "normal_", "kaiming_uniform_"}
+"""Functions that fill a tensor in place and return it; those of torch.nn.init end in one of them."""
 
 
 def transforms_for(transforms: Mapping[str, Spec], levels: Levels) -> tuple[dict[str, Spec], Levels]:
@@ -103,8 +109,31 @@ class Model(nn.Module):
         return features
 
 
-def has_parameters(kind: str, spec: Spec, shapes: Shapes) -> bool:
-    """Whether a component would have parameters; nothing is allocated to find out."""
-    with torch.device("meta"):
-        made = registry().make(kind, spec, *([shapes] if kind != "loss" else []))
-    return any(True for _ in made.parameters())
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a component without its numbers: whether it has parameters, and the shapes that it writes."""
+
+    parametric: bool
+    writes: Mapping[str, LevelShape]
+
+
+def outline(kind: str, spec: Spec, shapes: Shapes) -> Outline:
+    """The outline of a feature transform, an interaction or a reranker that reads levels of these shapes.
+
+    Raises what the component raises, ValueError where it refuses the shapes.
+    """
+    with torch.random.fork_rng(devices=[]), _Unfilled():
+        made = registry().make(kind, spec, shapes)
+    writes = made.written_shapes() if kind == "feature_transform" else {}
+    return Outline(any(True for _ in made.parameters()), writes)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Within it tensors stay as they are allocated where random numbers would fill them: memory that is never touched
+    costs nothing. (The device `meta` does that too, but its first use takes a second or more, for torch._dynamo.)"""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__name__", "") in RANDOM_STARTS:
+            return given["tensor"] if "tensor" in given else args[0]
+        return func(*args, **given)

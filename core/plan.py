@@ -43,14 +43,22 @@ class Plan:
     @property
     def experiment(self) -> Experiment:
         """The baseline's configuration: where design and tracking are read from."""
-        return next(variant for variant in self.variants if variant.is_baseline).experiment
+        return self.baseline.experiment
 
-    @property
+    @cached_property
     def baseline(self) -> Variant:
         return next(variant for variant in self.variants if variant.is_baseline)
 
-    def trials_of(self, variant: Variant) -> list[Trial]:
-        return [trial for trial in self.trials if trial.variant is variant]
+    def trials_of(self, variant: Variant | str) -> list[Trial]:
+        """The trials of a variant, given itself or by name."""
+        return self._by_variant.get(variant if isinstance(variant, str) else variant.name, [])
+
+    @cached_property
+    def _by_variant(self) -> dict[str, list[Trial]]:
+        found: dict[str, list[Trial]] = {}
+        for trial in self.trials:
+            found.setdefault(trial.variant.name, []).append(trial)
+        return found
 
     def group(self, step: Step) -> list[Step]:
         """The steps of this plan that are computed in one pass with `step`, itself among them."""

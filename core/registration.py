@@ -43,7 +43,7 @@ def _comes_late(plan: Plan, hypothesis: Hypothesis) -> bool:
 
 
 def _known(plan: Plan, variant: Variant) -> bool:
-    ranks = [rank for trial in _trials(plan, variant.name) for rank in trial.last.inputs.values()]
+    ranks = [rank for trial in plan.trials_of(variant) for rank in trial.last.inputs.values()]
     return any(rank.ready(plan.workspace.store) for rank in ranks)
 
 
@@ -77,10 +77,18 @@ def enter(plan: Plan, trial: Trial) -> None:
     if trial.variant.experiment.evaluate.split != "test":
         return
     name, key = plan.experiment.name, trial.last.key
-    if not any(line["experiment"] == name and line["trial"] == key for line in read_lines(_ledger(plan))):
+    entered = plan.workspace.once(("entered", name), lambda: _entered(plan, name))
+    if key not in entered:
+        entered.add(key)
         line = {"experiment": name, "trial": key, "variant": trial.variant.name}
         split = split_scored(plan, trial.variant.name)
         append_lines(_ledger(plan), [line | {"split": split, "time": time.time()}])
+
+
+def _entered(plan: Plan, experiment: str) -> set[str]:
+    """Keys of an experiment's trials in the ledger. Another process may add one of them again: `times_scored` counts
+    keys, not lines."""
+    return {line["trial"] for line in read_lines(_ledger(plan)) if line["experiment"] == experiment}
 
 
 def times_scored(plan: Plan, variant: str, experiment: str | None = None) -> int:
@@ -92,13 +100,9 @@ def times_scored(plan: Plan, variant: str, experiment: str | None = None) -> int
 
 def split_scored(plan: Plan, variant: str) -> str:
     """Digest of a variant's scored videos and texts, whatever encodes them."""
-    rank = next(iter(_trials(plan, variant)[0].last.inputs.values()))
+    rank = next(iter(plan.trials_of(variant)[0].last.inputs.values()))
     items = {step.fields["items"] for name, step in rank.inputs.items() if name.startswith(("text/", "video/"))}
     return digest([rank.fields["relevance"], sorted(items)])
-
-
-def _trials(plan: Plan, variant: str) -> list[Trial]:
-    return [trial for trial in plan.trials if trial.variant.name == variant]
 
 
 def _identity(plan: Plan, hypothesis: Hypothesis) -> str:

@@ -107,13 +107,26 @@ def notes(result: Result) -> list[str]:
 
 
 def _ceiling(result: Result) -> list[str]:
-    """How far re-ranking could go, in the primary direction."""
+    """How far re-ranking could go, in the primary direction, and what an approximate index lost before."""
     direction = result.primary.partition("/")[0]
-    found = [found.ceilings[direction] for row in result.rows for found in row.results if direction in found.ceilings]
-    if not found:
-        return []
-    limits = f"{min(found):.1f}" + (f" to {max(found):.1f}" if max(found) - min(found) >= 0.05 else "")
-    return [f"Re-ranking could reach a {direction}/R1 of {limits}: queries with an answer among their candidates."]
+    trials = [found for row in result.rows for found in row.results]
+    limits = _span([found.ceilings[direction] for found in trials if direction in found.ceilings])
+    recalls = _span([found.index_recalls[direction] for found in trials if direction in found.index_recalls])
+    lines = []
+    if limits:
+        lines += [
+            f"Re-ranking could reach a {direction}/R1 of {limits}: queries with an answer among their candidates."
+        ]
+    if recalls:
+        lines += [f"The index found {recalls} % of the candidates that an exact search finds ({direction})."]
+    return lines
+
+
+def _span(values: list[float]) -> str:
+    """`90.1`, `90.1 to 93.0`; empty where there is none."""
+    if not values:
+        return ""
+    return f"{min(values):.1f}" + (f" to {max(values):.1f}" if max(values) - min(values) >= 0.05 else "")
 
 
 def _counted(number: int, singular: str, plural: str = "") -> str:

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -87,7 +87,7 @@ class Draft:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, self.folder / file)
 
     def json(self, value: Any, file: str = "result.json") -> None:
-        write_atomically(self.folder / file, json.dumps(value, indent=1, allow_nan=False))
+        (self.folder / file).write_text(json.dumps(value, allow_nan=False))
 
 
 class Store:
@@ -112,7 +112,8 @@ class Store:
             return None
 
     def read(self, step: str, key: str) -> Entry:
-        """The entry, its checksums verified once a process. A damaged one is set aside: StoreError says so."""
+        """The entry, its checksums verified once by each process that did not write it. A damaged one is set aside:
+        StoreError says so."""
         if (step, key) not in self._checked:
             folder = self._folder(step, key)
             if not folder.exists():
@@ -159,9 +160,10 @@ class Store:
         }
         meta: dict[str, Any] = {"step": step, "key": key, "fields": fields, "info": draft.info, "files": files}
         meta |= {"created": time.time(), "seconds": round(time.monotonic() - started, 3)}
-        write_atomically(draft.folder / "meta.json", json.dumps(meta, indent=1))
+        text = json.dumps(meta)
+        (draft.folder / "meta.json").write_text(text)
         self._commit(draft.folder, self._folder(step, key))
-        self._checked.pop((step, key), None)
+        self._checked[step, key] = Entry(self._folder(step, key), json.loads(text))
 
     def _commit(self, draft: Path, folder: Path) -> None:
         """Rename the draft; an entry that it replaces goes after it has taken the name."""
@@ -171,28 +173,33 @@ class Store:
             shutil.rmtree(old, ignore_errors=True)
 
     @contextmanager
-    def lease(self, step: str, key: str) -> Iterator[None]:
-        """Hold the right to compute one entry. Kept alive by a heartbeat; a dead owner's lease is taken over.
+    def lease(self, step: str, *keys: str) -> Iterator[None]:
+        """Hold the right to compute some entries of a step, all or none. Kept alive by a heartbeat; a dead owner's
+        lease is taken over.
 
-        Raises Busy where a living process holds it.
+        Raises Busy where a living process holds one of them.
         """
-        path = self.root / "leases" / f"{step}-{key}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.parent / ".lock"):
-            if path.exists() and not _dead(path):
-                raise Busy(step, key, path.read_text())
-            path.write_text(_me())
+        folder = self.root / "leases"
+        paths = {key: folder / f"{step}-{key}" for key in keys}
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / ".lock"):
+            for key, path in paths.items():
+                if path.exists() and not _dead(path):
+                    raise Busy(step, key, path.read_text())
+            for path in paths.values():
+                path.write_text(_me())
         done = threading.Event()
-        beat = threading.Thread(target=_heartbeat, args=(path, done), daemon=True)
+        beat = threading.Thread(target=_heartbeat, args=(list(paths.values()), done), daemon=True)
         beat.start()
         try:
             yield
         finally:
             done.set()
             beat.join()
-            with _locked(path.parent / ".lock"):
-                if path.exists() and path.read_text() == _me():
-                    path.unlink()
+            with _locked(folder / ".lock"):
+                for path in paths.values():
+                    if path.exists() and path.read_text() == _me():
+                        path.unlink()
 
     @contextmanager
     def patient_lease(self, step: str, key: str) -> Iterator[None]:
@@ -231,10 +238,11 @@ def _set_aside(folder: Path, name: str) -> Path:
     return aside
 
 
-def _heartbeat(path: Path, done: threading.Event) -> None:
+def _heartbeat(paths: Sequence[Path], done: threading.Event) -> None:
     while not done.wait(HEARTBEAT):
-        with suppress(OSError):
-            os.utime(path)
+        for path in paths:
+            with suppress(OSError):
+                os.utime(path)
 
 
 @cache

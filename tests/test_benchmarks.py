@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import matching_cost, training_cost, training_step
+from benchmarks import matching_cost, training_cost, training_input, training_step
 from benchmarks.heads import Size, TokenWise
 from benchmarks.measuring import Ratio, Seconds, alternate, multiply_adds, short, table
 from core import LevelShape, TextFeatures, VideoFeatures, score
+from core.scoring.candidates import _Block
 
 RESULTS = Path(matching_cost.__file__).parent / "results"
 T, P, L, D, Q = 4, 9, 6, 32, 2
@@ -56,9 +57,11 @@ def test_the_default_size_is_that_of_the_papers() -> None:
 
 @pytest.fixture(scope="module")
 def matching(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
-    """The small run, as written: JSON and tables."""
+    """The small run, as written: JSON and tables. Candidates are scored a video at a time, as formulas count them."""
     out = tmp_path_factory.mktemp("results") / "deep" / "matching.json"
-    matching_cost.main(["--small", "--out", str(out)])
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(_Block, "scores", _Block.one_by_one)
+        matching_cost.main(["--small", "--out", str(out)])
     return json.loads(out.read_text()), out.with_suffix(".md").read_text()
 
 
@@ -211,7 +214,7 @@ def test_the_training_benchmark_runs_in_processes_of_its_own(tmp_path: Path) -> 
     out = tmp_path / "training.json"
     training_cost.main(["--small", "--out", str(out)])
     result = json.loads(out.read_text())
-    assert list(result) == ["benchmark", "machine", "size", "measured"]
+    assert list(result) == ["benchmark", "machine", "size", "measured", "reading"]
     shipped = json.loads((RESULTS / "training_cost.json").read_text())
     assert [*shipped["measured"][0]] == [*result["measured"][0]]
     rows = {row["variant"]: row for row in result["measured"]}
@@ -220,6 +223,20 @@ def test_the_training_benchmark_runs_in_processes_of_its_own(tmp_path: Path) -> 
     assert rows["frozen"]["fewer_multiply_adds"] > 10
     assert rows["frozen"]["faster"]["cpu"] > 1
     assert "frozen features, mean pooling" in out.with_suffix(".md").read_text()
+    for row in result["reading"]["steps"]:
+        assert 0 < row["read_ms"] < row["step_ms"]
+        assert row["of_step"] == pytest.approx(row["read_ms"] / row["step_ms"], rel=1e-2)
+        assert row["copy_bytes_per_second"] == pytest.approx(1e3 * row["read_bytes"] / row["copy_ms"], rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("variant", "tokens", "item"), [("pooled", 12, 4), ("patches", 588, 4), ("patches_half", 588, 2)]
+)
+def test_a_step_must_read_the_levels_and_masks_of_its_batch(variant: str, tokens: int, item: int) -> None:
+    found = training_input.measure(variant, training_input.SIZES["small"])
+    assert found["read_bytes"] == 4 * (512 * (tokens * item + 4) + 12)  # and a sentence in float32
+    assert 0 < found["read"] < found["step"]
+    assert found["copy"] > 0
 
 
 @pytest.mark.slow

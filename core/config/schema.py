@@ -56,6 +56,11 @@ class Retrieve:
         "text_side: v2t ranks by the scores that texts gave their candidates, as EERCF's release does",
         choices=("each_side", "text_side"),
     )
+    index: str = setting(
+        "exact",
+        "how candidates are found; faiss: approximately (an extra to install), its recall stands in the report",
+        choices=("exact", "faiss"),
+    )
     settings: dict[str, dict[str, Any]] = setting(factory=dict, doc="{interaction: {field: value}} after training")
     transforms: dict[str, Spec] = setting(factory=dict, doc="on the first stage's matrix", kind="score_transform")
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-import torch
-
-from ..components import Levels
+from ..components import Levels, Shapes
 from ..errors import ConfigError, Problem
-from ..model import has_parameters, levels_of, transforms_for
+from ..model import Outline, levels_of, outline, transforms_for
 from ..plugins import registry
 from ..settings import Spec, plain
 from ..steps import fitting
@@ -29,23 +26,29 @@ class FitGraph(LevelGraph):
         named = {name for spec in self.experiment.model.losses.values() for name in spec.fields.of}
         return tuple(name for name in self.experiment.model.interactions if name in named)
 
+    def outline(self, kind: str, spec: Spec, shapes: Shapes) -> Outline:
+        """`core.model.outline`, made once for all variants that share it."""
+        key = ("outline", kind, digest([spec.resolved(), plain(shapes)]))
+        return self.workspace.once(key, lambda: outline(kind, spec, shapes))
+
     def parametric(self, name: str) -> set[tuple[str, str]]:
         """(kind, name) of what has parameters among an interaction and the transforms that it depends on."""
+        return self._parametric[name]
+
+    @cached_property
+    def _parametric(self) -> dict[str, set[tuple[str, str]]]:
+        return {name: self._with_parameters(name) for name in self.experiment.model.interactions}
+
+    def _with_parameters(self, name: str) -> set[tuple[str, str]]:
         model = self.experiment.model
         transforms, _ = transforms_for(model.transforms, levels_of({name: model.interactions[name]}))
-        specs = [[key, spec.resolved()] for key, spec in transforms.items()]
-        key = ("parametric", name, digest([specs, model.interactions[name].resolved(), plain(self.shapes)]))
-        return self.workspace.once(key, lambda: self._with_parameters(name, transforms))
-
-    def _with_parameters(self, name: str, transforms: Mapping[str, Spec]) -> set[tuple[str, str]]:
-        spec = self.experiment.model.interactions[name]
         known, found = dict(self.shapes), set()
         for key, transform in transforms.items():
-            if has_parameters("feature_transform", transform, known):
-                found.add(("transforms", key))
-            with torch.device("meta"):
-                known |= registry().make("feature_transform", transform, known).written_shapes()
-        return found | ({("interactions", name)} if has_parameters("interaction", spec, known) else set())
+            outlined = self.outline("feature_transform", transform, known)
+            known |= outlined.writes
+            found |= {("transforms", key)} if outlined.parametric else set()
+        own = self.outline("interaction", model.interactions[name], known)
+        return found | ({("interactions", name)} if own.parametric else set())
 
     @cached_property
     def fitted_parts(self) -> set[tuple[str, str]]:

@@ -44,6 +44,10 @@ class LevelGraph:
         return self.splits[name]
 
     @cached_property
+    def _data(self) -> str:
+        return digest(plain(self.experiment.data))
+
+    @cached_property
     def _dataset(self) -> str:
         return digest(self.experiment.data.dataset.resolved())
 
@@ -106,7 +110,7 @@ class LevelGraph:
         encoder, inner = self._owner(level)
         fit = self.fit if encoder.config.trainable else None
         seed = self.seed if encoder.random_start else None
-        key = ("encode", digest(plain(self.experiment.data)), encoder, seed, fit and fit.key, split, side, level)
+        key = ("encode", self._data, encoder, seed, fit and fit.key, split, side, level)
 
         def make() -> Step:
             if side == "text":
@@ -180,7 +184,7 @@ class LevelGraph:
 
     def decode(self, split: str) -> Step:
         """The main encoder's frames of a split, kept because a trained encoder reads them more than once."""
-        key = ("decode", digest(plain(self.experiment.data)), self.main, split)
+        key = ("decode", self._data, self.main, split)
 
         def make() -> Step:
             source = self._video_source(split, self.main)

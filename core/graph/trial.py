@@ -9,9 +9,9 @@ from typing import Any
 from ..components import Levels, TrainedReranker
 from ..plugins import registry
 from ..settings import Spec
-from ..steps import candidates, retrieval
+from ..steps import candidates, index, retrieval
 from ..steps.retrieval import FEATURES, ScoreSource
-from ..steps.step import Step, arithmetic, source_of
+from ..steps.step import Step, arithmetic, source_of, versions
 from .reranking import RerankGraph
 
 
@@ -23,6 +23,7 @@ class TrialGraph(RerankGraph):
         split = self.experiment.evaluate.split
         fields, inputs, source = self._scored(name, split)
         ranking, stages = self._ranking(direction, split)
+        stages |= self._index(direction, split, top_k)
         return Step(
             "candidates",
             fields | ranking,
@@ -38,11 +39,23 @@ class TrialGraph(RerankGraph):
         split = self.split(self.experiment.evaluate.split)
         return min(top_k, len(split.videos if direction == "t2v" else split.texts))
 
+    def _index(self, direction: str, split: str, top_k: int) -> dict[str, Step]:
+        """`index`: what an approximate index finds, where the experiment asks for one."""
+        if self.experiment.retrieve.index == "exact":
+            return {}
+        (name,) = self.experiment.retrieve.first_stage
+        fields, inputs, source = self._scored(name, split)
+        fields |= {"direction": direction, "index": self.experiment.retrieve.index, "faiss": versions("faiss-cpu")}
+        label = f"index {direction} {self.label}".strip()
+        payload, covers = replace(source, direction=direction), self._covers(direction, top_k)
+        return {"index": Step("index", fields, inputs, index.index, label, payload, covers=covers)}
+
     def match(self, spec: Spec, direction: str) -> Step:
         """Scores of each query's candidates by a trained reranker, before they are added to the first stage's."""
         split = self.experiment.evaluate.split
         cls = registry().component("reranker", spec)
         fields, inputs = self._ranking(direction, split)
+        inputs |= self._index(direction, split, spec.fields.top_k)
         levels = cls.reads(spec.fields)
         inputs |= {"fit_reranker": self.fit_reranker} | self.encode(split, levels) | self._skipping(split, levels)
         fields |= self._reranker_fields(spec) | {"arithmetic": arithmetic(self.workspace.device)}
@@ -68,6 +81,7 @@ class TrialGraph(RerankGraph):
         if spec is not None:
             cls = registry().component("reranker", spec)
             fields |= {"rerank": spec.resolved(), "source": source_of("reranker", spec)}
+            inputs |= self._index(asked, split, spec.fields.top_k)
             wanted = [name for name in cls.interactions(spec.fields) if name != "first_stage"]
             inputs |= {f"candidates/{n}": self.candidates(n, asked, spec.fields.top_k) for n in wanted}
             if issubclass(cls, TrainedReranker):
@@ -78,7 +92,8 @@ class TrialGraph(RerankGraph):
         inputs |= {name: s for name, s in stage.inputs.items() if name.startswith(FEATURES)}
         inputs |= self.encode(split, levels)
         source = ScoreSource(experiment, "", None, self.shapes, self.split(split), asked)
-        return Step("rank", fields, inputs, retrieval.rank, f"rank {direction} {self.label}".strip(), source)
+        together = ("rerank", "source", "candidates", "match", "fit_reranker")
+        return Step("rank", fields, inputs, retrieval.rank, f"rank {direction} {self.label}".strip(), source, together)
 
     def diagnose(self, name: str) -> Step:
         """What an interaction measures of each text with its own video."""
@@ -98,7 +113,9 @@ class TrialGraph(RerankGraph):
             inputs |= {f"diagnose/{n}": self.diagnose(n) for n in dict.fromkeys(map(_diagnosed, settings.diagnostics))}
         split = self.split(settings.split)
         source = ScoreSource(self.experiment, "", None, self.shapes, split, seed=self.seed)
-        return Step("evaluate", fields, inputs, retrieval.evaluate, f"evaluate {self.label}".strip(), source)
+        together = ("directions", "diagnostics", "diagnose", "t2v", "v2t")
+        label = f"evaluate {self.label}".strip()
+        return Step("evaluate", fields, inputs, retrieval.evaluate, label, source, together)
 
 
 def _diagnosed(diagnostic: str) -> str:

@@ -3,7 +3,7 @@
 from .all_pairs import score, score_blocks, score_settings
 from .blocks import blocks, cat_sides, side_rows
 from .candidates import candidates_of, diagnose_pairs, match_candidates, rerank, score_candidates
-from .gallery import nearest, search
+from .gallery import nearest, search, top, vectors_of
 from .memory import limit_memory
 
 __all__ = [
@@ -21,4 +21,6 @@ __all__ = [
     "score_settings",
     "search",
     "side_rows",
+    "top",
+    "vectors_of",
 ]

@@ -138,11 +138,16 @@ def resampled_medians(values: Floats, label: NDArray[np.intp], counts: Floats) -
     """Medians [arms, S, draws] of values [arms, S, Q] whose clusters, label [Q], count as often as [draws, C] says."""
     from scipy.sparse import coo_array
 
+    weights = np.ascontiguousarray(counts.T)
+    drawn = counts @ np.bincount(label, minlength=counts.shape[1])
     medians = np.empty((*values.shape[:2], len(counts)))
     for arm, seed in np.ndindex(values.shape[:2]):
-        distinct, level = np.unique(values[arm, seed], return_inverse=True)
+        distinct, level, found = np.unique(values[arm, seed], return_inverse=True, return_counts=True)
         held = coo_array((np.ones(label.size), (level, label)), shape=(distinct.size, counts.shape[1])).tocsr()
-        reached = np.cumsum(held @ counts.T, axis=0)
-        middle = [distinct[(reached <= half).sum(axis=0)] for half in ((reached[-1] - 1) // 2, reached[-1] // 2)]
+        until = int(np.searchsorted(np.cumsum(found), 0.55 * label.size)) + 1  # a median is seldom found beyond
+        reached = np.cumsum(held[:until] @ weights, axis=0)
+        if not (reached[-1] > drawn // 2).all():
+            reached = np.cumsum(held @ weights, axis=0)
+        middle = [distinct[(reached <= half).sum(axis=0)] for half in ((drawn - 1) // 2, drawn // 2)]
         medians[arm, seed] = (middle[0] + middle[1]) / 2
     return medians

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ..features import TextFeatures, VideoFeatures
-from ..scoring import candidates_of, diagnose_pairs
+from ..scoring import diagnose_pairs
 from ..scoring import match_candidates as match
 from ..scoring import score_candidates as score
 from ..store import Draft
-from .retrieval import ScoreSource, feature_steps, first_stage, fitted_reranker, loaded_model, refuse_non_finite
+from .retrieval import ScoreSource, chosen, feature_steps, first_stage, fitted_reranker, loaded_model, refuse_non_finite
 from .split import kept, read_features
 from .step import Step, Workspace
 
@@ -85,19 +85,19 @@ def _extend(workspace: Workspace, members: list[Step], drafts: list[Draft], scor
     rows = kept(workspace, source.split, steps)
     text, video = read_features(workspace, rows, steps)
     stage = first_stage(workspace, members[0])
-    chosen = candidates_of(stage, top_k)
+    found = chosen(workspace, members[0], stage, top_k)
     before = [
         workspace.read(member).tensors()["scores"] if workspace.store.has(member.name, member.key) else None
         for member in members
     ]
     start = min(0 if old is None else old.shape[1] for old in before)
-    queries = torch.arange(len(chosen))[:, None].expand(-1, chosen.shape[1] - start).reshape(-1)
-    items = chosen[:, start:].reshape(-1)
+    queries = torch.arange(len(found))[:, None].expand(-1, found.shape[1] - start).reshape(-1)
+    items = found[:, start:].reshape(-1)
     first = stage[queries, items]
     made = score_pairs(text, video, *((queries, items) if source.direction == "t2v" else (items, queries)), first)
     ids = rows.text_ids if source.direction == "t2v" else rows.video_ids
     for member, draft, old, new in zip(members, drafts, before, made, strict=True):
-        scores = new.reshape(len(chosen), -1)
+        scores = new.reshape(len(found), -1)
         if old is not None:
             scores = torch.cat([old[:, :start], scores], dim=1)
         refuse_non_finite(scores, member.label, ids)

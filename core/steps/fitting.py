@@ -12,7 +12,7 @@ from ..components import Encoder, Levels, Shapes, Split
 from ..config import Experiment
 from ..features import TextFeatures, VideoFeatures, gathered
 from ..metrics import evaluate, metric
-from ..model import Model
+from ..model import Model, levels_of, transforms_for
 from ..plugins import registry
 from ..scoring import score_settings
 from ..store import Draft
@@ -124,8 +124,9 @@ def _from_pixels(workspace: Workspace, pixels: Step, source: FitSource, rows: Ke
 
 def own_levels(source: FitSource) -> Levels:
     """The trained encoder's levels that the fitted part of the model reads."""
-    with torch.device("meta"):
-        raw = Model.of(source.experiment, source.interactions, source.shapes).raw
+    model = source.experiment.model
+    read = levels_of({name: model.interactions[name] for name in source.interactions})
+    _, raw = transforms_for(model.transforms, read)
     own = source.encoder.levels
     return Levels(*(tuple(n for n in names if n in mine) for names, mine in zip(raw, own, strict=True)))
 

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..components import Interaction, Shapes, Split, TrainedReranker
 from ..config import Experiment
 from ..errors import RunError
-from ..metrics import Evaluation, RankCounts, Relevance, query_relevance, rank_counts, rerank_counts
+from ..features import TextFeatures, VideoFeatures
+from ..index import completed, recall
+from ..metrics import (
+    RankCounts,
+    Relevance,
+    Reranking,
+    per_query,
+    query_relevance,
+    rank_counts,
+    relevant_scores,
+    summarise,
+)
 from ..model import Model
 from ..plugins import registry
-from ..scoring import candidates_of, rerank, score_settings
+from ..scoring import blocks, candidates_of, rerank, score_blocks
+from ..scoring.memory import block_floats
 from ..settings import Spec, plain
 from ..store import Draft
+from ..tensorfile import map_tensors
 from .split import Kept, kept, read_features
 from .step import Step, Workspace
 
@@ -57,13 +71,16 @@ def loaded_model(workspace: Workspace, inputs: Mapping[str, Step], source: Score
 
 
 def score(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
-    """Scores [B_t, B_v] of one interaction over all pairs of a split, for each member's settings."""
+    """Scores [B_t, B_v] of one interaction over all pairs of a split, for each member's settings.
+
+    They go into the files block by block: no matrix lies in memory.
+    """
     source: ScoreSource = members[0].payload
     steps = feature_steps(members[0].inputs)
     rows = kept(workspace, source.split, steps)
     text, video = read_features(workspace, rows, steps)
     model, interaction = loaded_model(workspace, members[0].inputs, source)
-    matrices = score_settings(
+    made = score_blocks(
         interaction,
         [member.payload.config for member in members],
         text,
@@ -73,9 +90,13 @@ def score(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> Non
         device=workspace.device,
         label=members[0].label,
     )
-    for member, draft, matrix in zip(members, drafts, matrices, strict=True):
-        refuse_non_finite(matrix, member.label, rows.text_ids)
-        draft.save({"scores": matrix})
+    layout = {"scores": ((len(text), len(video)), torch.float32)}
+    matrices = [map_tensors(draft.folder / "tensors.safetensors", layout)["scores"] for draft in drafts]
+    for columns, block in made:
+        for member, matrix, values in zip(members, matrices, block, strict=True):
+            refuse_non_finite(values, member.label, rows.text_ids)
+            matrix[:, columns] = values
+    for member, draft in zip(members, drafts, strict=True):
         draft.info |= {"label": member.label}
 
 
@@ -85,71 +106,120 @@ def refuse_non_finite(scores: Tensor, label: str, ids: Sequence[str]) -> None:
         raise RunError(f"{label}: a score of query `{ids[bad[0]]}` is NaN or infinite ({len(bad)} queries have such)")
 
 
+class FirstStage:
+    """The first stage's scores: mixed as they are read, in blocks of queries, from matrices that stay in their files.
+
+    Score transforms look at the whole matrix [B_t, B_v]: where there are any it is in memory.
+    """
+
+    def __init__(self, workspace: Workspace, step: Step, weights: Mapping[str, float]):
+        self._matrices: list[tuple[float, Tensor]] = [
+            (weight, workspace.read(step.inputs[f"first_stage/{name}"]).tensors()["scores"])
+            for name, weight in weights.items()
+        ]
+        transforms = step.payload.experiment.retrieve.transforms
+        if transforms:
+            scores = self.rows("t2v")
+            for transform in transforms.values():
+                scores = registry().make("score_transform", transform)(scores)
+            self._matrices = [(1.0, scores)]
+
+    def rows(self, direction: str, part: slice = slice(None)) -> Tensor:
+        """[queries of the part, gallery]"""
+        scores = sum(weight * (m[part] if direction == "t2v" else m[:, part].T) for weight, m in self._matrices)
+        assert isinstance(scores, Tensor)
+        return scores.contiguous()
+
+    def blocks(self, direction: str) -> Iterator[tuple[slice, Tensor]]:
+        """(queries, their scores [queries, gallery])"""
+        queries, gallery = self._matrices[0][1].shape[:: 1 if direction == "t2v" else -1]
+        for part in blocks(queries, block_floats() // (8 * max(1, gallery))):
+            yield part, self.rows(direction, part)
+
+
 def first_stage(workspace: Workspace, step: Step, ranking: Mapping[str, Any] | None = None) -> Tensor:
-    """The first stage's matrix [Q, gallery]: mixed scores, then the score transforms. `ranking` holds the weights and
-    the direction; None: the step's own fields do."""
+    """The first stage's whole matrix [Q, gallery]. `ranking` holds the weights and the direction; None: the step's own
+    fields do."""
     ranking = ranking or step.fields
-    scores = sum(
-        weight * workspace.read(step.inputs[f"first_stage/{name}"]).tensors()["scores"]
-        for name, weight in ranking["first_stage"].items()
-    )
-    assert isinstance(scores, Tensor)
-    for transform in step.payload.experiment.retrieve.transforms.values():
-        scores = registry().make("score_transform", transform)(scores)
-    return scores if ranking["direction"] == "t2v" else scores.T.contiguous()
+    return FirstStage(workspace, step, ranking["first_stage"]).rows(ranking["direction"])
+
+
+def chosen(workspace: Workspace, step: Step, scores: Tensor, top_k: int, part: slice = slice(None)) -> Tensor:
+    """Candidates [queries, K] of the part, whose first-stage scores are given: the best, or what the index found."""
+    if "index" not in step.inputs:
+        return candidates_of(scores, top_k)
+    return completed(workspace.read(step.inputs["index"]).tensors()["found"][part, :top_k], scores)
 
 
 def rank(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
-    """Rank counts of one direction, after re-ranking where there is any."""
-    step, draft, source = members[0], drafts[0], members[0].payload
-    steps = feature_steps(step.inputs)
-    rows = kept(workspace, source.split, steps)
+    """Rank counts of one direction, after each member's re-ranking where there is any.
+
+    The first stage is read, ranked and searched for candidates once for all members.
+    """
+    step = members[0]
+    rows, stage = _rows_of(workspace, step), FirstStage(workspace, step, step.fields["first_stage"])
     asked, ranked = step.fields["direction"], step.fields["ranked"]
-    relevance = query_relevance(rows.relevance, ranked)
-    ids = rows.text_ids if ranked == "t2v" else rows.video_ids
-    scores = first_stage(workspace, step)
-    spec = source.experiment.retrieve.rerank
-    if spec is not None:
-        chosen = candidates_of(scores, spec.fields.top_k)
-        new = _rerank(workspace, step, rows, spec, scores, chosen)
-        draft.info["ceiling"] = _ceiling(chosen, query_relevance(rows.relevance, asked))
-    if asked != ranked:
-        scores = (scores if spec is None else _lifted(scores, chosen, new)).T.contiguous()
-    if spec is None or asked != ranked:
-        counts = rank_counts(scores.numpy(), relevance, ids=ids)
-    else:
-        counts = rerank_counts(scores.numpy(), chosen.numpy(), new.numpy(), relevance, ids=ids)
-    draft.save({name: torch.from_numpy(getattr(counts, name)) for name in COUNTS})
-    draft.info |= {"label": step.label}
+    relevance, ids = query_relevance(rows.relevance, ranked), {"t2v": rows.text_ids, "v2t": rows.video_ids}
+    specs = [member.payload.experiment.retrieve.rerank for member in members]
+    counted, own, found, before = [], [], [], []
+    for part, scores in stage.blocks(ranked):
+        counted.append(rank_counts(scores.numpy(), relevance, part.start, ids[ranked]))
+        own.append(relevant_scores(scores.numpy(), relevance, part.start))
+    first = RankCounts.join(counted)
+    if any(specs):
+        most = max(spec.fields.top_k for spec in specs if spec)
+        for part, scores in stage.blocks(asked):
+            found.append(chosen(workspace, step, scores, most, part))
+            before.append(scores.gather(1, found[-1]))
+        candidates, known = torch.cat(found), torch.cat(before)
+        reranking = Reranking(first, np.concatenate(own), relevance, candidates, known, items_ask=asked != ranked)
+        hits = _hits(query_relevance(rows.relevance, asked), candidates.numpy())
+    for member, draft, spec in zip(members, drafts, specs, strict=True):
+        counts = first
+        if spec is not None:
+            top_k = spec.fields.top_k
+            new = _rerank(workspace, member, rows, spec, candidates[:, :top_k], known[:, :top_k])
+            counts = reranking.counts(new.numpy(), ids[asked])
+            draft.info["ceiling"] = 100 * float(hits[:, :top_k].any(1).mean())  # no re-ranking can give a higher R1
+            if "index" in step.inputs:
+                exact = workspace.read(step.inputs["index"]).tensors()["exact"]
+                draft.info["index_recall"] = recall(candidates[:, :top_k], exact[:, :top_k])
+        draft.save({name: torch.from_numpy(getattr(counts, name)) for name in COUNTS})
+        draft.info |= {"label": member.label}
 
 
-def _ceiling(chosen: Tensor, relevance: Relevance) -> float:
-    """Percent of queries with a relevant item among their candidates: no re-ranking can give a higher R1."""
-    bounds = zip(relevance.indptr[:-1], relevance.indptr[1:], chosen.numpy(), strict=True)
-    return 100 * float(np.mean([np.isin(row, relevance.indices[first:last]).any() for first, last, row in bounds]))
+def _hits(relevance: Relevance, candidates: NDArray) -> NDArray[np.bool_]:
+    """Which candidates [Q, K] are relevant."""
+    rows = np.repeat(np.arange(len(candidates)), candidates.shape[1])
+    return (relevance.pairs(rows, candidates.ravel()) >= 0).reshape(candidates.shape)
 
 
-def _lifted(scores: Tensor, chosen: Tensor, new: Tensor) -> Tensor:
-    """The matrix with new scores for the candidates [Q, K], every one above all that is no candidate; float64."""
-    scores, new = scores.double(), new.double()
-    return (scores - (scores.max() - new.min() + 1)).scatter(1, chosen, new)
+def _rows_of(workspace: Workspace, rank: Step) -> Kept:
+    """The rows that a rank step ranks, found once a process."""
+    steps = feature_steps(rank.inputs)
+    key = ("kept", rank.fields["relevance"], *sorted(step.key for step in steps.values()))
+    return workspace.once(key, lambda: kept(workspace, rank.payload.split, steps))
 
 
-def _rerank(workspace: Workspace, step: Step, rows: Kept, spec: Spec, scores: Tensor, chosen: Tensor) -> Tensor:
-    """New scores [Q, K] of the candidates."""
-    top_k, source = chosen.shape[1], step.payload
+def _rerank(
+    workspace: Workspace, step: Step, rows: Kept, spec: Spec, candidates: Tensor, first_stage: Tensor
+) -> Tensor:
+    """New scores [Q, K] of the candidates [Q, K], from their scores by the first stage and by other interactions."""
+    top_k, source = candidates.shape[1], step.payload
     pair_scores = {
         name.removeprefix("candidates/"): workspace.read(s).tensors()["scores"][:, :top_k]
         for name, s in step.inputs.items()
         if name.startswith("candidates/")
     }
-    pair_scores["first_stage"] = scores.gather(1, chosen)
+    pair_scores["first_stage"] = first_stage
     if "match" in step.inputs:
         reranker = fitted_reranker(workspace, step.inputs["fit_reranker"], source.experiment, source.shapes)
         return reranker.fuse(workspace.read(step.inputs["match"]).tensors()["scores"][:, :top_k], pair_scores)
     reranker = registry().make("reranker", spec, source.shapes)
-    text, video = read_features(workspace, rows, feature_steps(step.inputs))
-    return rerank(reranker, text, video, chosen, pair_scores, videos_ask=step.fields["direction"] == "v2t")
+    text, video = TextFeatures(), VideoFeatures()
+    if any(reranker.reads(spec.fields)):
+        text, video = read_features(workspace, rows, feature_steps(step.inputs))
+    return rerank(reranker, text, video, candidates, pair_scores, videos_ask=step.fields["direction"] == "v2t")
 
 
 def fitted_reranker(workspace: Workspace, fit: Step, experiment: Experiment, shapes: Shapes) -> TrainedReranker:
@@ -166,31 +236,35 @@ def fitted_reranker(workspace: Workspace, fit: Step, experiment: Experiment, sha
 
 def evaluate(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
     """Metrics as `result.json`, per-query values as tensors `<direction>/<metric>`, and the video of each query."""
-    step, draft, source = members[0], drafts[0], members[0].payload
-    rows = kept(workspace, source.split, feature_steps(next(iter(step.inputs.values())).inputs))
-    counts, ceilings = {}, {}
+    for step, draft in zip(members, drafts, strict=True):
+        rows = _rows_of(workspace, next(iter(step.inputs.values())))
+        tensors, facts = _per_query(workspace, step)
+        metrics = {name: summarise(values.numpy(), name) for name, values in tensors.items()}
+        units = {"t2v": rows.own, "v2t": torch.arange(len(rows.videos))}  # the unit is the video, whoever is relevant
+        measured = dict.fromkeys(name.partition("/")[0] for name in tensors)
+        draft.save(tensors | {f"{direction}/clusters": units[direction] for direction in measured})
+        draft.json({"metrics": metrics, **facts, "texts": len(rows.texts), "videos": len(rows.videos)})
+        draft.json({"experiment": plain(step.payload.experiment), "seed": step.payload.seed}, "trial.json")
+        draft.json({"texts": rows.text_ids, "videos": rows.video_ids, "skipped": rows.skipped}, "items.json")
+        draft.info |= {"label": step.label}
+
+
+def _per_query(workspace: Workspace, step: Step) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
+    """Values {`<direction>/<metric>`: [Q] float64} of each query, and of each direction that re-ranks the ceiling, and
+    the recall of the index where there is one."""
+    tensors: dict[str, Tensor] = {}
+    facts: dict[str, dict[str, float]] = {"ceilings": {}, "index_recalls": {}}
     for direction in step.fields["directions"]:
         entry = workspace.read(step.inputs[direction])
         stored = entry.tensors()
-        if "ceiling" in entry.info:
-            ceilings[direction] = entry.info["ceiling"]
-        counts[direction] = RankCounts(**{name: stored[name].numpy() for name in COUNTS})
-    made = Evaluation.from_counts(counts, rows.relevance, step.fields["metrics"], step.fields["ties"])
-    tensors = {
-        f"{direction}/{name}": torch.from_numpy(np.ascontiguousarray(values))
-        for direction, metrics in made.per_query.items()
-        for name, values in metrics.items()
-    }
-    metrics = dict(made.metrics)
+        counts = RankCounts(**{name: stored[name].numpy() for name in COUNTS})
+        for fact, values in facts.items():
+            if fact[:-1] in entry.info:
+                values[direction] = entry.info[fact[:-1]]
+        for name in step.fields["metrics"]:
+            found = per_query(counts, name, step.fields["ties"])
+            tensors[f"{direction}/{name}"] = torch.from_numpy(np.ascontiguousarray(found))
     for diagnostic in step.fields.get("diagnostics", ()):
         name, _, measure = diagnostic.rpartition(".")
-        values = workspace.read(step.inputs[f"diagnose/{name}"]).tensors()[measure].double()
-        tensors[f"t2v/{diagnostic}"], metrics[f"t2v/{diagnostic}"] = values, values.mean().item()
-    units = {"t2v": rows.own, "v2t": torch.arange(len(rows.videos))}  # the video is the unit, whoever else is relevant
-    measured = dict.fromkeys(name.partition("/")[0] for name in tensors)
-    tensors |= {f"{direction}/clusters": units[direction] for direction in measured}
-    draft.save(tensors)
-    draft.json({"metrics": metrics, "ceilings": ceilings, "texts": len(rows.texts), "videos": len(rows.videos)})
-    draft.json({"experiment": plain(source.experiment), "seed": source.seed}, "trial.json")
-    draft.json({"texts": rows.text_ids, "videos": rows.video_ids, "skipped": rows.skipped}, "items.json")
-    draft.info |= {"label": step.label}
+        tensors[f"t2v/{diagnostic}"] = workspace.read(step.inputs[f"diagnose/{name}"]).tensors()[measure].double()
+    return tensors, facts

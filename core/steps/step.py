@@ -27,8 +27,9 @@ NUMBERS = {
     "fit_reranker": 1,
     "match": 1,
     "diagnose": 1,
+    "index": 1,
     "rank": 3,
-    "evaluate": 3,
+    "evaluate": 4,
 }
 """Raised when a step's own code changes what it computes."""
 
@@ -39,8 +40,9 @@ class Step:
 
     fields: plain data that it reads. inputs: steps whose output it reads. compute(workspace, members, drafts): fills
     a draft for each member of its group. payload: objects that `compute` needs, all determined by the fields.
-    together: fields in which members of a group, computed in one pass, may differ. covers: candidates a query that
-    are wanted; not in the key, as a stored entry serves every smaller number and is extended for a larger one.
+    together: fields, and first parts of the names of inputs, in which members of a group, computed in one pass, may
+    differ. covers: candidates a query that are wanted; not in the key, as a stored entry serves every smaller number
+    and is extended for a larger one.
     """
 
     name: str
@@ -61,7 +63,9 @@ class Step:
         """What steps that are computed in one pass have in common."""
         if not self.together:
             return self.key
-        return digest(self._identity({name: v for name, v in self.fields.items() if name not in self.together}))
+        identity = self._identity({name: v for name, v in self.fields.items() if name not in self.together})
+        alike = {name: key for name, key in identity["inputs"].items() if name.partition("/")[0] not in self.together}
+        return digest(identity | {"inputs": alike})
 
     @cached_property
     def recipe(self) -> str:

@@ -148,6 +148,7 @@ class TrialRecord:
         """(name, value, step): the metrics at step 0, the training curve by epoch. What is not finite is left out."""
         found = [(name, value, 0) for name, value in self.found.metrics.items()]
         found += [(f"{direction}/ceiling", value, 0) for direction, value in self.found.ceilings.items()]
+        found += [(f"{direction}/index_recall", value, 0) for direction, value in self.found.index_recalls.items()]
         for prefix, fit in self.fits.items():
             for record in fit.json("history.json"):
                 curve = {name: value for name, value in record.items() if name != "epoch"}

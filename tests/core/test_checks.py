@@ -30,6 +30,32 @@ def faults(tmp_path):
     return call
 
 
+FUSED = {"name": "score_fusion", "weights": {"first_stage": 1}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"retrieve.first_stage": "frame"},
+            "needs a first stage of one interaction that is a dot product (video), and",
+        ),
+        ({"retrieve.first_stage": {"video": 1.0, "frame": 1.0}}, "one interaction that is a dot product (video)"),
+        ({"retrieve.rerank": None}, "finds candidates, and nothing re-ranks them"),
+    ],
+)
+def test_an_index_needs_one_dot_product_and_someone_who_reads_its_candidates(faults, changes, message):
+    base = {"retrieve.index": "faiss", "retrieve.rerank": FUSED}
+    assert message in faults(base | changes)["retrieve.index"]
+
+
+def test_an_index_that_is_not_installed_is_asked_for_before_anything_runs(faults, monkeypatch):
+    changes = {"retrieve.index": "faiss", "retrieve.rerank": FUSED}
+    assert faults(changes) == {}
+    monkeypatch.setattr("core.checks.is_installed", lambda: False)
+    assert faults(changes) == {"retrieve.index": "FAISS is not installed: pip install 'retrieval-ablations[faiss]'"}
+
+
 ATTENTION = {"model.interactions.attention": {"name": "toy_attention"}}
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from core.findings import Result, Row, findings
 from core.plan import Plan
+from core.report import table
 from core.significance import paired_test
+from core.store import Entry
 from tests.engine import Lab, write_videos
 
 SWEEP = {
@@ -47,6 +49,22 @@ def test_rows_stand_in_the_order_of_the_file_with_means_and_spread_over_seeds(wi
     assert np.isnan(rows(result)["rerank=none"].spread("t2v/R5"))
     assert rows(result)["rerank=none"].seeds == []
     assert result.size == "24 videos, 48 texts"
+
+
+def test_the_result_of_a_trial_is_read_once(wide: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = findings(wide.run(SWEEP))
+    read: list[Path] = []
+    json_of = Entry.json
+
+    def counted(entry: Entry, file: str = "result.json") -> Any:
+        read.append(entry.folder / file)
+        return json_of(entry, file)
+
+    monkeypatch.setattr(Entry, "json", counted)
+    for _ in range(2):
+        table(result)
+        assert result.size
+    assert sorted(read) == sorted({found.entry.folder / "result.json" for row in result.rows for found in row.results})
 
 
 def test_the_baseline_is_in_no_family_and_the_others_are_one_holm_family(wide: Lab) -> None:

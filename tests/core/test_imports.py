@@ -27,7 +27,7 @@ LAYERS = [
     {"findings", "execute", "loading"},
     {"registration"},
     {"plan", "checks", "graph", "steps"},
-    {"training", "scoring", "reranking", "efficiency", "testing", "model", "hypotheses", "published"},
+    {"training", "scoring", "index", "reranking", "efficiency", "testing", "model", "hypotheses", "published"},
     {"variants"},
     {"store", "metrics", "significance", "references", "tensorfile"},
     {"config", "plugins"},
@@ -44,6 +44,7 @@ ONLY_IN = {
     "decord": {"core.video"},
     "omegaconf": {"core.config"},
     "pluggy": {"core.hookspecs", "core.plugins"},
+    "faiss": {"core.index"},
     "ray": set(),
 }
 

@@ -12,13 +12,14 @@ from core.metrics import (
     Evaluation,
     RankCounts,
     Relevance,
+    Reranking,
     evaluate,
     metric,
     per_query,
     query_relevance,
     rank_counts,
+    relevant_scores,
     rerank_counts,
-    reranked,
     summarise,
 )
 
@@ -108,7 +109,7 @@ def test_half_perfect_and_half_tied_rows_give_the_tie_averaged_recall():
 def test_expected_rank_shares_ties_among_the_relevant():
     scores = np.array([[3.0, 2, 2, 2, 2, 2, 1]])
     counts = rank_counts(scores, Relevance.from_pairs([0, 0], [1, 2], (1, 7)))
-    assert [int(x[0]) for x in counts.first()] == [1, 3, 2]
+    assert [int(x[0]) for x in counts.first] == [1, 3, 2]
     assert per_query(counts, "MnR")[0] == pytest.approx(1 + 1 + 3 / 3)
 
 
@@ -158,26 +159,90 @@ def test_a_monotone_change_of_scores_changes_nothing_and_video_to_text_is_the_tr
     assert {f"v2t/{name}": swapped.metrics[f"t2v/{name}"] for name in NAMES}.items() <= result.metrics.items()
 
 
+FIELDS = ("above", "above_relevant", "tied", "tied_relevant")
+
+
+def counted_by_hand(keys, dense):
+    """{field: [pairs]} of comparable keys [queries][items]: what stands above and beside each relevant item."""
+    found = {name: [] for name in FIELDS}
+    for row, relevant in zip(keys, dense, strict=True):
+        for item in np.flatnonzero(relevant):
+            above, tied = [key > row[item] for key in row], [key == row[item] for key in row]
+            for name, where in (("above", above), ("tied", tied)):
+                found[name].append(sum(where))
+                found[f"{name}_relevant"].append(sum(w and r for w, r in zip(where, relevant, strict=True)))
+    return found
+
+
+def assert_counts(counts, keys, dense):
+    wanted = counted_by_hand(keys, dense)
+    assert {name: getattr(counts, name).tolist() for name in FIELDS} == wanted
+    assert np.diff(counts.indptr).tolist() == dense.sum(1).tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(score_cases)
+def test_counts_are_those_of_comparing_every_item_with_every_relevant_one(rng):
+    scores, dense = random_case(rng)
+    assert_counts(rank_counts(scores, Relevance.from_dense(dense)), scores.tolist(), dense)
+
+
+def test_queries_with_few_and_with_many_relevant_items_are_counted_alike():
+    rng = np.random.default_rng(5)
+    scores, dense = rng.integers(0, 9, (6, 60)).astype(np.float32), rng.random((6, 60)) < 0.6
+    dense[::2] &= np.arange(60) < 9
+    dense[::2, 3] = True
+    assert dense.sum(1).min() < 16 < dense.sum(1).max()
+    assert_counts(rank_counts(scores, Relevance.from_dense(dense)), scores.tolist(), dense)
+
+
+def best(scores, k):
+    return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+
+
 @settings(max_examples=60, deadline=None)
 @given(score_cases, st.integers(1, 8))
-def test_reranking_keeps_every_other_item_below_the_candidates_in_its_old_order(rng, k):
+def test_reranked_candidates_stand_above_all_others_which_keep_their_order(rng, k):
     scores, dense = random_case(rng)
-    k = min(k, scores.shape[1])
-    candidates = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    candidates = best(scores, k)
     new = rng.integers(-3, 3, size=candidates.shape) * 1e30
-    levels = reranked(scores, candidates, new)
-    for row in range(len(scores)):
-        others = np.setdiff1d(np.arange(scores.shape[1]), candidates[row])
-        assert others.size == 0 or levels[row, others].max() < levels[row, candidates[row]].min()
-        for items, key in ((others, scores[row, others]), (candidates[row], new[row])):
-            assert np.array_equal(
-                np.sign(np.subtract.outer(key, key)), np.sign(np.subtract.outer(*[levels[row, items]] * 2))
-            )
-    first = rank_counts(levels * 0 + scores + 1e-6 * (levels >= scores.shape[1]), Relevance.from_dense(dense))
-    again = rerank_counts(scores, candidates, new, Relevance.from_dense(dense))
-    ceiling = per_query(first, f"R{k}")
-    assert np.all(per_query(again, "R1") <= ceiling + 1e-9)
-    assert per_query(again, f"R{k}") == pytest.approx(ceiling)
+    keys = [[(0, score) for score in row] for row in scores]
+    for row, columns in enumerate(candidates):
+        for column, score in zip(columns, new[row], strict=True):
+            keys[row][column] = (1, score)
+    assert_counts(rerank_counts(scores, candidates, new, Relevance.from_dense(dense)), keys, dense)
+
+
+@settings(max_examples=60, deadline=None)
+@given(score_cases, st.integers(1, 8))
+def test_the_first_candidates_of_longer_lists_are_shorter_lists(rng, k):
+    scores, dense = random_case(rng)
+    relevance, candidates = Relevance.from_dense(dense), best(scores, 8)
+    known = np.take_along_axis(scores, candidates, axis=1)
+    reranking = Reranking(
+        rank_counts(scores, relevance), relevant_scores(scores, relevance), relevance, candidates, known
+    )
+    for short in {k, 1, candidates.shape[1]}:
+        new = rng.integers(-2, 2, size=candidates[:, :short].shape).astype(np.float32)
+        keys = [[(0, score) for score in row] for row in scores]
+        for row, column in np.ndindex(*new.shape):
+            keys[row][candidates[row, column]] = (1, new[row, column])
+        assert_counts(reranking.counts(new), keys, dense)
+
+
+@settings(max_examples=60, deadline=None)
+@given(score_cases, st.integers(1, 8))
+def test_candidates_that_the_texts_asked_for_rank_the_videos_queries_too(rng, k):
+    scores, dense = random_case(rng)
+    videos = Relevance.from_dense(dense).T
+    candidates = best(scores, k)
+    new = rng.integers(-2, 2, size=candidates.shape).astype(np.float32)
+    keys = [[(0, score) for score in row] for row in scores.T]
+    for text, column in np.ndindex(*new.shape):
+        keys[candidates[text, column]][text] = (1, new[text, column])
+    first, own = rank_counts(scores.T, videos), relevant_scores(scores.T, videos)
+    known = np.take_along_axis(scores, candidates, axis=1)
+    assert_counts(Reranking(first, own, videos, candidates, known, items_ask=True).counts(new), keys, dense.T)
 
 
 def test_reranking_with_the_first_stage_scores_of_all_items_changes_nothing():
@@ -189,11 +254,24 @@ def test_reranking_with_the_first_stage_scores_of_all_items_changes_nothing():
 
 
 def test_candidates_that_repeat_or_do_not_exist_are_refused():
+    relevance = Relevance.from_pairs([0], [0], (1, 3))
     for candidates in ([[0, 0]], [[0, 3]], [[-1, 0]]):
-        with pytest.raises(DataError, match=r"row 0 .*candidate"):
-            reranked(np.zeros((1, 3)), candidates, np.zeros((1, 2)))
-    with pytest.raises(RunError, match="new score"):
-        reranked(np.zeros((1, 3)), [[0, 1]], [[0.0, np.nan]])
+        with pytest.raises(DataError, match=r"row 0.*candidate"):
+            rerank_counts(np.zeros((1, 3)), candidates, np.zeros((1, 2)), relevance)
+    with pytest.raises(DataError, match=r"must be \[1, K\]"):
+        rerank_counts(np.zeros((1, 3)), [[0], [1]], np.zeros((2, 1)), relevance)
+
+
+def test_new_scores_without_a_rank_or_without_a_candidate_are_refused():
+    relevance = Relevance.from_pairs([0, 1], [0, 1], (2, 3))
+    scores, candidates = np.zeros((2, 3)), [[0, 1], [1, 2]]
+    with pytest.raises(RunError, match="query row 1: the new score"):
+        rerank_counts(scores, candidates, [[0.0, 1.0], [0.0, np.nan]], relevance)
+    with pytest.raises(DataError, match=r"\[2, 3\] do not fit 2 lists of 2"):
+        rerank_counts(scores, candidates, np.zeros((2, 3)), relevance)
+    first, own = rank_counts(scores, relevance), relevant_scores(scores, relevance)
+    with pytest.raises(RunError, match=r"query row 0 \(`msr0`\)"):
+        Reranking(first, own, relevance, candidates, np.zeros((2, 2))).counts([[np.inf], [0.0]], ids=["msr0", "msr1"])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -222,6 +300,12 @@ def test_shapes_that_do_not_fit_are_refused():
             evaluate(scores, relevance)
     with pytest.raises(DataError, match="fit"):
         rank_counts(np.zeros((2, 3)), relevance, first_row=2)
+
+
+def test_a_pair_is_found_among_the_relevant_ones_or_is_none():
+    relevance = Relevance.from_pairs([0, 2, 2], [1, 0, 3], (3, 4))
+    rows, columns = np.divmod(np.arange(12), 4)
+    assert relevance.pairs(rows, columns).tolist() == [-1, 0, -1, -1, -1, -1, -1, -1, 1, -1, -1, 2]
 
 
 @settings(max_examples=60, deadline=None)

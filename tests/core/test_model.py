@@ -1,12 +1,17 @@
+import resource
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from core import Levels, LevelShape, TextFeatures, VideoFeatures
+from core import Interaction, Levels, LevelShape, TextFeatures, VideoFeatures
 from core.config import LogitScale
-from core.model import Model, has_parameters, levels_of, transforms_for
+from core.model import Model, Outline, levels_of, outline, transforms_for
+from core.plugins import Registered, registry
 from core.settings import Spec
 from tests.engine import Doubled, ToyDot, ToyLinear
 
@@ -62,12 +67,68 @@ def test_transforms_apply_in_order_and_features_pass_through(toys: None) -> None
     assert model.text(text) is text
 
 
-def test_parameters_are_found_without_making_them(toys: None) -> None:
-    assert has_parameters("interaction", Spec("toy_linear", ToyLinear.Config()), SHAPES)
-    assert not has_parameters("interaction", dot("frames"), SHAPES)
+def rss() -> int:
+    """Bytes of memory that this process has touched."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+class Wide(Interaction):
+    """256 MiB of parameters, each filled by a function of its own, and a table that is drawn."""
+
+    name = "wide"
+    touched = 0
+
+    def __init__(self, config: Any, shapes: Any):
+        super().__init__(config, shapes)
+        before = rss()
+        self.layer = nn.Linear(4096, 4096)
+        self.square = nn.Parameter(torch.empty(4096, 4096))
+        for fill in (nn.init.xavier_uniform_, nn.init.normal_, nn.init.kaiming_normal_, nn.init.trunc_normal_):
+            fill(self.square)
+        self.heads = nn.MultiheadAttention(2048, 8)
+        self.table = nn.Parameter(0.01 * torch.randn(10, 4))
+        type(self).touched = rss() - before
+
+
+def test_an_outline_says_whether_there_are_parameters_and_which_shapes_are_written(toys: None) -> None:
+    made = outline("feature_transform", doubled("frames", "x"), SHAPES)
+    assert (made.parametric, made.writes) == (True, {"x": SHAPES["frames"]})
+    assert outline("interaction", Spec("toy_linear", ToyLinear.Config()), SHAPES) == Outline(True, {})
+    assert outline("interaction", dot("frames"), SHAPES) == Outline(False, {})
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux says how much memory is touched")
+def test_an_outline_touches_no_parameter_and_leaves_the_generator_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry().found, ("interaction", "wide"), Registered(Wide, "tests", ""))
     before = torch.get_rng_state()
-    has_parameters("feature_transform", doubled("frames", "x"), SHAPES)
+    assert outline("interaction", Spec("wide", Wide.Config()), {}).parametric
     assert torch.equal(before, torch.get_rng_state())
+    assert Wide.touched < 20 * 2**20
+
+
+def test_outlines_of_the_built_in_components_do_without_the_imports_of_the_device_meta() -> None:
+    code = """
+import sys
+from core import LevelShape
+from core.model import outline
+from core.plugins import registry
+from core.settings import Spec
+shapes = {"sentence": LevelShape(None, 64), "frames": LevelShape(4, 64), "patches": LevelShape(16, 64)}
+known = {name: (kind, found.component.Config()) for (kind, name), found in registry().found.items() if name in sys.argv}
+for name, (kind, config) in known.items():
+    print(name, outline(kind, Spec(name, config), shapes).parametric)
+print("dynamo", "torch._dynamo" in sys.modules)
+"""
+    parts = ["temporal_transformer", "learnable_queries", "mean_pooling"]
+    done = subprocess.run([sys.executable, "-c", code, *parts], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert found == {
+        "temporal_transformer": "True",
+        "learnable_queries": "True",
+        "mean_pooling": "False",
+        "dynamo": "False",
+    }
 
 
 def test_start_weights_go_only_to_parts_that_ask_for_them(toys: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,6 +105,32 @@ def test_each_scoring_is_counted_once_and_repetitions_are_not(lab: Lab) -> None:
     assert times_scored(other, name) == 2 + 4
     assert times_scored(other, name, "lab") == 2
     assert times_scored(other, name, "other") == 4
+
+
+def test_the_ledger_is_read_once_for_all_trials(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = lab.plan(claims() | {"seeds": [0, 1, 2, 3], "retrieve.first_stage": "linear"})
+    assert len(plan.trials) == 8
+    read: list[str] = []
+
+    def counted(path: Path) -> list[Any]:
+        read.append(path.name)
+        return read_lines(path)
+
+    monkeypatch.setattr("core.registration.read_lines", counted)
+    for trial in plan.trials * 2:
+        enter(plan, trial)
+    assert read == ["ledger.jsonl"]
+    assert len((lab.store / "ledger.jsonl").read_text().splitlines()) == 8
+
+
+def test_a_scoring_that_two_processes_write_down_is_counted_once(lab: Lab) -> None:
+    first, second = lab.plan(claims()), lab.plan(claims())
+    enter(first, first.trials[0])
+    enter(second, second.trials[1])
+    for plan in (first, second):
+        for trial in plan.trials:
+            enter(plan, trial)
+    assert times_scored(first, first.baseline.name) == len(first.trials)
 
 
 def test_the_val_split_may_be_scored_at_will(lab: Lab) -> None:

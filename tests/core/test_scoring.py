@@ -248,11 +248,11 @@ def test_without_a_limit_it_is_a_quarter_of_what_the_machine_or_its_container_ha
 
 @given(
     st.integers(1, 40), st.integers(1, 5), st.integers(1, 12), st.sampled_from(["float32", "float16", "bfloat16"]),
-    st.sampled_from(TINY),
+    st.sampled_from(TINY), st.sampled_from([None, 3.5]),
 )  # fmt: skip
 @settings(deadline=None, max_examples=60)
 def test_nearest_finds_what_a_sort_of_all_products_finds(
-    rows: int, queries: int, top_k: int, dtype: str, budget: int
+    rows: int, queries: int, top_k: int, dtype: str, budget: int, longest: float | None
 ) -> None:
     generator = torch.Generator().manual_seed(rows)
     vectors = torch.randint(-2, 3, (rows, 3), generator=generator).to(getattr(torch, dtype))  # many ties
@@ -260,11 +260,26 @@ def test_nearest_finds_what_a_sort_of_all_products_finds(
     with pytest.MonkeyPatch.context() as monkeypatch:
         allow(monkeypatch, budget)
         monkeypatch.setattr("core.scoring.gallery.CACHED", {"cpu": 9, "cuda": 9})
-        scores, found = nearest(asked, vectors, top_k)
+        monkeypatch.setattr("core.scoring.gallery.RUN", 8)
+        scores, found = nearest(asked, vectors, top_k, longest=longest)
     products = (asked.double() @ vectors.double().T).tolist()
     wanted = [sorted(range(rows), key=lambda row, p=p: (-p[row], row))[:top_k] for p in products]
     assert found.tolist() == wanted
     assert scores.tolist() == [[p[row] for row in best] for p, best in zip(products, wanted, strict=True)]
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3, 1e-6])
+def test_rough_products_of_float16_vectors_hide_none_of_the_best(spread: float) -> None:
+    """Also where the products differ by less than float16 can tell apart."""
+    generator = torch.Generator().manual_seed(0)
+    query = torch.nn.functional.normalize(torch.randn(1, 512, generator=generator))
+    vectors = torch.nn.functional.normalize(query + spread * torch.randn(5000, 512, generator=generator)).half()
+    scores, rows = nearest(query, vectors, 20, longest=1.01)
+    products = vectors.double() @ query[0].double()
+    least = products.sort(descending=True).values[19]
+    assert len(set(rows[0].tolist())) == 20
+    assert (products[rows[0]] >= least - 1e-6).all()
+    torch.testing.assert_close(scores[0].double(), products[rows[0]], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("budget", TINY)

@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from core import ScoreTransform, hookimpl
 from core.errors import ConfigError, DataError, RunError
 from core.findings import TrialResult
-from core.metrics import Relevance, evaluate
+from core.metrics import Relevance, evaluate, rank_counts
 from core.plan import Plan
+from core.plugins import registry
+from core.scoring import score_blocks
+from core.scoring.candidates import _Block
+from core.steps import retrieval
 from core.steps.encoding import loaded_encoder
 from core.steps.fitting import choose_frames
 from core.store import Entry, Store
@@ -388,7 +394,9 @@ def test_clusters_are_the_videos_for_texts_and_single_for_videos(lab: Lab) -> No
     assert found.tensors["v2t/clusters"].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_more_candidates_are_scored_only_beyond_those_there_are(lab: Lab) -> None:
+def test_more_candidates_are_scored_only_beyond_those_there_are(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Block, "scores", _Block.one_by_one)  # so few would be scored with all others
+
     def pairs(top_k: int) -> int:
         lab.run({"retrieve.rerank.top_k": top_k, "evaluate.directions": ["t2v"]})
         return COUNTS["pairs"]
@@ -418,6 +426,102 @@ def test_settings_after_training_are_scored_in_one_pass(lab: Lab) -> None:
     scores = {e.meta["fields"]["settings"]["temperature"]: e.tensors()["scores"] for e in lab.entries("score")}
     torch.testing.assert_close(scores[0.5], 4 * scores[2.0])
     assert len(plan.trials) == 3
+
+
+def test_a_sweep_reads_and_ranks_its_first_stage_once_a_direction(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = {
+        "ablate": {
+            "retrieve.rerank.top_k": [1, 2, 4],
+            "retrieve.rerank.weights": [{"linear": 1.0}, {"linear": 0.5, "first_stage": 1.0}],
+            "retrieve.settings.linear.temperature": [0.5, 2.0],
+        },
+        "baseline": {"retrieve.rerank": None},
+    }
+    counted = []
+    monkeypatch.setattr(retrieval, "rank_counts", lambda *given: counted.append(given) or rank_counts(*given))
+    plan = lab.run(sweep)
+    assert (len(plan.trials), len(counted)) == (13, 2)
+    together = {trial.variant.name: plan.workspace.read(trial.last) for trial in plan.trials}
+    monkeypatch.setattr(Plan, "group", lambda self, step: [step])
+    for name in ("rank", "evaluate"):
+        shutil.rmtree(lab.store / name)
+    for trial in lab.run(sweep).trials:
+        alone = plan.workspace.store.read("evaluate", trial.last.key)
+        assert alone.json() == together[trial.variant.name].json()
+
+
+class Centred(ScoreTransform):
+    """Without the mean over the texts: each score depends on the whole matrix."""
+
+    name = "toy_centred"
+
+    def __call__(self, scores: torch.Tensor) -> torch.Tensor:
+        return scores - scores.mean(0, keepdim=True)
+
+
+class CentredPlugin:
+    @hookimpl
+    def register_score_transforms(self, register: Any) -> None:
+        register(Centred)
+
+
+@pytest.fixture
+def centred() -> Iterator[None]:
+    plugin = CentredPlugin()
+    registry().add_plugin(plugin, "centred", "1")
+    yield
+    registry().remove_plugin(plugin, "centred")
+
+
+@pytest.mark.parametrize("transform", [False, True])
+def test_a_first_stage_is_mixed_transformed_and_ranked_in_blocks(
+    lab: Lab, centred: None, transform: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, Any] = {"retrieve.first_stage": {"dot": 0.5, "linear": 2.0}, "retrieve.rerank": None}
+    changes |= {"retrieve.transforms": {"own": {"name": "toy_centred"}}} if transform else {}
+    monkeypatch.setattr(retrieval, "block_floats", lambda: 1)
+    sizes = []
+    monkeypatch.setattr(retrieval, "rank_counts", lambda *given: sizes.append(len(given[0])) or rank_counts(*given))
+    plan = lab.run(changes)
+    assert sizes == [1] * (10 + 5)
+    dot, linear = (output(plan, f"score {name}").tensors()["scores"] for name in ("dot", "linear"))
+    scores = 0.5 * dot + 2 * linear
+    scores = scores - scores.mean(0) if transform else scores
+    relevance = Relevance.from_pairs(np.arange(10), np.arange(10) // 2, (10, 5))
+    wanted = evaluate(scores.numpy(), relevance, ["R1", "R5", "MnR"]).metrics
+    assert plan.workspace.read(plan.trials[0].last).json()["metrics"] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("asked", ["each_side", "text_side"])
+def test_re_ranking_is_the_same_in_blocks(lab: Lab, asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"retrieve.candidates_from": asked, "retrieve.rerank.top_k": 3}
+    before = [entry.json() for entry in evaluated(lab.run(changes))]
+    for name in ("rank", "evaluate"):
+        shutil.rmtree(lab.store / name)
+    monkeypatch.setattr(retrieval, "block_floats", lambda: 1)
+    assert [entry.json() for entry in evaluated(lab.run(changes))] == before
+
+
+def evaluated(plan: Plan) -> list[Entry]:
+    return [plan.workspace.read(trial.last) for trial in plan.trials]
+
+
+def test_scores_of_many_settings_never_lie_in_memory_at_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = []
+
+    def blocks(interaction: Any, configs: Any, text: Any, video: Any, **options: Any) -> Any:
+        for columns, made in score_blocks(interaction, configs, text, video, **options, width=1):
+            alive.append(sum(values.numel() for values in made))
+            yield columns, made
+
+    monkeypatch.setattr(retrieval, "score_blocks", blocks)
+    temperatures = [0.5, 1.0, 2.0, 4.0]
+    lab.run({"ablate": {"retrieve.settings.dot.temperature": temperatures}, "retrieve.rerank": None})
+    assert alive == [4 * 10] * 5
+    found = {e.meta["fields"]["settings"]["temperature"]: e.tensors()["scores"] for e in lab.entries("score")}
+    for temperature in temperatures:
+        assert found[temperature].shape == (10, 5)
+        torch.testing.assert_close(found[temperature], found[1.0] / temperature)
 
 
 def test_a_score_that_is_not_a_number_ends_the_run_with_trial_and_query(lab: Lab) -> None:

@@ -94,6 +94,33 @@ def test_a_living_process_keeps_others_out_and_a_killed_one_does_not(store: Stor
     assert store.has("fit", KEY)
 
 
+def test_a_lease_of_several_entries_is_had_whole_or_not_at_all(store: Store) -> None:
+    with store.lease("rank", OTHER):
+        with pytest.raises(Busy, match=OTHER), store.lease("rank", KEY, OTHER):
+            pass
+        with store.lease("rank", KEY):
+            pass
+    with store.lease("rank", KEY, OTHER):
+        for key in (KEY, OTHER):
+            with pytest.raises(Busy, match=key), store.lease("rank", key):
+                pass
+    assert [path.name for path in (store.root / "leases").iterdir()] == [".lock"]
+
+
+def test_one_heartbeat_keeps_every_lease_of_a_group_young(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "HEARTBEAT", 0.01)
+    before = threading.active_count()
+    with store.lease("rank", KEY, OTHER):
+        assert threading.active_count() == before + 1
+        leases = [store.root / "leases" / f"rank-{key}" for key in (KEY, OTHER)]
+        for lease in leases:
+            os.utime(lease, (1, 1))
+        limit = time.monotonic() + 10
+        while min(lease.stat().st_mtime for lease in leases) < 2 and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert min(lease.stat().st_mtime for lease in leases) > time.time() - 10
+
+
 def test_a_lease_of_another_machine_holds_until_its_heartbeat_is_old(store: Store) -> None:
     lease = store.root / "leases" / f"fit-{KEY}"
     lease.parent.mkdir(parents=True)
@@ -147,6 +174,17 @@ def test_the_patient_lease_waits_until_the_other_owner_is_done(store: Store) -> 
     with store.patient_lease("fit", KEY):
         happened.append("taken")
     assert happened == ["released", "taken"]
+
+
+def test_what_a_process_wrote_it_reads_without_another_checksum(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(store)
+    summed: list[Path] = []
+    checksum = store_module._checksum
+    monkeypatch.setattr(store_module, "_checksum", lambda path: summed.append(path) or checksum(path))
+    mine = store.read("score", KEY)
+    assert summed == []
+    assert mine == Store(store.root).read("score", KEY)
+    assert {path.name for path in summed} == {"tensors.safetensors", "result.json"}
 
 
 def test_damage_is_found_set_aside_and_not_read_again(store: Store) -> None:

@@ -185,7 +185,8 @@ def put_result(store: Store, trial: Trial, rng: np.random.Generator) -> None:
     ids = {"texts": [f"t{row}" for row in range(QUERIES)], "videos": [str(row) for row in range(VIDEOS)]}
     with store.write("evaluate", trial.last.key, {}) as draft:
         draft.save(tensors)
-        draft.json({"metrics": metrics, "ceilings": {"t2v": 97.5}, "texts": QUERIES, "videos": VIDEOS})
+        facts = {"ceilings": {"t2v": 97.5}, "index_recalls": {"t2v": 88.0}}
+        draft.json({"metrics": metrics, **facts, "texts": QUERIES, "videos": VIDEOS})
         draft.json({**ids, "skipped": {}}, "items.json")
 
 
@@ -271,7 +272,7 @@ def test_metrics_bear_the_results_names_rounded(tracked: SimpleNamespace) -> Non
     stored = {found.trial.last.key: found.metrics for row in tracked.result.rows for found in row.results}
     for run in tracked.place.runs("trial"):
         own = {name: value for name, value in run.data.metrics.items() if name.startswith(("t2v/", "v2t/"))}
-        assert own.pop("t2v/ceiling") == 97.5
+        assert (own.pop("t2v/ceiling"), own.pop("t2v/index_recall")) == (97.5, 88.0)
         assert own == {name: round(value, 4) for name, value in stored[run.data.tags["trial_key"]].items()}
         assert {"t2v/R1", "t2v/MdR", "v2t/MRR"} <= set(own)
 
@@ -289,7 +290,7 @@ def test_values_that_are_not_finite_are_left_out(tracked: SimpleNamespace, monke
     values = {"t2v/R1": 3.0, "t2v/R5": math.nan, "v2t/MnR": math.inf}
     monkeypatch.setattr(TrialResult, "metrics", values)
     points = records.TrialRecord(tracked.result, row, row.results[0], "version").points
-    assert {name for name, _, step in points if step == 0} == {"t2v/R1", "t2v/ceiling"}
+    assert {name for name, _, step in points if step == 0} == {"t2v/R1", "t2v/ceiling", "t2v/index_recall"}
 
 
 def test_tags_say_where_a_trial_comes_from_and_how_it_fared(tracked: SimpleNamespace) -> None:
