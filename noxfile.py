@@ -34,6 +34,14 @@ def example(session: nox.Session) -> None:
 
 
 @nox.session(python="3.11")
+def triton(session: nox.Session) -> None:
+    """The GPU kernel without a GPU: in Triton's interpreter, and compiled."""
+    install(session)
+    session.install("-c", "constraints.txt", "triton")
+    session.run("python", "-m", "pytest", "tests/plugins/test_fused_gate.py", *session.posargs)
+
+
+@nox.session(python="3.11")
 def lint(session: nox.Session) -> None:
     """ruff and mypy."""
     install(session)

@@ -19,6 +19,11 @@ class EncoderSettings:
     """Fields of every encoder."""
 
     trainable: bool = setting(False, "train its weights with the model (one process, one device)")
+    stored: str = setting(
+        "float32",
+        "type that its levels are kept in; they are computed, trained on and scored as without it",
+        choices=("float32", "float16", "bfloat16"),
+    )
 
 
 class Encoder(Component, nn.Module):

@@ -47,27 +47,29 @@ def nearest(
     queries = queries.to(device, torch.float32)
     here = torch.device(device or "cpu").type == "cpu"
     if longest is not None and here and vectors.dtype == torch.float16 and 0 < len(queries) <= SCREENED:
-        found = [_best(_screened(query, vectors, top_k, longest), 1, top_k) for query in queries]
-        scores, rows = zip(*found, strict=True)
+        scores, rows = zip(*(_screened(query, vectors, top_k, longest) for query in queries), strict=True)
         return torch.cat(scores), torch.cat(rows)
     return _best(_products(queries, vectors, device), len(queries), top_k)
 
 
-def _screened(query: Tensor, vectors: Tensor, top_k: int, longest: float) -> Iterator[tuple[Tensor, Tensor]]:
-    """(rows, products [1, rows]) of what can be among the best of float16 vectors [N, D] for a query [D].
+def _screened(query: Tensor, vectors: Tensor, top_k: int, longest: float) -> tuple[Tensor, Tensor]:
+    """(products, rows) [1, K]: the best of float16 vectors [N, D] for one query [D].
 
     torch sums products of float16 in float32 and rounds the sum. So a rough product is off by what the query lost in
-    rounding, by the sum's own error and by the last rounding; who is further below the K-th best than twice that, is
-    none of the K best.
+    rounding, by the sum's own error and by the last rounding. Below the K-th best so far by more than that, none can be
+    among the K best.
     """
+    narrow, size = query.half(), longest * query.norm()
+    doubt = 1.01 * longest * (query - narrow.float()).norm() + (2.0**-11 + 2.0**-24 * len(query)) * size
+    scores, rows = torch.empty(1, 0), torch.empty(1, 0, dtype=torch.int64)
     for run in blocks(len(vectors), 4 * RUN):
-        narrow = query.half()
         rough = torch.mv(vectors[run], narrow).float()
-        lost = (query - narrow.float()).norm() + 2.0**-24 * len(query) * query.norm()
-        doubt = 1.01 * lost * longest + 2.0**-10 * rough.abs().amax()
-        least = rough.topk(min(top_k, len(rough))).values[-1] - 2 * doubt
-        rows = (~(rough < least)).nonzero().flatten()
-        yield run.start + rows, query[None] @ vectors[run.start + rows].float().T
+        least = scores[0, -1] if scores.shape[1] == top_k else rough.topk(min(top_k, len(rough))).values[-1] - doubt
+        left = run.start + (~(rough < least - doubt)).nonzero().flatten()
+        exact = query[None] @ vectors[left].float().T
+        found = [(rows[0], scores), (left, exact)]
+        scores, rows = _best(found, 1, top_k)
+    return scores, rows
 
 
 def _products(queries: Tensor, vectors: Tensor, device: Any) -> Iterator[tuple[Tensor, Tensor]]:

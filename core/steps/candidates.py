@@ -13,7 +13,7 @@ from ..scoring import diagnose_pairs
 from ..scoring import match_candidates as match
 from ..scoring import score_candidates as score
 from ..store import Draft
-from .retrieval import ScoreSource, chosen, feature_steps, first_stage, fitted_reranker, loaded_model, refuse_non_finite
+from .retrieval import FirstStage, ScoreSource, feature_steps, fitted_reranker, loaded_model, refuse_non_finite
 from .split import kept, read_features
 from .step import Step, Workspace
 
@@ -84,8 +84,8 @@ def _extend(workspace: Workspace, members: list[Step], drafts: list[Draft], scor
     steps = feature_steps(members[0].inputs)
     rows = kept(workspace, source.split, steps)
     text, video = read_features(workspace, rows, steps)
-    stage = first_stage(workspace, members[0])
-    found = chosen(workspace, members[0], stage, top_k)
+    stage = FirstStage(workspace, members[0], members[0].fields["first_stage"])
+    found, known = stage.candidates(source.direction, top_k)
     before = [
         workspace.read(member).tensors()["scores"] if workspace.store.has(member.name, member.key) else None
         for member in members
@@ -93,7 +93,7 @@ def _extend(workspace: Workspace, members: list[Step], drafts: list[Draft], scor
     start = min(0 if old is None else old.shape[1] for old in before)
     queries = torch.arange(len(found))[:, None].expand(-1, found.shape[1] - start).reshape(-1)
     items = found[:, start:].reshape(-1)
-    first = stage[queries, items]
+    first = known[:, start:].reshape(-1)
     made = score_pairs(text, video, *((queries, items) if source.direction == "t2v" else (items, queries)), first)
     ids = rows.text_ids if source.direction == "t2v" else rows.video_ids
     for member, draft, old, new in zip(members, drafts, before, made, strict=True):

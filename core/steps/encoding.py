@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..components import Encoder
 from ..errors import DataError, StoreError, VideoError
-from ..features import Tokens
+from ..features import Features, Tokens
 from ..store import Draft, Entry, Store, digest
 from ..tensorfile import map_tensors
 from ..terminal import progress
@@ -26,6 +26,8 @@ from ..video import Clip, Sampling, read_clips
 from .step import Step, Workspace
 
 Row = TypeVar("Row")
+VIDEOS, FRAMES = 32, 384
+"""Most that an encoder is given at once; more frames than that only where one video has them."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,13 @@ def encode_video(workspace: Workspace, members: list[Step], drafts: list[Draft])
             (index, clip if isinstance(clip, VideoError) else _prepared(encoder, clip))
             for index, clip in _clips(workspace, source, rows.missing, members[0].label)
         )
-    for batch in _batched(clips, 32, rows.skip):
+    for batch in _batched(clips, _batch(source), rows.skip):
         indices, frames, masks = zip(*batch, strict=True)
         with torch.inference_mode():
             made = encoder.forward_video(
                 torch.stack(frames).to(workspace.device), torch.stack(masks).to(workspace.device), set(levels.values())
             )
-        rows.put(list(indices), {key: made.structured(level) for key, level in levels.items()})
+        rows.put(list(indices), {key: _kept(encoder, made, level) for key, level in levels.items()})
     rows.finish(source.on_unreadable)
 
 
@@ -99,7 +101,7 @@ def encode_text(workspace: Workspace, members: list[Step], drafts: list[Draft]) 
             made = encoder.forward_text(
                 {name: tensor.to(workspace.device) for name, tensor in tokens.items()}, set(levels.values())
             )
-        rows.put(part, {key: made.structured(level) for key, level in levels.items()})
+        rows.put(part, {key: _kept(encoder, made, level) for key, level in levels.items()})
     rows.finish("fail")
 
 
@@ -110,13 +112,15 @@ def encode_video_texts(workspace: Workspace, members: list[Step], drafts: list[D
     assert source.groups is not None
     longest = max((len(group) for group in source.groups), default=0) or 1
     width = encoder.shapes["sentence"].width
-    values, mask = torch.zeros(len(source.groups), longest, width), torch.zeros(len(source.groups), longest).bool()
+    shape = (len(source.groups), longest)
+    values = torch.zeros(*shape, width, dtype=getattr(torch, encoder.config.stored))
+    mask = torch.zeros(shape, dtype=torch.bool)
     owners = [(row, place) for row, group in enumerate(source.groups) for place in range(len(group))]
     for part in _chunks(list(range(len(owners))), 256):
         tokens = encoder.prepare_texts([source.texts[source.groups[owners[i][0]][owners[i][1]]] for i in part])
         with torch.inference_mode():
             made = encoder.forward_text({k: v.to(workspace.device) for k, v in tokens.items()}, {"sentence"})
-        for index, vector in zip(part, made.structured("sentence").values.cpu(), strict=True):
+        for index, vector in zip(part, _kept(encoder, made, "sentence").values.cpu(), strict=True):
             values[owners[index]], mask[owners[index]] = vector, True
     drafts[0].save({"values": values, "mask": mask})
     drafts[0].info |= {"label": members[0].label, "skipped": {}}
@@ -144,6 +148,20 @@ def loaded_encoder(workspace: Workspace, encoder: Encoder, seed: int, fit: Step 
     return encoder.to(workspace.device).eval()
 
 
+def _kept(encoder: Encoder, made: Features, level: str) -> Tokens:
+    """A level as it is stored. Raises DataError where float16 cannot hold it."""
+    tokens = made.structured(level)
+    values = tokens.values.to(getattr(torch, encoder.config.stored))
+    if values.dtype == torch.float16 and not torch.equal(values.isfinite(), tokens.values.isfinite()):
+        raise DataError(f"encoder.stored: `{level}` has values beyond 65,504, the most of float16; take bfloat16")
+    return Tokens(values, tokens.mask)
+
+
+def _batch(source: VideoSource) -> int:
+    """Videos that the encoder is given at once."""
+    return max(1, min(VIDEOS, FRAMES // source.sampling.num_frames))
+
+
 def _prepared(encoder: Encoder, clip: Clip) -> tuple[Tensor, Tensor]:
     return encoder.prepare_frames(torch.from_numpy(clip.frames)), torch.from_numpy(clip.mask)
 
@@ -152,7 +170,7 @@ def _clips(
     workspace: Workspace, source: VideoSource, missing: list[int], label: str
 ) -> Iterator[tuple[int, Clip | VideoError]]:
     paths = [source.paths[index] for index in missing]
-    clips = read_clips(paths, source.sampling, workers=workspace.workers)
+    clips = read_clips(paths, source.sampling, workers=workspace.workers, ahead=_batch(source))
     for position, clip in progress(clips, label, total=len(paths)):
         index = missing[position]
         yield index, clip if isinstance(clip, VideoError) else _reordered(clip, source.frame_order, source.items[index])

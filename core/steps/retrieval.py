@@ -123,6 +123,7 @@ class FirstStage:
             for transform in transforms.values():
                 scores = registry().make("score_transform", transform)(scores)
             self._matrices = [(1.0, scores)]
+        self.index = workspace.read(step.inputs["index"]).tensors() if "index" in step.inputs else {}
 
     def rows(self, direction: str, part: slice = slice(None)) -> Tensor:
         """[queries of the part, gallery]"""
@@ -136,19 +137,22 @@ class FirstStage:
         for part in blocks(queries, block_floats() // (8 * max(1, gallery))):
             yield part, self.rows(direction, part)
 
+    def candidates(self, direction: str, top_k: int) -> tuple[Tensor, Tensor]:
+        """Each query's candidates [Q, K], the best or those that the index found, and their scores [Q, K]."""
+        chosen, known = [], []
+        for part, scores in self.blocks(direction):
+            found = self.index.get("found")
+            best = candidates_of(scores, top_k) if found is None else completed(found[part, :top_k], scores)
+            chosen.append(best)
+            known.append(scores.gather(1, best))
+        return torch.cat(chosen), torch.cat(known)
+
 
 def first_stage(workspace: Workspace, step: Step, ranking: Mapping[str, Any] | None = None) -> Tensor:
     """The first stage's whole matrix [Q, gallery]. `ranking` holds the weights and the direction; None: the step's own
     fields do."""
     ranking = ranking or step.fields
     return FirstStage(workspace, step, ranking["first_stage"]).rows(ranking["direction"])
-
-
-def chosen(workspace: Workspace, step: Step, scores: Tensor, top_k: int, part: slice = slice(None)) -> Tensor:
-    """Candidates [queries, K] of the part, whose first-stage scores are given: the best, or what the index found."""
-    if "index" not in step.inputs:
-        return candidates_of(scores, top_k)
-    return completed(workspace.read(step.inputs["index"]).tensors()["found"][part, :top_k], scores)
 
 
 def rank(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
@@ -161,17 +165,14 @@ def rank(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None
     asked, ranked = step.fields["direction"], step.fields["ranked"]
     relevance, ids = query_relevance(rows.relevance, ranked), {"t2v": rows.text_ids, "v2t": rows.video_ids}
     specs = [member.payload.experiment.retrieve.rerank for member in members]
-    counted, own, found, before = [], [], [], []
+    counted, own = [], []
     for part, scores in stage.blocks(ranked):
         counted.append(rank_counts(scores.numpy(), relevance, part.start, ids[ranked]))
         own.append(relevant_scores(scores.numpy(), relevance, part.start))
     first = RankCounts.join(counted)
     if any(specs):
         most = max(spec.fields.top_k for spec in specs if spec)
-        for part, scores in stage.blocks(asked):
-            found.append(chosen(workspace, step, scores, most, part))
-            before.append(scores.gather(1, found[-1]))
-        candidates, known = torch.cat(found), torch.cat(before)
+        candidates, known = stage.candidates(asked, most)
         reranking = Reranking(first, np.concatenate(own), relevance, candidates, known, items_ask=asked != ranked)
         hits = _hits(query_relevance(rows.relevance, asked), candidates.numpy())
     for member, draft, spec in zip(members, drafts, specs, strict=True):
@@ -181,9 +182,8 @@ def rank(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None
             new = _rerank(workspace, member, rows, spec, candidates[:, :top_k], known[:, :top_k])
             counts = reranking.counts(new.numpy(), ids[asked])
             draft.info["ceiling"] = 100 * float(hits[:, :top_k].any(1).mean())  # no re-ranking can give a higher R1
-            if "index" in step.inputs:
-                exact = workspace.read(step.inputs["index"]).tensors()["exact"]
-                draft.info["index_recall"] = recall(candidates[:, :top_k], exact[:, :top_k])
+            if stage.index:
+                draft.info["index_recall"] = recall(candidates[:, :top_k], stage.index["exact"][:, :top_k])
         draft.save({name: torch.from_numpy(getattr(counts, name)) for name in COUNTS})
         draft.info |= {"label": member.label}
 

@@ -27,7 +27,7 @@ from core.video.reading import Clip, read_clip
 from core.video.sampling import Sampling
 
 Read = Callable[[str | Path, Sampling], Clip]
-IN_FLIGHT = 3  # clips a worker may have queued, in decoding or waiting to be taken
+IN_FLIGHT = 3  # clips a worker may always have queued, in decoding or waiting to be taken
 
 
 def read_clips(
@@ -35,18 +35,20 @@ def read_clips(
     sampling: Sampling,
     *,
     workers: int,
+    ahead: int = 0,
     deadline: float = 60.0,
     read: Read = read_clip,
 ) -> Iterator[tuple[int, Clip | VideoError]]:
     """(position, clip or the reason why there is none) of each path, in order; paths are taken as they are needed.
 
+    Workers read up to `ahead` clips while the caller is busy: what it takes at once. They read 3 a worker in any case.
     A worker is killed, and the clip reported, after `deadline` seconds on one clip; a worker that dies is reported
     for the clip that it had. Either way a new one goes on. `workers=0` reads in this process, without a deadline.
     `read` must be importable by its name. Other errors than VideoError are raised. Closing the iterator, or an
     exception such as KeyboardInterrupt, ends all workers.
     """
     if workers > 0:
-        yield from _read_in_workers(paths, sampling, workers, deadline, read)
+        yield from _read_in_workers(paths, sampling, workers, ahead, deadline, read)
         return
     for position, path in enumerate(paths):
         found: Clip | VideoError
@@ -63,7 +65,7 @@ def check_videos(paths: Iterable[str | Path], sampling: Sampling, workers: int) 
 
 
 def _read_in_workers(
-    paths: Iterable[str | Path], sampling: Sampling, workers: int, deadline: float, read: Read
+    paths: Iterable[str | Path], sampling: Sampling, workers: int, ahead: int, deadline: float, read: Read
 ) -> Iterator[tuple[int, Clip | VideoError]]:
     """One thread waits for each worker, so that clips arrive while the caller is busy."""
     pool = [_Worker() for _ in range(workers)]
@@ -84,7 +86,7 @@ def _read_in_workers(
     try:
         for path in paths:
             waiting.append(threads.submit(work, path))
-            if len(waiting) == workers * IN_FLIGHT:
+            if len(waiting) == max(workers * IN_FLIGHT, ahead):
                 yield position, waiting.popleft().result()
                 position += 1
         while waiting:

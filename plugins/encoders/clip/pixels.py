@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -74,7 +75,10 @@ class Pixels:
         return (self.rescale / std)[:, None, None], (mean / std)[:, None, None]
 
     def crop(self, frames: Tensor) -> Tensor:
-        """uint8 [..., H, W, 3] -> uint8 [..., 3, crop, crop], contiguous."""
+        """uint8 [..., H, W, 3] on the CPU -> uint8 [..., 3, crop, crop], contiguous.
+
+        NumPy copies: torch's threads would wait for each other wherever decoding keeps the cores busy.
+        """
         high, wide = frames.shape[-3:-1]
         short = min(high, wide)
         if short != self.short_side:
@@ -85,7 +89,7 @@ class Pixels:
             high, wide = size
         top, left = (high - self.crop_size) // 2, (wide - self.crop_size) // 2
         cut = frames[..., top : top + self.crop_size, left : left + self.crop_size, :]
-        return cut.movedim(-1, -3).contiguous()
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(cut.numpy(), -1, -3)))
 
 
 def _preprocessor(folder: Path) -> Mapping[str, Any]:
