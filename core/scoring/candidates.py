@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -20,8 +19,6 @@ from .memory import block_floats
 
 CALL = {"cpu": 3e6, "cuda": 1e9}
 """Multiply-adds that take as long as calling an interaction once."""
-COPIED = 100_000
-"""Floats of a video above which it is not copied to stand beside others: to score it by itself costs less."""
 GATHER = 30
 """Multiply-adds that take as long as copying one float of a row."""
 
@@ -67,17 +64,9 @@ def _by_video(
     videos, counts = torch.unique_consecutive(video_rows[order], return_counts=True)
     edges = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)]).tolist()
     at_a_time = Shrinking(items_a_block(video, device))
-    alone = video.item_floats > COPIED
-    for rows in progress(list(_runs(videos) if alone else blocks(len(videos), at_a_time.size)), label):
+    for rows in progress(list(blocks(len(videos), at_a_time.size)), label):
         with memory_explained(label):
             at_a_time.run(rows, lambda r: work(videos[r], counts[r], order[edges[r.start] : edges[r.stop]]))
-
-
-def _runs(videos: Tensor) -> Iterator[slice]:
-    """Neighbours, which can be read without a copy."""
-    cuts = ((videos.diff() != 1).nonzero().flatten() + 1).tolist()
-    for start, stop in itertools.pairwise([0, *cuts, len(videos)]):
-        yield slice(start, stop)
 
 
 def _read(video: VideoFeatures, videos: Tensor, device: Any) -> VideoFeatures:

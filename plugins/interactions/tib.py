@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from core import Interaction, Levels, Shapes, Side, TextFeatures, Tokens, VideoFeatures, setting
 from plugins.layers.entropy import relative_entropy
+from plugins.layers.fused_gate import fused_cosines
 from plugins.layers.gating import mean_vector, require_one_width, token_weights, unit, unit_tokens, video_blocks
 
 
@@ -23,8 +25,8 @@ class TextGatedBlock(Interaction):
     them: long tokens weigh more. Raises ValueError where widths or token counts of the levels differ.
 
     The pooled vectors [B_t, B_v, D] are not formed: with s_j = t̂·v_j the score is (a·s) / sqrt(aᵀGa), where
-    G = V Vᵀ [N, N] belongs to the video side. Where N > D the weighted sum is cheaper than G and is formed for a
-    block of videos at a time.
+    G = V Vᵀ [N, N] belongs to the video side; on a GPU all that follows the dot products is one kernel. Where N > D
+    the weighted sum is cheaper than G and is formed for a block of videos at a time, by torch's attention.
 
     In training `gate_by: own_caption` pools each video once, with detached weights from its own paired text, and
     compares that vector with all texts: the released EERCF. `gate_by: query` trains the evaluation form.
@@ -93,6 +95,7 @@ class TextGatedBlock(Interaction):
         if config.gate not in (None, config.level):
             side["gate"], gate_mask = read(video.structured(config.gate), config.ignore_mask)
             side["mask"] = mask & gate_mask
+            side["values"] = values = values.masked_fill(~side["mask"][:, :, None], 0)
         if values.shape[1] <= values.shape[2]:
             side["gram"] = values @ values.transpose(1, 2)
         return side
@@ -157,16 +160,35 @@ def _gate_dots(queries: Side, video: Side) -> Tensor:
 
 def _gated_cosines(queries: Side, video: Side, temperatures: Sequence[float]) -> list[Tensor]:
     """For each temperature the cosines [B, Q] of queries, [D, Q] for all videos or [B, D, Q] of each."""
-    values, gram, query = video["values"], video.get("gram"), queries["vector"]
+    gram = video.get("gram")
+    if gram is None:
+        return [_pooled_cosines(queries, video, temperature) for temperature in temperatures]
     gate_dots = _gate_dots(queries, video)
-    dots = values @ query if gram is not None and ("gate" in video or "gate" in queries) else gate_dots
+    dots = video["values"] @ queries["vector"] if "gate" in video or "gate" in queries else gate_dots
+    fused = fused_cosines(gate_dots, dots, video["mask"], gram, temperatures)
+    if fused is not None:
+        return fused
     scores = []
     for temperature in temperatures:
         weights = token_weights(gate_dots, video["mask"], temperature)
-        if gram is None:
-            pooled = weights.transpose(1, 2) @ values
-            along, square = (pooled * query.transpose(-2, -1)).sum(2), pooled.square().sum(2)
-        else:
-            along, square = (weights * dots).sum(1), (weights * (gram @ weights)).sum(1)
-        scores.append(along * square.clamp_min(torch.finfo(square.dtype).eps ** 2).rsqrt())
+        scores.append(_cosine((weights * dots).sum(1), (weights * (gram @ weights)).sum(1)))
     return scores
+
+
+def _pooled_cosines(queries: Side, video: Side, temperature: float) -> Tensor:
+    """The same by way of the pooled vectors [B, Q, D], from torch's attention: it reads the tokens once."""
+    asked, query = (q.transpose(-2, -1) for q in (queries.get("gate", queries["vector"]), queries["vector"]))
+    values, mask = video["values"], video["mask"]
+    mask = mask | ~mask.any(1, keepdim=True)  # tokens that are not valid are zero, and so is what is pooled of them
+    pooled = F.scaled_dot_product_attention(
+        asked.expand(len(values), 1, *asked.shape[-2:]) if asked.ndim == 2 else asked[:, None],
+        video.get("gate", values)[:, None],
+        values[:, None],
+        attn_mask=mask[:, None, None],
+        scale=1 / temperature,
+    )[:, 0]
+    return _cosine((pooled * query).sum(2), pooled.square().sum(2))
+
+
+def _cosine(along: Tensor, square: Tensor) -> Tensor:
+    return along * square.clamp_min(torch.finfo(square.dtype).eps ** 2).rsqrt()

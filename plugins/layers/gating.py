@@ -15,7 +15,9 @@ from torch.nn import functional as F
 from core import Levels, Shapes, Side, Tokens
 
 BLOCK_FLOATS = 1 << 22
-"""Query-dependent floats alive at a time inside one `score` (16 MiB in float32)."""
+"""Query-dependent floats alive at a time inside one `score` (16 MiB in float32), for a CPU's cache."""
+GPU_BLOCK_FLOATS = 1 << 26
+"""The same on a GPU, whose matrix products need many rows to fill it."""
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -45,9 +47,10 @@ def token_weights(dots: Tensor, mask: Tensor, temperature: float) -> Tensor:
 
 
 def video_blocks(video: Side, floats_per_video: int) -> Iterator[Side]:
-    """The side in runs of videos so short that `floats_per_video` each stay within BLOCK_FLOATS; at least one run."""
-    size = max(1, BLOCK_FLOATS // max(1, floats_per_video))
-    count = len(next(iter(video.values())))
+    """The side in runs of videos so short that `floats_per_video` each stay within a block; at least one run."""
+    first = next(iter(video.values()))
+    size = max(1, (GPU_BLOCK_FLOATS if first.is_cuda else BLOCK_FLOATS) // max(1, floats_per_video))
+    count = len(first)
     for start in range(0, max(1, count), size):
         yield {name: tensor[start : start + size] for name, tensor in video.items()}
 

@@ -172,6 +172,16 @@ def test_several_temperatures_at_once_equal_one_at_a_time(lists):
         torch.testing.assert_close(made, (alone.score_lists if lists else alone.score)(*sides), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("tokens", [GRAM, SUM])
+def test_a_video_whose_gate_shares_no_valid_token_with_it_scores_zero(tokens):
+    text, video = features(tokens=tokens)
+    frames, before = video.structured("frames"), video.structured("before")
+    apart = VideoFeatures(
+        frames=frames.values, frame_mask=frames.mask, more={"before": Tokens(before.values, ~frames.mask)}
+    )
+    assert score(make(gate="before"), text, apart).abs().max() == 0
+
+
 def test_no_videos_and_no_pairs():
     text, video = features()
     assert score(make(), text, video[:0]).shape == (4, 0)
