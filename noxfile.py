@@ -41,6 +41,17 @@ def triton(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/plugins/test_fused_gate.py", *session.posargs)
 
 
+BENCHMARKS = ("scoring", "sweep", "scale", "decode_encode", "startup", "matching_cost", "training_cost", "gpu_tib")
+
+
+@nox.session(python="3.11")
+def bench(session: nox.Session) -> None:
+    """Every benchmark, or those named after `--`: tables and JSON go to benchmarks/results."""
+    install(session)
+    for name in session.posargs or BENCHMARKS:
+        session.run("python", "-m", f"benchmarks.{name}", "--out", f"benchmarks/results/{name}.json")
+
+
 @nox.session(python="3.11")
 def lint(session: nox.Session) -> None:
     """ruff and mypy."""

@@ -52,7 +52,8 @@ def score_blocks(
         def fill(part: slice, first: int = columns.start, found: list[Tensor] = found) -> None:
             block = interaction.video_side(video_transform(loaded(video[part], device)))
             shown = [matrix[:, part.start - first : part.stop - first] for matrix in found]
-            fill_block(interaction, configs, sides.__getitem__, block, shown, device)
+            alive = interaction.pair_floats(sides[0:1], block)
+            fill_block(interaction, configs, sides.__getitem__, block, shown, alive, device)
 
         with memory_explained(label):
             at_a_time.run(columns, fill)
@@ -65,18 +66,19 @@ def fill_block(
     texts: Callable[[slice], Side],
     block: Side,
     into: list[Tensor],
+    alive: float,
     device: Any,
 ) -> None:
-    """Scores of texts with a block of videos, written into [B_t, B_v] of each configuration."""
+    """Scores of texts with a block of videos, written into [B_t, B_v] of each configuration. `alive`: pair_floats."""
     count, videos = into[0].shape
-    floats = interaction.pair_floats(texts(slice(0, 1)), block) * videos * len(configs)
 
     def score_rows(rows: slice) -> None:
         made = interaction.score_settings(texts(rows), block, configs)
         for matrix, values in zip(into, made, strict=True):
             matrix[rows] = values.float().cpu()
 
-    Shrinking(block_floats(device) / max(1.0, floats)).run(slice(0, count), score_rows)
+    size = block_floats(device) / max(1.0, alive * videos * len(configs))
+    Shrinking(size).run(slice(0, count), score_rows)
 
 
 def score_settings(

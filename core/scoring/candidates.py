@@ -94,6 +94,7 @@ class _Block:
         self.counts, self.videos, self.pairs = counts, len(counts), len(texts)
         asked, self.at = texts.unique(return_inverse=True)
         self.texts, self.text = len(asked), sides[asked]
+        self.alive = interaction.pair_floats(self.text, video)
 
     def scores(self) -> list[Tensor]:
         """[P] of each configuration, in the form that should be fastest."""
@@ -110,9 +111,8 @@ class _Block:
     def whole(self) -> list[Tensor]:
         """Every text with every video, and the pairs among them."""
         found = [torch.empty(self.texts, self.videos) for _ in self.configs]
-        fill_block(
-            self.interaction, self.configs, lambda rows: side_rows(self.text, rows), self.video, found, self.device
-        )
+        texts = partial(side_rows, self.text)
+        fill_block(self.interaction, self.configs, texts, self.video, found, self.alive, self.device)
         columns = torch.repeat_interleave(torch.arange(self.videos), self.counts)
         return [matrix[self.at, columns] for matrix in found]
 
@@ -122,9 +122,9 @@ class _Block:
         start = 0
         for video, count in enumerate(self.counts.tolist()):
             rows, one = self.at[start : start + count], side_rows(self.video, slice(video, video + 1))
-            texts = side_rows(self.text, rows)
+            texts = partial(side_rows, side_rows(self.text, rows))
             into = [vector[start : start + count] for vector in found]
-            fill_block(self.interaction, self.configs, partial(side_rows, texts), one, into, self.device)
+            fill_block(self.interaction, self.configs, texts, one, into, self.alive, self.device)
             start += count
         return [vector[:, 0] for vector in found]
 
@@ -132,7 +132,7 @@ class _Block:
         """Videos with about as many texts in one call, their lists padded to one length."""
         found = [torch.empty(self.pairs) for _ in self.configs]
         starts = self.counts.cumsum(0) - self.counts
-        alive = 2 * row_floats(self.text) + self.interaction.pair_floats(self.text, self.video) * len(self.configs)
+        alive = 2 * row_floats(self.text) + self.alive * len(self.configs)
         for videos, length in _alike(self.counts):
             there = torch.arange(length) < self.counts[videos][:, None]
             places = starts[videos][:, None] + torch.arange(length) * there
