@@ -78,13 +78,13 @@ class TextGatedBlock(Interaction):
         return frozenset({"text_vector", "video_vector"})
 
     def text_side(self, text: TextFeatures) -> Side:
-        """vector [B_t, D], unit; without `unit_vectors` also gate [B_t, D], the same as it came."""
+        """vector [B_t, D], unit; without `unit_vectors` also the length [B_t, 1] it had."""
         tokens = text.structured(self.config.text_level)
         if self.config.unit_vectors:
             return {"vector": mean_vector(tokens)}
         values, mask = _valid_tokens(tokens)
         mean = values.sum(1) / mask.sum(1, keepdim=True).clamp_min(1)
-        return {"vector": unit(mean), "gate": mean}
+        return {"vector": unit(mean), "length": mean.norm(dim=1, keepdim=True)}
 
     def video_side(self, video: VideoFeatures) -> Side:
         """values [B_v, N, D], unit where `unit_vectors`; mask [B_v, N]; gate [B_v, N, D] where it is another level;
@@ -136,8 +136,8 @@ class TextGatedBlock(Interaction):
 
     def _own_weights(self, text: Side, video: Side) -> Tensor:
         """Weights [P, N, 1] of row p's text over the tokens of row p's video."""
-        dots = _gate_dots({name: tensor[:, :, None] for name, tensor in text.items()}, video)
-        return token_weights(dots, video["mask"], self.config.temperature)
+        gate_dots, _ = _dots({name: tensor[:, :, None] for name, tensor in text.items()}, video)
+        return token_weights(gate_dots, video["mask"], self.config.temperature)
 
     def pair_floats(self, text: Side, video: Side) -> float:
         """Dot products, weights and products of both with N floats each; the pooled vector where there is no Gram."""
@@ -153,9 +153,12 @@ def _valid_tokens(tokens: Tokens, ignore_mask: bool = False) -> tuple[Tensor, Te
     return values.masked_fill(~mask[:, :, None], 0), mask
 
 
-def _gate_dots(queries: Side, video: Side) -> Tensor:
-    """What is divided by the temperature: [B, N, Q]."""
-    return video.get("gate", video["values"]) @ queries.get("gate", queries["vector"])
+def _dots(queries: Side, video: Side) -> tuple[Tensor, Tensor]:
+    """What is divided by the temperature, and dot products with the unit query: [B, N, Q] each, one where they are."""
+    gate_dots = dots = video.get("gate", video["values"]) @ queries["vector"]
+    if "gate" in video:
+        dots = video["values"] @ queries["vector"]
+    return gate_dots * queries["length"] if "length" in queries else gate_dots, dots
 
 
 def _gated_cosines(queries: Side, video: Side, temperatures: Sequence[float]) -> list[Tensor]:
@@ -163,8 +166,7 @@ def _gated_cosines(queries: Side, video: Side, temperatures: Sequence[float]) ->
     gram = video.get("gram")
     if gram is None:
         return [_pooled_cosines(queries, video, temperature) for temperature in temperatures]
-    gate_dots = _gate_dots(queries, video)
-    dots = video["values"] @ queries["vector"] if "gate" in video or "gate" in queries else gate_dots
+    gate_dots, dots = _dots(queries, video)
     fused = fused_cosines(gate_dots, dots, video["mask"], gram, temperatures)
     if fused is not None:
         return fused
@@ -177,7 +179,8 @@ def _gated_cosines(queries: Side, video: Side, temperatures: Sequence[float]) ->
 
 def _pooled_cosines(queries: Side, video: Side, temperature: float) -> Tensor:
     """The same by way of the pooled vectors [B, Q, D], from torch's attention: it reads the tokens once."""
-    asked, query = (q.transpose(-2, -1) for q in (queries.get("gate", queries["vector"]), queries["vector"]))
+    query = queries["vector"].transpose(-2, -1)
+    asked = query * queries["length"].transpose(-2, -1) if "length" in queries else query
     values, mask = video["values"], video["mask"]
     mask = mask | ~mask.any(1, keepdim=True)  # tokens that are not valid are zero, and so is what is pooled of them
     pooled = F.scaled_dot_product_attention(
