@@ -1,13 +1,13 @@
 """One video: a file through decord, or a folder of images through Pillow.
 
-Files are decoded from the first frame on, in order. Seeking saves time on long videos only, and after a seek decord
-returns frames that are off by up to some dozens in videos with an open GOP, intra refresh, MPEG-4 B-frames or an edit
-list. In order, with a fault tolerance of zero, every frame is the one its timestamp says, or an error. Frames that
-are not sampled are decoded, because later ones are made from them, but not converted to RGB.
+Files are decoded from the first frame on, in order. Seeking saves time on long videos only (of 12 frames, none in 10
+seconds, five sixths in three minutes with a key frame every two seconds), and after a seek decord returns frames that
+are off by up to some dozens in videos with an open GOP, intra refresh, MPEG-4 B-frames or an edit list. In order, with
+a fault tolerance of zero, every frame is the one its timestamp says, or an error. Frames that are not sampled are
+decoded, because later ones are made from them, but not converted to RGB.
 
-Each sampled frame is scaled as soon as it is there, by Pillow's bicubic filter: CLIP's preprocessing to the byte. A
-scaled frame is all that is kept and sent on. decord's own scaling would save a third of the time of a small video,
-but filters otherwise, which moves pixels by 3 to 4 of 255.
+Each sampled frame is scaled as soon as it is there, by Pillow's bicubic filter: CLIP's preprocessing to the byte. Only
+the scaled frame is kept and sent on. decord's own scaling filters otherwise, which moves pixels by 3 to 4 of 255.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from PIL import Image
 
 from core.errors import ConfigError, VideoError
 from core.video import SAMPLERS, Clip, Sampling, check_videos, read_clip, read_clips
+from core.video.reading import _in_order
 from core.video.workers import IN_FLIGHT
 from tests.videos import (
     cut_video,
@@ -152,6 +153,44 @@ def test_healthy_files_give_the_frames_that_sequential_decoding_gives(tmp_path: 
     assert numbers(clip.frames) == wanted
     assert np.abs(clip.frames.astype(int) - shown[wanted]).mean() < 1
     assert numbers(read_all(path)) == list(range(90))
+
+
+@pytest.mark.parametrize("wanted", [[0, 1, 2], [19, 20, 21], [39, 59, 79], [18, 61, 89], [89]], ids=str)
+@pytest.mark.parametrize("name", ["open_gop.mp4", "intra_refresh.mp4", "mpeg4_b_frames.avi", "mpeg4.mp4", "h264.avi"])
+def test_frames_are_right_on_either_side_of_key_frames_that_decord_would_seek_to(
+    tmp_path: Path, name: str, wanted: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / name, numbered_frames(90), **ENCODINGS[name])  # type: ignore[arg-type]
+    monkeypatch.setitem(SAMPLERS, "uniform", lambda timestamps, num_frames: np.array(wanted))
+    assert numbers(read_clip(path, Sampling(num_frames=len(wanted))).frames) == wanted
+
+
+def test_no_key_frame_is_passed_by_skipping_and_nothing_is_skipped_where_times_do_not_differ() -> None:
+    class Reader:
+        calls: list[object] = []
+
+        def __len__(self) -> int:
+            return 40
+
+        def get_key_indices(self) -> list[int]:
+            return [0, 10, 12, 30]
+
+        def skip_frames(self, count: int) -> None:
+            self.calls.append(count)
+
+        def next(self) -> Reader:
+            self.calls.append("next")
+            return self
+
+        def asnumpy(self) -> np.ndarray:
+            return np.zeros(1)
+
+    assert len(list(_in_order(Reader(), [3, 4, 25, 39], True))) == 4
+    # frames: 0-2, 3 and 4; 5-8, 9, 10, 11 (before 12), 12-24, 25; 26-28, 29, 30-38, 39
+    assert Reader.calls == [3, "next", "next", 4, "next", 1, "next", 13, "next", 3, "next", 9, "next"]
+    Reader.calls.clear()
+    assert len(list(_in_order(Reader(), [3, 25], False))) == 2
+    assert Reader.calls == ["next"] * 26
 
 
 def test_uniform_reads_by_time_in_a_file_of_irregular_rate(tmp_path: Path) -> None:
@@ -445,7 +484,8 @@ def test_a_worker_serves_many_clips_and_does_not_load_torch() -> None:
     assert not any(clip.mask.any() for clip in clips)
 
 
-def test_paths_are_taken_only_a_few_ahead() -> None:
+@pytest.mark.parametrize("ahead", [0, 4, 15])
+def test_paths_are_taken_only_a_few_ahead(ahead: int) -> None:
     taken = 0
 
     def paths() -> Iterator[str]:
@@ -454,10 +494,10 @@ def test_paths_are_taken_only_a_few_ahead() -> None:
             taken += 1
             yield "ok"
 
-    clips = read_clips(paths(), Sampling(), workers=2, read=misbehave)
+    clips = read_clips(paths(), Sampling(), workers=2, ahead=ahead, read=misbehave)
     for read in range(1, 11):
         next(clips)
-        assert taken < read + 2 * IN_FLIGHT
+        assert taken == read - 1 + max(2 * IN_FLIGHT, ahead)
     clips.close()  # type: ignore[attr-defined]
 
 

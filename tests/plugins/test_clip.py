@@ -273,6 +273,16 @@ def test_frames_keep_their_leading_axes(made):
     assert opened(made).prepare_frames(frames).shape == (2, 5, 3, 32, 32)
 
 
+@pytest.mark.parametrize("shape", [(32, 32), (32, 45), (51, 32)])
+def test_frames_of_the_right_size_are_cut_from_their_middle_and_nothing_else(made, shape):
+    frames = torch.randint(0, 256, (3, *shape, 3), dtype=torch.uint8)
+    top, left = (shape[0] - 32) // 2, (shape[1] - 32) // 2
+    prepared = opened(made).prepare_frames(frames)
+    assert prepared.is_contiguous()
+    for row, column in ((0, 0), (31, 5), (17, 31)):
+        assert prepared[:, :, row, column].tolist() == frames[:, top + row, left + column].tolist()
+
+
 def test_preprocessing_is_read_from_either_file_of_transformers(copied):
     given = json.loads((copied / "preprocessor_config.json").read_text())
     given.update(size=40, resample=2, image_mean=[0.5, 0.5, 0.5])
