@@ -132,7 +132,8 @@ class LevelGraph:
         return {f"skip/{level}": self._encode(split, "video", level) for level in decoded[:1]}
 
     def _encoder_fields(self, encoder: Encoder) -> dict[str, Any]:
-        read = {k: v for k, v in plain(encoder.config).items() if k not in encoder.located_by and k != "trainable"}
+        left_out = {*encoder.located_by, "trainable", "stored"}
+        read = {name: value for name, value in plain(encoder.config).items() if name not in left_out}
         return {
             "encoder": encoder.name,
             "settings": read,
@@ -144,7 +145,7 @@ class LevelGraph:
 
     def _encode_text(self, split: str, level: str, encoder: Encoder, fit: Step | None) -> Step:
         texts = tuple(text.text for text in self.split(split).texts)
-        fields = self._encoder_fields(encoder) | {"level": level, "items": self._texts(split)}
+        fields = self._encoder_fields(encoder) | {"level": level, "items": self._texts(split)} | _stored(encoder)
         inputs = {"fit": fit} if fit else {}
         source = TextSource(texts, encoder, self.seed)
         return Step("encode", fields, inputs, encoding.encode_text, f"encode {split} texts", source, ("level",))
@@ -156,7 +157,7 @@ class LevelGraph:
             own = video.texts.get(level, ())
             groups.append(tuple(range(len(texts), len(texts) + len(own))))
             texts.extend(own)
-        fields = self._encoder_fields(encoder) | {"items": digest([texts, groups]), "grouped": True}
+        fields = self._encoder_fields(encoder) | {"items": digest([texts, groups]), "grouped": True} | _stored(encoder)
         source = TextSource(tuple(texts), encoder, self.seed, tuple(groups))
         inputs = {"fit": fit} if fit else {}
         return Step("encode", fields, inputs, encoding.encode_video_texts, f"encode {split} {level}", source)
@@ -195,6 +196,11 @@ class LevelGraph:
 
     def _encode_video(self, split: str, level: str, encoder: Encoder, fit: Step | None) -> Step:
         source = self._video_source(split, encoder)
-        fields = self._encoder_fields(encoder) | {"level": level} | self._decode_fields(source)
+        fields = self._encoder_fields(encoder) | {"level": level} | self._decode_fields(source) | _stored(encoder)
         inputs = {"fit": fit, "decode": self.decode(split)} if fit else {}
         return Step("encode", fields, inputs, encoding.encode_video, f"encode {split} videos", source, ("level",))
+
+
+def _stored(encoder: Encoder) -> dict[str, Any]:
+    """The field of the levels' own precision; pixels and weights do not depend on it."""
+    return {} if encoder.config.stored == "float32" else {"stored": encoder.config.stored}

@@ -83,6 +83,13 @@ def test_training_an_encoder_does_not_depend_on_how_its_levels_are_stored(lab: L
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+def test_a_trained_encoder_is_not_trained_again_for_levels_of_another_type(lab: Lab) -> None:
+    lab.run({"encoder.trainable": True})
+    new = lab.new({"encoder.trainable": True, "encoder.stored": "float16"})
+    assert new >= {"score", "rank", "evaluate"}
+    assert not {step for step in new if step.startswith(("fit", "decode"))}
+
+
 def test_values_that_float16_cannot_hold_are_refused_with_what_can(lab: Lab) -> None:
     with pytest.raises(DataError, match=r"encoder\.stored: .* beyond 65,504.*bfloat16"):
         levels(lab, "float16", **{"encoder.gain": 1e6})
