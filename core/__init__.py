@@ -23,6 +23,7 @@ _HOME = {
     "plugins": "create make",
     "scoring": "score rerank search",
     "metrics": "evaluate Relevance",
+    "given": "GivenScores read_scores",
     "significance": "compare_scores",
     "run": "run_experiment",
     "loading": "load",

@@ -1,0 +1,86 @@
+"""Which video answers which text: from a file, or assumed and said aloud."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError
+from ..metrics import Relevance
+from .pairing import Common, Ids, by_same_id
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """A relevance file: pairs of ids (text, video), or a matrix by position."""
+
+    place: str
+    pairs: tuple[tuple[str, str], ...] = ()
+    matrix: Relevance | None = None
+
+    def relevance(self, text_ids: Ids, video_ids: Ids, shape: tuple[int, int]) -> Relevance:
+        """Relevance of these texts and videos. Raises DataError where ids are missing or the shape is another."""
+        if self.matrix is not None:
+            if self.matrix.shape != shape:
+                raise DataError(f"{self.place}: is {list(self.matrix.shape)}, the scores {list(shape)} [texts, videos]")
+            return self.matrix
+        if text_ids is None or video_ids is None:
+            raise DataError(f"{self.place}: names texts and videos by id: give the ids of the scores (--rows, --cols)")
+        rows, columns = ({one: at for at, one in enumerate(ids)} for ids in (text_ids, video_ids))
+        known = [(rows[t], columns[v]) for t, v in self.pairs if t in rows and v in columns]
+        if not known and any(t in columns and v in rows for t, v in self.pairs):
+            raise DataError(f"{self.place}: its texts are the columns and its videos the rows: transpose the scores")
+        return Relevance.from_pairs([row for row, _ in known], [column for _, column in known], shape)
+
+
+def read_judgements(path: str) -> Judgements:
+    """Read `text TAB video`, TREC qrels (text 0 video relevance), or a sparse matrix saved by scipy.sparse.save_npz."""
+    file = Path(path)
+    if file.suffix == ".npz":
+        from scipy.sparse import load_npz
+
+        try:
+            found = load_npz(file).tocoo()
+        except Exception as fault:  # a zip's, NumPy's, SciPy's
+            raise DataError(f"{path}: cannot be read as a sparse matrix (scipy.sparse.save_npz): {fault}") from None
+        there = found.data != 0
+        return Judgements(path, matrix=Relevance.from_pairs(found.row[there], found.col[there], found.shape))
+    try:
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as fault:
+        raise DataError(f"{path}: relevance cannot be read: {fault}") from None
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        words = line.split("\t") if line.count("\t") == 1 else line.split()
+        if len(words) == 4 and words[3].lstrip("-").isdigit():
+            pairs += [(words[0], words[2])] if int(words[3]) > 0 else []
+        elif len(words) == 2:
+            pairs.append((words[0].strip(), words[1].strip()))
+        else:
+            raise DataError(f"{path}: line {number}: expected `text TAB video`, or qrels `text 0 video relevance`")
+    return Judgements(path, tuple(pairs))
+
+
+def assumed_relevance(common: Common) -> tuple[Relevance, str]:
+    """(relevance, what is assumed; "" where the dump told it). Raises DataError where nothing can be assumed."""
+    texts, videos = common.shape
+    if common.own is not None:
+        return Relevance.from_pairs(np.arange(texts), common.own, common.shape), ""
+    if by_same_id(common):
+        column = {one: at for at, one in enumerate(common.video_ids or ())}
+        rows = Relevance.from_pairs(np.arange(texts), [column[one] for one in common.text_ids or ()], common.shape)
+        return rows, "Assumed: the video that answers a text is the one of the same id. Else give --relevance."
+    if texts != videos:
+        raise DataError(
+            f"the scores are {texts:,} texts x {videos:,} videos: say by --relevance which video answers which"
+        )
+    if common.moved:
+        raise DataError(
+            f"the diagonal of {', '.join(common.moved)} pairs other ids than the first input's, or is a run's: it "
+            "means nothing; say by --relevance which video answers which text"
+        )
+    return Relevance.from_pairs(np.arange(texts), np.arange(texts), common.shape), (
+        "Assumed: row i and column i belong together and nothing else does (the diagonal). Else give --relevance."
+    )

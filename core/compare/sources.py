@@ -1,0 +1,225 @@
+"""What can be compared: score matrices, rank files, TREC runs, trials of the store, MLflow runs of trials."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError, nearest
+from ..given import SUFFIXES, GivenScores, read_ids, read_scores
+from ..metrics import RankCounts, metric, per_query
+from ..store import Entry, Store
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """What one input scored, query by query, on one metric in one direction.
+
+    values [Q]; queries: their ids; gallery: ids of what is searched; clusters [Q]: queries with the same label are not
+    independent. None where the input does not tell.
+    """
+
+    values: NDArray[np.float64]
+    queries: tuple[str, ...] | None = None
+    gallery: frozenset[str] | None = None
+    clusters: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """A score matrix, or a run as one. partial: the side, `text` or `video`, of which a run lists only the best."""
+
+    given: GivenScores
+    run: bool = False
+    partial: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """The rank of the first relevant item of each query, in one direction."""
+
+    place: str
+    ranks: NDArray[np.int64]
+    queries: tuple[str, ...] | None
+
+    def read(self, name: str) -> Values:
+        """Raises DataError for a metric that needs all relevant items."""
+        if metric(name).family not in ("R", "RSum", "MRR", "rank"):
+            raise DataError(f"{self.place}: {name} needs the place of every relevant item; a file of ranks has one")
+        ones = np.ones_like(self.ranks)
+        counts = RankCounts(np.arange(self.ranks.size + 1), self.ranks - 1, np.zeros_like(ones), ones, ones)
+        return Values(per_query(counts, name), self.queries)
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """The result of one trial in the store."""
+
+    place: str
+    entry: Entry
+
+    @property
+    def name(self) -> str:
+        """What varies in it, and the beginning of its key: `top_k=50 (0123abcd)`."""
+        label = str(self.entry.info.get("label", "")).removeprefix("evaluate").strip(" []")
+        return f"{label} ({self.entry.meta['key'][:8]})".strip()
+
+    @property
+    def ties(self) -> str:
+        return str(self.entry.meta["fields"].get("ties", "expected"))
+
+    @property
+    def transforms(self) -> tuple[str, ...]:
+        """Names of its transductive score transforms."""
+        if "trial.json" not in self.entry.meta["files"]:
+            return ()
+        transforms = self.entry.json("trial.json")["experiment"]["retrieve"].get("transforms") or {}
+        return tuple(spec["name"] for spec in transforms.values() if _transductive(spec["name"]))
+
+    def read(self, name: str, direction: str) -> Values:
+        """Raises DataError for a metric that was not stored with the trial."""
+        tensors, items = self.entry.tensors(), self.entry.json("items.json")
+        key = f"{direction}/{name}"
+        if key not in tensors:
+            there = [one for one in tensors if not one.endswith("/clusters")]
+            raise DataError(f"{self.place}: its result has no {key}.{nearest(key, there)}")
+        queries, gallery = (
+            items[side] for side in (("texts", "videos") if direction == "t2v" else ("videos", "texts"))
+        )
+        clusters = tensors[f"{direction}/clusters"].numpy()
+        values = tensors[key].numpy().astype(np.float64)
+        return Values(values, tuple(queries), frozenset(gallery), clusters)
+
+
+Source = Scores | Ranks | Stored
+
+
+def _transductive(name: str) -> bool:
+    """Whether a score transform looks at the other queries; one that is not installed here is not known to."""
+    from ..plugins import registry
+
+    with suppress(KeyError):
+        return bool(getattr(registry().get("score_transform", name).component, "transductive", False))
+    return False
+
+
+def read_source(
+    text: str, direction: str, rows: str | None = None, cols: str | None = None, store: str = "store"
+) -> Source:
+    """Read one input. `rows`, `cols`: files of text and video ids; `direction`: that of a run or of ranks.
+
+    Raises DataError for what is none of the things that can be compared.
+    """
+    if text.startswith("store:"):
+        return _trial(text.removeprefix("store:"), store)
+    path = Path(text)
+    matrix = path.suffix in SUFFIXES or re.search(r"\.(npz|safetensors):", path.name)
+    if matrix:
+        return Scores(read_scores(text, rows, cols))
+    if path.is_file():
+        return _lines(path, direction, rows if direction == "t2v" else cols)
+    if re.fullmatch("[0-9a-f]{16}", text):
+        return _trial(text, store)
+    if re.fullmatch("[0-9a-f]{32}", text):
+        return _trial(_trial_of_run(text), store)
+    raise DataError(
+        f"{text}: no such file, and neither the digest of a trial (16 hex digits) nor the id of an MLflow run (32)"
+    )
+
+
+def _lines(path: Path, direction: str, ids: str | None) -> Source:
+    """A TREC run or a file of ranks."""
+    try:
+        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: neither text nor one of {', '.join(SUFFIXES)}") from None
+    widths = {len(line) for line in lines}
+    if widths == {6}:
+        if direction == "both":
+            raise DataError(f"{path}: a TREC run has one direction: give --direction t2v or v2t")
+        return _run(path, lines, direction)
+    if widths != {1}:
+        raise DataError(
+            f"{path}: expected a rank on each line, or a TREC run (query Q0 item rank score tag), found lines of "
+            f"{' and '.join(map(str, sorted(widths))) or 'no'} words"
+        )
+    if direction == "both":
+        raise DataError(f"{path}: a file of ranks has one direction: give --direction t2v or v2t")
+    for number, (word,) in enumerate(lines, 1):
+        if not re.fullmatch("[1-9][0-9]*", word):
+            raise DataError(f"{path}: rank {number} is `{word}`; ranks are whole numbers, the best is 1")
+    queries = read_ids(ids) if ids else None
+    if queries is not None and len(queries) != len(lines):
+        raise DataError(f"{ids}: {len(queries):,} ids for the {len(lines):,} ranks of {path}")
+    if queries is not None and len(set(queries)) < len(queries):
+        raise DataError(f"{ids}: an id stands twice: {next(one for one in queries if queries.count(one) > 1)}")
+    return Ranks(str(path), np.array([int(word) for (word,) in lines], dtype=np.int64), queries)
+
+
+def _run(path: Path, lines: Sequence[Sequence[str]], direction: str) -> Scores:
+    """A TREC run as a matrix of scores' places: as in trec_eval the score counts and the printed rank does not."""
+    listed: dict[str, dict[str, float]] = {}
+    for number, (query, _, item, _, score, _) in enumerate(lines, 1):
+        found = listed.setdefault(query, {})
+        if item in found:
+            raise DataError(f"{path}: line {number}: query `{query}` lists `{item}` a second time")
+        try:
+            found[item] = float(score)
+        except ValueError:
+            raise DataError(f"{path}: line {number}: `{score}` is no score") from None
+        if not math.isfinite(found[item]):
+            raise DataError(f"{path}: line {number}: query `{query}`: the score {score} has no rank")
+    items = {item: column for column, item in enumerate(dict.fromkeys(i for found in listed.values() for i in found))}
+    values = np.zeros((len(listed), len(items)))
+    for row, found in enumerate(listed.values()):
+        places = np.unique(list(found.values()), return_inverse=True)[1] + 1
+        values[row, [items[item] for item in found]] = places
+    depth = min(len(found) for found in listed.values())
+    remarks: tuple[str, ...] = ()
+    if depth < len(items):
+        remarks = (f"{path}: lists as few as {depth} items for a query; all others share the last place.",)
+    ids = tuple(listed), tuple(items)
+    texts, videos = ids if direction == "t2v" else ids[::-1]
+    given = GivenScores(values if direction == "t2v" else values.T, texts, videos, remarks)
+    searched = "video" if direction == "t2v" else "text"
+    return Scores(given, run=True, partial=searched if depth < len(items) else "")
+
+
+def _trial(key: str, root: str) -> Stored:
+    if not re.fullmatch("[0-9a-f]{16}", key):
+        raise DataError(f"store:{key}: a trial is named by the 16 hex digits of its result")
+    if not Path(root).is_dir():
+        raise DataError(f"store:{key}: there is no store at {root}: give --store")
+    store = Store(root)
+    if not store.has("evaluate", key):
+        found = [entry for entry in store.entries() if entry.meta["step"] == "evaluate"]
+        known = "; ".join(f"{one.meta['key']} {one.info.get('label', '')}".strip() for one in found[-5:])
+        raise DataError(
+            f"store:{key}: {root} holds no result of that trial; of its {len(found)} trials the last are: {known}"
+        )
+    return Stored(f"store:{key}", store.read("evaluate", key))
+
+
+def _trial_of_run(run_id: str) -> str:
+    """The key of the trial that an MLflow run was written from."""
+    from ..tracking.server import Server, database_of, hidden_password, tracking_uri
+
+    uri = tracking_uri(None)
+    database = database_of(uri)
+    if database is not None and not database.exists():
+        raise DataError(f"{run_id}: no MLflow database at {database}: set MLFLOW_TRACKING_URI, or name `store:KEY`")
+    try:
+        tags = Server(uri).client.get_run(run_id).data.tags
+    except Exception as fault:  # MLflow's own, a database's, a network's
+        reason = str(fault).strip().splitlines()[0]
+        raise DataError(hidden_password(f"{run_id}: MLflow at {uri} cannot give this run: {reason}")) from None
+    if "trial_key" not in tags:
+        raise DataError(f"{run_id}: this MLflow run is no trial: name one of the runs below it")
+    return str(tags["trial_key"])

@@ -1,0 +1,133 @@
+"""A comparison on the terminal and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from ..metrics import metric
+from ..significance import Comparison
+from . import Compared, Line
+
+HEAD = (
+    "",
+    "metric",
+    "value",
+    "difference",
+    "95 % interval",
+    "p",
+    "wins / ties / losses",
+    "outcome",
+    "could have shown",
+)
+
+
+def show(compared: Compared) -> None:
+    """Print the table, the verdict on each comparison, and what the numbers rest on."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=200)
+    table = Table(box=None, pad_edge=False)
+    for index, name in enumerate(HEAD):
+        name = f"p (Holm, {family})" if name == "p" and (family := _family(compared)) > 1 else name
+        table.add_column(name, justify="left" if index in (0, 1, 7) else "right", no_wrap=index > 0)
+    for line in compared.lines:
+        table.add_row(*_cells(line), style="bold" if line.comparison is None else None)
+    console.print(table)
+    console.print()
+    for text in sentences(compared):
+        console.print(text, soft_wrap=True)
+
+
+def sentences(compared: Compared) -> Iterator[str]:
+    """Verdicts, what to beware of, sample sizes and test, what was assumed, what was found while reading."""
+    for line in compared.lines:
+        if line.comparison is not None:
+            yield verdict(line, _baseline(compared, line))
+    for warning in compared.warnings:
+        yield f"Beware: {warning.rstrip('.')}."
+    for name in dict.fromkeys(line.metric for line in compared.lines):
+        made = [line.comparison for line in compared.lines if line.metric == name and line.comparison]
+        yield f"{name}: n = {size(made[0], name)}; {made[0].method}."
+    if any(line.transductive for line in compared.lines):
+        yield "* transductive: these scores look at the other queries."
+    yield from compared.assumptions
+    yield from compared.remarks
+
+
+def verdict(line: Line, baseline: Line) -> str:
+    """`B is better than A on t2v/R1: +2.10 points (95 % interval +0.50 to +3.70, p = 0.012).`"""
+    made = line.comparison
+    assert made is not None
+    unit = "points" if metric(line.metric).unit == "points" else "ranks"
+    p = "" if math.isnan(made.p) else f", p {_p(made.p_corrected, '= ')}"
+    facts = f"{made.difference:+.2f} {unit} (95 % interval {made.low:+.2f} to {made.high:+.2f}{p})"
+    outcome = line.outcome.partition(" ")[0]
+    if outcome in ("better", "worse"):
+        return f"{_marked(line)} is {outcome} than {_marked(baseline)} on {line.metric}: {facts}."
+    power = "" if math.isnan(made.detectable) else f" This test shows {made.detectable:.1f} {unit} with 80 % power."
+    if made.ties == made.n_clusters:
+        power = " They are equal on every query."
+    return f"{_marked(line)} and {_marked(baseline)} are not shown to differ on {line.metric}: {facts}.{power}"
+
+
+def size(made: Comparison, name: str) -> str:
+    """`670 videos (27,763 captions)`"""
+    queries = "texts" if name.startswith("t2v/") else "videos"
+    if made.n_clusters == made.n_queries:
+        return f"{made.n_queries:,} {queries}"
+    inside = "captions" if queries == "texts" else queries
+    return f"{made.n_clusters:,} {'videos' if queries == 'texts' else 'groups'} ({made.n_queries:,} {inside})"
+
+
+def as_json(compared: Compared) -> dict[str, Any]:
+    """Everything as plain JSON data, null for what is not a number."""
+    return _plain(
+        {
+            "lines": [asdict(line) | {"outcome": line.outcome} for line in compared.lines],
+            "verdicts": [verdict(line, _baseline(compared, line)) for line in compared.lines if line.comparison],
+            "assumptions": compared.assumptions,
+            "remarks": compared.remarks,
+            "warnings": compared.warnings,
+        }
+    )
+
+
+def _baseline(compared: Compared, line: Line) -> Line:
+    return next(one for one in compared.lines if one.metric == line.metric and one.comparison is None)
+
+
+def _family(compared: Compared) -> int:
+    return max((line.comparison.family for line in compared.lines if line.comparison), default=0)
+
+
+def _marked(line: Line) -> str:
+    return f"{line.name}*" if line.transductive else line.name
+
+
+def _cells(line: Line) -> list[str]:
+    head = [_marked(line), line.metric, f"{line.value:.2f}"]
+    made = line.comparison
+    if made is None:
+        return [*head, "", "", "", "", line.outcome, ""]
+    shown = "" if math.isnan(made.detectable) else f"{made.detectable:.1f}"
+    interval = f"{made.low:+.2f} to {made.high:+.2f}"
+    counts = f"{made.wins:,} / {made.ties:,} / {made.losses:,}"
+    return [*head, f"{made.difference:+.2f}", interval, _p(made.p_corrected), counts, line.outcome, shown]
+
+
+def _p(p: float, equals: str = "") -> str:
+    return "" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{equals}{p:.3f}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
