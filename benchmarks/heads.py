@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.measuring import multiply_adds, timed
 from core import Interaction, Levels, LevelShape, Shapes, Side, TextFeatures, Tokens, VideoFeatures, create, setting
+from core.efficiency import Prepared, as_tokens
 from plugins.layers.gating import unit_tokens, video_blocks
 
 
@@ -92,31 +93,6 @@ class TokenWise(Interaction):
         return 2.0 * text["values"].shape[1] * video["values"].shape[1]
 
 
-class Prepared(Interaction):
-    """An interaction whose sides were made beforehand: the levels of its features are the tensors of a side.
-
-    So core.scoring runs as it does anywhere, and what is timed is matching alone.
-    """
-
-    name = "prepared"
-
-    def __init__(self, interaction: Interaction):
-        super().__init__(interaction.config, {})
-        self.interaction = interaction
-
-    def text_side(self, text: TextFeatures) -> Side:
-        return {name: text.structured(name).values for name in text.names}
-
-    def video_side(self, video: VideoFeatures) -> Side:
-        return {name: video.structured(name).values for name in video.names}
-
-    def score_settings(self, text: Side, video: Side, configs: Sequence[Any], *, lists: bool = False) -> list[Tensor]:
-        return self.interaction.score_settings(text, video, configs, lists=lists)
-
-    def pair_floats(self, text: Side, video: Side) -> float:
-        return self.interaction.pair_floats(text, video)
-
-
 @dataclass(frozen=True)
 class Head:
     """An interaction with the sides of all texts and of all videos."""
@@ -165,7 +141,7 @@ def prepare(size: Size, seed: int) -> tuple[dict[str, Head], list[dict[str, Any]
     for name, work in works.items():
         make = partial(work.interaction.text_side, text)
         count, side = multiply_adds(make)
-        heads[name] = Head(Prepared(work.interaction), TextFeatures(more=_tokens(side)), work.features())
+        heads[name] = Head(Prepared(work.interaction), TextFeatures(more=as_tokens(side)), work.features())
         text_cost = {"text_multiply_adds": count // len(text), "text_ms": 1e3 * timed(make).cpu / len(text)}
         costs.append({"head": name, **work.cost(), **text_cost})
     return heads, costs
@@ -190,16 +166,12 @@ class _Work:
         self.seconds, self.videos = self.seconds + time.process_time() - began, self.videos + len(video)
 
     def features(self) -> VideoFeatures:
-        return VideoFeatures(more=_tokens(self.stored))
+        return VideoFeatures(more=as_tokens(self.stored))
 
     def cost(self) -> dict[str, Any]:
         kept = sum(tensor[0].numel() * tensor.element_size() for tensor in self.stored.values())
         seconds = self.seconds / self.videos
         return {"video_bytes": kept, "video_multiply_adds": self.multiply_adds, "video_ms": 1e3 * seconds}
-
-
-def _tokens(side: Mapping[str, Tensor]) -> dict[str, Tokens]:
-    return {name: Tokens(tensor) for name, tensor in side.items()}
 
 
 def _texts(size: Size, generator: torch.Generator) -> TextFeatures:

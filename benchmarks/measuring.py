@@ -14,28 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-Result = TypeVar("Result")
+from core.efficiency import multiply_adds as multiply_adds
+
 Name = TypeVar("Name", bound=Hashable)
-
-
-def multiply_adds(call: Callable[[], Result]) -> tuple[int, Result]:
-    """Multiply-adds of one call, those of matrix products, convolutions and attention, forward and backward; and what
-    the call gives.
-
-    Not counted: what is done element by element (normalising, softmax, sums of products written without a matrix
-    product, an optimiser's step), sorting, gathering, and products of a matrix with a single vector.
-    """
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the counter sees nothing of attention that is fused on the CPU
-    try:
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            result = call()
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-    return counter.get_total_flops() // 2, result
 
 
 class Seconds(NamedTuple):

@@ -95,6 +95,9 @@ def _index(graph: TrialGraph) -> Found:
         yield Problem("retrieve.index", f"`{retrieve.index}` {reason} so by the first stage's own scores")
     if not is_installed():
         yield Problem("retrieve.index", "FAISS is not installed: pip install 'retrieval-ablations[faiss]'")
+    if graph.experiment.evaluate.efficiency:
+        reason = f"is not there with `retrieve.index: {retrieve.index}`, whose work cannot be counted"
+        yield Problem("evaluate.efficiency", reason)
 
 
 def _is_product(spec: Spec) -> bool:

@@ -172,7 +172,8 @@ class Features:
 
 
 def gathered(tensor: Tensor, rows: Tensor, device: Any, positions: Tensor | None = None) -> Tensor:
-    """tensor[rows], or tensor[rows][:, positions], of a tensor in main memory: copied once, and then to the device.
+    """tensor[rows], or tensor[rows][:, positions], of a tensor in main memory: copied once, and then to the device. One
+    that is on a device already is copied there.
 
     A GPU copies while the program goes on; torch hands the memory out again when the copy is done.
     """
@@ -180,6 +181,8 @@ def gathered(tensor: Tensor, rows: Tensor, device: Any, positions: Tensor | None
     if positions is not None:
         rows = (rows[:, None] * tensor.shape[1] + positions).flatten()
         tensor, shape = tensor.flatten(0, 1), (shape[0], len(positions), *shape[2:])
+    if tensor.device.type != "cpu":
+        return tensor.index_select(0, rows.to(tensor.device)).view(shape).to(device)
     pinned = torch.device(device).type == "cuda"
     room = torch.empty(shape, dtype=tensor.dtype, pin_memory=True) if pinned else _room(shape, tensor.dtype)
     torch.index_select(tensor, 0, rows, out=room.view(len(rows), *tensor.shape[1:]))

@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from .components import Loss, LossInputs
+from .efficiency import memory_growth
 from .errors import RunError
 from .features import TextFeatures, VideoFeatures
 from .model import Model
@@ -42,11 +43,16 @@ class Pairs:
 
 @dataclass
 class Fitted:
-    """Weights by name, and one record an epoch: loss, each part, validation metric, seconds."""
+    """Weights by name, and one record an epoch: loss, each part, validation metric, seconds.
+
+    peak_bytes: memory at its peak, since it was last resumed: weights, gradients, the optimiser's state and batches;
+    None where the system does not tell.
+    """
 
     state: dict[str, Tensor]
     history: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
+    peak_bytes: int | None = None
 
 
 class Trainee(nn.Module):
@@ -64,6 +70,11 @@ class Trainee(nn.Module):
     def batch(self, rows: Tensor, generator: torch.Generator, step: int) -> LossInputs:
         """Everything that the losses see of some training pairs, by index; `step` counts from 0 over all epochs."""
         raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is trained."""
+        return next(self.parameters()).device
 
     def after_step(self) -> None:
         """Called after each optimiser step."""
@@ -145,7 +156,11 @@ def fit(
         best, start = kept["best"], kept["epoch"]
     for epoch in range(start, settings.epochs):
         began = time.monotonic()
-        record = _epoch(trainee, settings, optimiser, schedule, seed, epoch, label)
+        held = _held(trainee, optimiser)
+        with memory_growth(trainee.device) as memory:
+            record = _epoch(trainee, settings, optimiser, schedule, seed, epoch, label)
+        if memory.peak is not None:
+            fitted.peak_bytes = max(fitted.peak_bytes or 0, held + memory.peak)
         if validate is not None:
             trainee.eval()
             record["validation"] = validate()
@@ -163,6 +178,14 @@ def fit(
             torch.save(state, resume.with_suffix(".new"))
             os.replace(resume.with_suffix(".new"), resume)
     return fitted
+
+
+def _held(trainee: Trainee, optimiser: torch.optim.Optimizer) -> int:
+    """Bytes of weights, gradients and the optimiser's state."""
+    weights = list(trainee.parameters())
+    tensors = [*weights, *(weight.grad for weight in weights if weight.grad is not None)]
+    tensors += [value for state in optimiser.state.values() for value in state.values() if isinstance(value, Tensor)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _groups(trainee: Trainee, settings: Optimisation) -> list[dict[str, Any]]:

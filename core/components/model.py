@@ -117,6 +117,11 @@ class Interaction(ModelPart):
         other."""
         return {}
 
+    def token_weights(self, text: Side, video: Side) -> Side:
+        """{video level: [P, N]} of each level whose tokens a text weighs: what row p's text gives those of row p's
+        video, in all 1. For pictures; nothing is trained or ranked by it."""
+        return {}
+
     def pair_floats(self, text: Side, video: Side) -> float:
         """Floats alive for one (text, video) pair inside `score`, so that blocks can be sized."""
         return 4.0

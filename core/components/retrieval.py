@@ -98,13 +98,24 @@ class TrainedReranker(Reranker):
 
 
 class ScoreTransform(Component):
-    """Score matrix [B_t, B_v] -> score matrix. `transductive` ones look at the other test queries, and say so."""
+    """Scores of queries to other scores. The rows are what asks: texts in one direction, videos in the other."""
 
     kind = "score_transform"
     transductive: ClassVar[bool] = False
+    """It looks at the other test queries: what it gives one query depends on who else asks."""
+    needs_bank: ClassVar[bool] = False
+    """It is called with the scores [N, G] that the train split's texts (or videos) give the same gallery."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config:
+        """Fields of every score transform."""
+
+        each: bool = setting(False, "act on each interaction of the first stage by itself, before they are mixed")
 
     def __init__(self, config: Any):
         self.config = config
 
-    def __call__(self, scores: Tensor) -> Tensor:
+    def __call__(self, scores: Tensor, bank: Tensor | None = None) -> Tensor:
+        """Scores [Q, G] of Q queries and the G items of the gallery -> new scores [Q, G]. `bank` comes to those that
+        need one."""
         raise NotImplementedError

@@ -62,7 +62,9 @@ class Retrieve:
         choices=("exact", "faiss"),
     )
     settings: dict[str, dict[str, Any]] = setting(factory=dict, doc="{interaction: {field: value}} after training")
-    transforms: dict[str, Spec] = setting(factory=dict, doc="on the first stage's matrix", kind="score_transform")
+    transforms: dict[str, Spec] = setting(
+        factory=dict, doc="named score transforms of the first stage, in order", kind="score_transform"
+    )
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Evaluate:
     )
     primary: str = setting("t2v/R1", "the metric that decides")
     split: str = setting("test", "scored split", choices=("test", "val"))
+    efficiency: bool = setting(False, "measure what retrieval and training cost, on this machine: `cost/…`")
     ties: str = setting("expected", "policy for equal scores", choices=("expected", "optimistic", "pessimistic"))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from ..components import Levels
 from ..errors import ConfigError
 from ..model import levels_of, transforms_for
 from ..plugins import registry
@@ -12,6 +14,7 @@ from ..settings import Checker, Spec, plain
 from ..steps import retrieval
 from ..steps.retrieval import ScoreSource
 from ..steps.step import Step, arithmetic, source_of, versions
+from ..store import digest
 from .fits import FitGraph
 
 
@@ -19,11 +22,16 @@ class ScoreGraph(FitGraph):
     """Steps that score all pairs."""
 
     @cached_property
-    def _scores(self) -> dict[tuple[str, str], Step]:
+    def _scores(self) -> dict[tuple[str, str, str | None], Step]:
         return {}
 
-    def _scored(self, name: str, split: str) -> tuple[dict[str, Any], dict[str, Step], ScoreSource]:
-        """Fields, inputs and payload that any scoring of one interaction has, with settings after training."""
+    def _scored(
+        self, name: str, split: str, bank: str | None = None
+    ) -> tuple[dict[str, Any], dict[str, Step], ScoreSource]:
+        """Fields, inputs and payload that any scoring of one interaction has, with settings after training.
+
+        bank: the direction in which the train split's queries ask the gallery of `split`, in the place of its own.
+        """
         experiment = self.experiment
         spec = experiment.model.interactions[name]
         cls = registry().component("interaction", spec)
@@ -41,8 +49,15 @@ class ScoreGraph(FitGraph):
             "versions": versions("torch"),
             "arithmetic": arithmetic(self.workspace.device),
         }
-        inputs = self.encode(split, raw) | self._skipping(split, raw)
         source = ScoreSource(experiment, name, config, self.shapes, self.split(split))
+        if bank is None:
+            inputs = self.encode(split, raw) | self._skipping(split, raw)
+        else:
+            source = replace(source, direction=bank, bank=self.split("train"))
+            asking, asked = (Levels(raw.text), Levels((), raw.video))[:: 1 if bank == "t2v" else -1]
+            inputs = self.encode("train", asking) | self.encode(split, asked) | self._skipping(split, asked)
+        if not any(raw):
+            fields["ids"] = digest(source.ids)
         return fields, inputs | ({"fit": fit} if fit else {}), source
 
     def _after_training(self, name: str) -> Any:
@@ -56,13 +71,14 @@ class ScoreGraph(FitGraph):
             raise ConfigError(checker.problems)
         return config
 
-    def score(self, name: str, split: str) -> Step:
-        """All pairs of a split by one interaction."""
-        if (name, split) not in self._scores:
-            fields, inputs, source = self._scored(name, split)
-            label = f"score {name} {self.label}".strip()
-            self._scores[name, split] = Step("score", fields, inputs, retrieval.score, label, source, ("settings",))
-        return self._scores[name, split]
+    def score(self, name: str, split: str, bank: str | None = None) -> Step:
+        """All pairs of a split by one interaction; or of a bank's queries, in the direction `bank`, and its gallery."""
+        key = (name, split, bank)
+        if key not in self._scores:
+            fields, inputs, source = self._scored(name, split, bank)
+            label = f"score {name} {f'bank {bank} ' if bank else ''}{self.label}".strip()
+            self._scores[key] = Step("score", fields, inputs, retrieval.score, label, source, ("settings",))
+        return self._scores[key]
 
     def _ranking(self, direction: str, split: str) -> tuple[dict[str, Any], dict[str, Step]]:
         """Fields and inputs that give the first stage's matrix."""
@@ -72,4 +88,7 @@ class ScoreGraph(FitGraph):
             "first_stage": dict(retrieve.first_stage),
             "score_transforms": [[s.resolved(), source_of("score_transform", s)] for s in retrieve.transforms.values()],
         }
-        return fields, {f"first_stage/{name}": self.score(name, split) for name in retrieve.first_stage}
+        inputs = {f"first_stage/{name}": self.score(name, split) for name in retrieve.first_stage}
+        if any(registry().component("score_transform", spec).needs_bank for spec in retrieve.transforms.values()):
+            inputs |= {f"bank/{name}": self.score(name, split, direction) for name in retrieve.first_stage}
+        return fields, inputs

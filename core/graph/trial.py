@@ -12,10 +12,10 @@ from ..settings import Spec
 from ..steps import candidates, index, retrieval
 from ..steps.retrieval import FEATURES, ScoreSource
 from ..steps.step import Step, arithmetic, source_of, versions
-from .reranking import RerankGraph
+from .efficiency import EfficiencyGraph
 
 
-class TrialGraph(RerankGraph):
+class TrialGraph(EfficiencyGraph):
     """Builds the steps of one variant with one seed. `evaluate` is the last; the others hang from it."""
 
     def candidates(self, name: str, direction: str, top_k: int) -> Step:
@@ -111,9 +111,11 @@ class TrialGraph(RerankGraph):
         if settings.diagnostics:
             fields["diagnostics"] = list(settings.diagnostics)
             inputs |= {f"diagnose/{n}": self.diagnose(n) for n in dict.fromkeys(map(_diagnosed, settings.diagnostics))}
+        if settings.efficiency:
+            inputs["efficiency"] = self.efficiency
         split = self.split(settings.split)
         source = ScoreSource(self.experiment, "", None, self.shapes, split, seed=self.seed)
-        together = ("directions", "diagnostics", "diagnose", "t2v", "v2t")
+        together = ("directions", "diagnostics", "diagnose", "efficiency", "t2v", "v2t")
         label = f"evaluate {self.label}".strip()
         return Step("evaluate", fields, inputs, retrieval.evaluate, label, source, together)
 

@@ -93,7 +93,7 @@ def _extend(workspace: Workspace, members: list[Step], drafts: list[Draft], scor
     start = min(0 if old is None else old.shape[1] for old in before)
     queries = torch.arange(len(found))[:, None].expand(-1, found.shape[1] - start).reshape(-1)
     items = found[:, start:].reshape(-1)
-    first = known[:, start:].reshape(-1)
+    first = known[:, start:].reshape(-1).float()
     made = score_pairs(text, video, *((queries, items) if source.direction == "t2v" else (items, queries)), first)
     ids = rows.text_ids if source.direction == "t2v" else rows.video_ids
     for member, draft, old, new in zip(members, drafts, before, made, strict=True):

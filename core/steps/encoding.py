@@ -173,10 +173,10 @@ def _clips(
     clips = read_clips(paths, source.sampling, workers=workspace.workers, ahead=_batch(source))
     for position, clip in progress(clips, label, total=len(paths)):
         index = missing[position]
-        yield index, clip if isinstance(clip, VideoError) else _reordered(clip, source.frame_order, source.items[index])
+        yield index, clip if isinstance(clip, VideoError) else reordered(clip, source.frame_order, source.items[index])
 
 
-def _reordered(clip: Clip, frame_order: str, item: str) -> Clip:
+def reordered(clip: Clip, frame_order: str, item: str) -> Clip:
     """Valid frames reversed, or shuffled by a permutation that depends on the file's content alone."""
     valid = int(clip.mask.sum())
     order = np.arange(len(clip.mask))

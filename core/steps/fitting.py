@@ -68,7 +68,7 @@ def fit(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
     draft.json(fitted.history, "history.json")
     parameters = sum(parameter.numel() for parameter in trainee.parameters())
     draft.info |= {"label": step.label, "best_epoch": fitted.best_epoch, "parameters": parameters}
-    draft.info |= {"epochs": len(fitted.history), "pairs": len(trainee)}
+    draft.info |= {"epochs": len(fitted.history), "pairs": len(trainee), "peak_bytes": fitted.peak_bytes}
 
 
 def _pairs(workspace: Workspace, step: Step, source: FitSource) -> Pairs:

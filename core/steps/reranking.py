@@ -116,6 +116,7 @@ def fit_reranker(workspace: Workspace, members: list[Step], drafts: list[Draft])
     draft.json({"alpha": validator.alpha}, "chosen.json")
     draft.info |= {"label": step.label, "best_epoch": fitted.best_epoch, "epochs": len(fitted.history)}
     draft.info |= {"parameters": sum(p.numel() for p in reranker.parameters()), "pairs": len(trainee)}
+    draft.info |= {"peak_bytes": fitted.peak_bytes}
 
 
 def _trainee(workspace: Workspace, step: Step, reranker: TrainedReranker, losses: Mapping[str, Loss]) -> RerankerFit:
@@ -142,7 +143,7 @@ class _Validator:
         self.direction = ranking["direction"]
         self.scores = first_stage(workspace, step, ranking)
         self.chosen = candidates_of(self.scores, source.spec.fields.train.validate_on)
-        self.first = self.scores.gather(1, self.chosen)
+        self.first = self.scores.gather(1, self.chosen).float()
 
     def __call__(self) -> float:
         matching = self._matching()

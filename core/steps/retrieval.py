@@ -35,6 +35,7 @@ from ..store import Draft
 from ..tensorfile import map_tensors
 from .split import Kept, kept, read_features
 from .step import Step, Workspace
+from .transforms import transformed
 
 FEATURES = ("text/", "video/", "skip/")
 """Inputs that are levels of a split, or say which of its videos were skipped."""
@@ -43,7 +44,10 @@ COUNTS = ("indptr", "above", "above_relevant", "tied", "tied_relevant")
 
 @dataclass(frozen=True)
 class ScoreSource:
-    """What scoring reads beside its inputs; `config` is the interaction's, with its settings after training."""
+    """What scoring reads beside its inputs; `config` is the interaction's, with its settings after training.
+
+    bank: a split whose queries ask the gallery of `split`, in the place of its own, in this `direction`.
+    """
 
     experiment: Experiment
     interaction: str
@@ -52,6 +56,14 @@ class ScoreSource:
     split: Split
     direction: str = "t2v"
     seed: int = 0
+    bank: Split | None = None
+
+    @property
+    def ids(self) -> tuple[list[str], list[str]]:
+        """Ids of the texts and of the videos that are scored with each other."""
+        asking = self.bank or self.split
+        texts, videos = (asking, self.split) if self.direction == "t2v" else (self.split, asking)
+        return [text.id for text in texts.texts], [video.id for video in videos.videos]
 
 
 def feature_steps(inputs: Mapping[str, Step]) -> dict[str, Step]:
@@ -76,9 +88,7 @@ def score(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> Non
     They go into the files block by block: no matrix lies in memory.
     """
     source: ScoreSource = members[0].payload
-    steps = feature_steps(members[0].inputs)
-    rows = kept(workspace, source.split, steps)
-    text, video = read_features(workspace, rows, steps)
+    text, video = _sides(workspace, source, feature_steps(members[0].inputs))
     model, interaction = loaded_model(workspace, members[0].inputs, source)
     made = score_blocks(
         interaction,
@@ -94,10 +104,22 @@ def score(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> Non
     matrices = [map_tensors(draft.folder / "tensors.safetensors", layout)["scores"] for draft in drafts]
     for columns, block in made:
         for member, matrix, values in zip(members, matrices, block, strict=True):
-            refuse_non_finite(values, member.label, rows.text_ids)
+            refuse_non_finite(values, member.label, text.ids or ())
             matrix[:, columns] = values
     for member, draft in zip(members, drafts, strict=True):
         draft.info |= {"label": member.label}
+
+
+def _sides(workspace: Workspace, source: ScoreSource, steps: Mapping[str, Step]) -> tuple[TextFeatures, VideoFeatures]:
+    """The texts and videos that are scored with each other: those of a split, or on one side those of a bank."""
+    if source.bank is None:
+        return read_features(workspace, kept(workspace, source.split, steps), steps)
+    texts_ask = source.direction == "t2v"
+    asking = {name: step for name, step in steps.items() if name.startswith("text/" if texts_ask else "video/")}
+    asked = {name: step for name, step in steps.items() if name not in asking}
+    bank = read_features(workspace, kept(workspace, source.bank, asking), asking)
+    gallery = read_features(workspace, kept(workspace, source.split, asked), asked)
+    return (bank[0], gallery[1]) if texts_ask else (gallery[0], bank[1])
 
 
 def refuse_non_finite(scores: Tensor, label: str, ids: Sequence[str]) -> None:
@@ -109,20 +131,23 @@ def refuse_non_finite(scores: Tensor, label: str, ids: Sequence[str]) -> None:
 class FirstStage:
     """The first stage's scores: mixed as they are read, in blocks of queries, from matrices that stay in their files.
 
-    Score transforms look at the whole matrix [B_t, B_v]: where there are any it is in memory.
+    Score transforms look at the whole matrix, as it is asked in one direction (None: the step's own field): where there
+    are any it is in memory.
     """
 
-    def __init__(self, workspace: Workspace, step: Step, weights: Mapping[str, float]):
-        self._matrices: list[tuple[float, Tensor]] = [
-            (weight, workspace.read(step.inputs[f"first_stage/{name}"]).tensors()["scores"])
-            for name, weight in weights.items()
-        ]
+    def __init__(self, workspace: Workspace, step: Step, weights: Mapping[str, float], direction: str | None = None):
+        def stored(name: str) -> Tensor:
+            return workspace.read(step.inputs[name]).tensors()["scores"]
+
+        def asked(scores: Tensor) -> Tensor:
+            return scores if (direction or step.fields["direction"]) == "t2v" else scores.T
+
+        self._matrices = [(weight, stored(f"first_stage/{name}")) for name, weight in weights.items()]
         transforms = step.payload.experiment.retrieve.transforms
         if transforms:
-            scores = self.rows("t2v")
-            for transform in transforms.values():
-                scores = registry().make("score_transform", transform)(scores)
-            self._matrices = [(1.0, scores)]
+            banks = [asked(stored(f"bank/{n}")) if f"bank/{n}" in step.inputs else None for n in weights]
+            stages = [(weight, asked(m), bank) for (weight, m), bank in zip(self._matrices, banks, strict=True)]
+            self._matrices = [(1.0, asked(transformed(transforms, stages)))]
         self.index = workspace.read(step.inputs["index"]).tensors() if "index" in step.inputs else {}
 
     def rows(self, direction: str, part: slice = slice(None)) -> Tensor:
@@ -152,7 +177,8 @@ def first_stage(workspace: Workspace, step: Step, ranking: Mapping[str, Any] | N
     """The first stage's whole matrix [Q, gallery]. `ranking` holds the weights and the direction; None: the step's own
     fields do."""
     ranking = ranking or step.fields
-    return FirstStage(workspace, step, ranking["first_stage"]).rows(ranking["direction"])
+    direction = ranking["direction"]
+    return FirstStage(workspace, step, ranking["first_stage"], direction).rows(direction)
 
 
 def rank(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
@@ -179,7 +205,7 @@ def rank(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None
         counts = first
         if spec is not None:
             top_k = spec.fields.top_k
-            new = _rerank(workspace, member, rows, spec, candidates[:, :top_k], known[:, :top_k])
+            new = rerank_candidates(workspace, member, rows, spec, candidates[:, :top_k], known[:, :top_k])
             counts = reranking.counts(new.numpy(), ids[asked])
             draft.info["ceiling"] = 100 * float(hits[:, :top_k].any(1).mean())  # no re-ranking can give a higher R1
             if stage.index:
@@ -197,11 +223,11 @@ def _hits(relevance: Relevance, candidates: NDArray) -> NDArray[np.bool_]:
 def _rows_of(workspace: Workspace, rank: Step) -> Kept:
     """The rows that a rank step ranks, found once a process."""
     steps = feature_steps(rank.inputs)
-    key = ("kept", rank.fields["relevance"], *sorted(step.key for step in steps.values()))
+    key = ("kept", id(rank.payload.split), *sorted(step.key for step in steps.values()))
     return workspace.once(key, lambda: kept(workspace, rank.payload.split, steps))
 
 
-def _rerank(
+def rerank_candidates(
     workspace: Workspace, step: Step, rows: Kept, spec: Spec, candidates: Tensor, first_stage: Tensor
 ) -> Tensor:
     """New scores [Q, K] of the candidates [Q, K], from their scores by the first stage and by other interactions."""
@@ -211,7 +237,7 @@ def _rerank(
         for name, s in step.inputs.items()
         if name.startswith("candidates/")
     }
-    pair_scores["first_stage"] = first_stage
+    pair_scores["first_stage"] = first_stage.float()
     if "match" in step.inputs:
         reranker = fitted_reranker(workspace, step.inputs["fit_reranker"], source.experiment, source.shapes)
         return reranker.fuse(workspace.read(step.inputs["match"]).tensors()["scores"][:, :top_k], pair_scores)
@@ -243,7 +269,9 @@ def evaluate(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> 
         units = {"t2v": rows.own, "v2t": torch.arange(len(rows.videos))}  # the unit is the video, whoever is relevant
         measured = dict.fromkeys(name.partition("/")[0] for name in tensors)
         draft.save(tensors | {f"{direction}/clusters": units[direction] for direction in measured})
-        draft.json({"metrics": metrics, **facts, "texts": len(rows.texts), "videos": len(rows.videos)})
+        costs = {"costs": workspace.read(step.inputs["efficiency"]).json()} if "efficiency" in step.inputs else {}
+        counted = {"texts": len(rows.texts), "videos": len(rows.videos)}
+        draft.json({"metrics": metrics, **facts, **costs, **counted})
         draft.json({"experiment": plain(step.payload.experiment), "seed": step.payload.seed}, "trial.json")
         draft.json({"texts": rows.text_ids, "videos": rows.video_ids, "skipped": rows.skipped}, "items.json")
         draft.info |= {"label": step.label}

@@ -28,6 +28,7 @@ NUMBERS = {
     "match": 1,
     "diagnose": 1,
     "index": 1,
+    "efficiency": 1,
     "rank": 3,
     "evaluate": 4,
 }

@@ -177,6 +177,17 @@ def diagnostics_are_those_declared(case: InteractionCase) -> Faults:
             )
 
 
+def token_weights_are_shares(case: InteractionCase) -> Faults:
+    rows, columns = case.pairs
+    with torch.inference_mode():
+        made = case.part.token_weights(side_rows(case.sides[0], rows), side_rows(case.sides[1], columns))
+    for level, weights in made.items():
+        if weights.ndim != 2 or len(weights) != len(rows) or (weights < 0).any():
+            yield f"`token_weights` of `{level}` is {list(weights.shape)}, or negative", "Give [P, N], none negative"
+        elif words := gap({"sum": weights.sum(1)}, {"sum": torch.ones(len(rows))}):
+            yield f"`token_weights` of `{level}`: {words}", "What one text gives the tokens of one video sums to 1"
+
+
 FIRST = (it_can_be_built_from_shapes_alone, scores_are_one_number_for_each_pair, sides_have_a_row_for_each_item)
 CHECKS = (
     *COMMON,
@@ -188,4 +199,5 @@ CHECKS = (
     an_inner_product_is_one,
     pair_floats_are_positive,
     diagnostics_are_those_declared,
+    token_weights_are_shares,
 )

@@ -10,39 +10,45 @@ from torch import Tensor
 
 from ..components import ScoreTransform
 from .contract import Faults, gap
-from .inputs import SEED, TEXTS, VIDEOS
+from .inputs import SEED
+from .inputs import TEXTS as QUERIES
+from .inputs import VIDEOS as ITEMS
 
 
 class ScoreTransformCase:
-    """A score transform and scores [B_t, B_v], like cosines."""
+    """A score transform, scores [Q, G] like cosines, and those of a bank of more queries where it needs one."""
 
     def __init__(self, cls: type[ScoreTransform], config: Any):
         self.cls, self.transform = cls, cls(config)
         draw = torch.Generator().manual_seed(SEED)
-        self.scores = torch.rand(TEXTS, VIDEOS, generator=draw) * 2 - 1
+        self.scores = torch.rand(QUERIES, ITEMS, generator=draw) * 2 - 1
+        self.bank = torch.rand(2 * QUERIES, ITEMS, generator=draw) * 2 - 1
 
     @cached_property
     def whole(self) -> Tensor:
         return self.run(self.scores)
 
-    def run(self, scores: Tensor) -> Tensor:
+    def run(self, scores: Tensor, bank: Tensor | None = None) -> Tensor:
+        """bank: None for its own."""
         with torch.inference_mode():
-            return self.transform(scores.clone())
+            bank = self.bank if bank is None else bank
+            return self.transform(scores.clone(), *((bank.clone(),) if self.cls.needs_bank else ()))
 
 
 def it_gives_a_finite_matrix(case: ScoreTransformCase) -> Faults:
-    for scores in (case.scores, case.scores[:1, :1], torch.zeros_like(case.scores)):
-        made = case.run(scores)
+    one = case.scores[:1, :1], case.bank[:, :1]
+    for scores, bank in ((case.scores, case.bank), one, (torch.zeros_like(case.scores), torch.zeros_like(case.bank))):
+        made = case.run(scores, bank)
         if made.shape != scores.shape or not made.is_floating_point() or not made.isfinite().all():
             shapes = f"{list(scores.shape)} become {list(made.shape)}"
             yield f"scores {shapes}, {made.dtype}, or not finite", "Give one finite number for each score"
 
 
 def scores_are_left_as_they_are(case: ScoreTransformCase) -> Faults:
-    scores = case.scores.clone()
+    scores, bank = case.scores.clone(), case.bank.clone()
     with torch.inference_mode():
-        case.transform(scores)
-    if not torch.equal(scores, case.scores):
+        case.transform(scores, *((bank,) if case.cls.needs_bank else ()))
+    if not (torch.equal(scores, case.scores) and torch.equal(bank, case.bank)):
         yield "the scores given were written to", "Work on a copy: stored scores are shared"
 
 
@@ -52,19 +58,22 @@ def it_is_deterministic(case: ScoreTransformCase) -> Faults:
 
 
 def order_does_not_matter(case: ScoreTransformCase) -> Faults:
-    texts, videos = torch.arange(TEXTS).flip(0), torch.arange(VIDEOS).roll(2)
-    made = case.run(case.scores[texts][:, videos])
-    if words := gap({"scores": made}, {"scores": case.whole[texts][:, videos]}):
+    queries, items = torch.arange(QUERIES).flip(0), torch.arange(ITEMS).roll(2)
+    made = case.run(case.scores[queries][:, items], case.bank.flip(0)[:, items])
+    if words := gap({"scores": made}, {"scores": case.whole[queries][:, items]}):
         yield f"{words} when texts and videos come in another order", "Scores must move with their rows and columns"
 
 
 def queries_do_not_depend_on_each_other(case: ScoreTransformCase) -> Faults:
-    """Texts ask in one direction, videos in the other."""
     if case.cls.transductive:
         return
-    for of, rows, columns in (("texts", slice(1, 3), slice(None)), ("videos", slice(None), slice(1, 3))):
-        if words := gap({"scores": case.run(case.scores[rows, columns])}, {"scores": case.whole[rows, columns]}):
-            yield f"{words} when some {of} are scored alone", "Say `transductive = True`"
+    if words := gap({"scores": case.run(case.scores[1:3])}, {"scores": case.whole[1:3]}):
+        yield f"{words} when some queries are scored alone", "Say `transductive = True`"
+
+
+def it_reads_the_bank_that_it_needs(case: ScoreTransformCase) -> Faults:
+    if case.cls.needs_bank and torch.equal(case.run(case.scores, -case.bank), case.whole):
+        yield "another bank changes nothing", "Leave `needs_bank` False: the train split would be scored for nothing"
 
 
 FIRST = (it_gives_a_finite_matrix,)
@@ -73,4 +82,5 @@ CHECKS = (
     it_is_deterministic,
     order_does_not_matter,
     queries_do_not_depend_on_each_other,
+    it_reads_the_bank_that_it_needs,
 )

@@ -109,7 +109,9 @@ class TrialRecord:
     def fits(self) -> dict[str, Entry]:
         """What was trained, by the prefix of its curve: the model under `train`, a reranker under `rerank`."""
         prefixes = {"fit": "train", "fit_reranker": "rerank"}
-        steps = {prefixes[step.name]: step for step in self.found.trial.last.walk() if step.name in prefixes}
+        ranks = [step for name, step in self.found.trial.last.inputs.items() if name != "efficiency"]  # of one seed
+        walked = (step for rank in ranks for step in rank.walk())
+        steps = {prefixes[step.name]: step for step in walked if step.name in prefixes}
         return {prefix: self.result.plan.workspace.read(step) for prefix, step in steps.items()}
 
     @property
@@ -146,7 +148,7 @@ class TrialRecord:
     @property
     def points(self) -> list[tuple[str, float, int]]:
         """(name, value, step): the metrics at step 0, the training curve by epoch. What is not finite is left out."""
-        found = [(name, value, 0) for name, value in self.found.metrics.items()]
+        found = [(name, value, 0) for name, value in (self.found.metrics | self.found.costs).items()]
         found += [(f"{direction}/ceiling", value, 0) for direction, value in self.found.ceilings.items()]
         found += [(f"{direction}/index_recall", value, 0) for direction, value in self.found.index_recalls.items()]
         for prefix, fit in self.fits.items():

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from core import hookimpl
 
+from .given_scores import GivenScores
 from .learnable_queries import LearnableQueries
 from .mean_pooling import MeanPooling
 from .tib import TextGatedBlock
@@ -12,5 +13,5 @@ from .weighted_similarity import WeightedSimilarity
 
 @hookimpl
 def register_interactions(register: Callable[[type], None]) -> None:
-    for interaction in (LearnableQueries, MeanPooling, TextGatedBlock, WeightedSimilarity):
+    for interaction in (GivenScores, LearnableQueries, MeanPooling, TextGatedBlock, WeightedSimilarity):
         register(interaction)

@@ -134,6 +134,9 @@ class TextGatedBlock(Interaction):
         """
         return relative_entropy(self._own_weights(text, video)[:, :, 0], video["mask"])
 
+    def token_weights(self, text: Side, video: Side) -> Side:
+        return {self.config.level: self._own_weights(text, video)[:, :, 0]}
+
     def _own_weights(self, text: Side, video: Side) -> Tensor:
         """Weights [P, N, 1] of row p's text over the tokens of row p's video."""
         gate_dots, _ = _dots({name: tensor[:, :, None] for name, tensor in text.items()}, video)

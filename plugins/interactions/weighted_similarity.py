@@ -94,6 +94,10 @@ class WeightedSimilarity(Interaction):
         dots = video["values"] @ text["vector"][:, :, None]
         return relative_entropy(token_weights(dots, video["mask"], self.config.temperature)[:, :, 0], video["mask"])
 
+    def token_weights(self, text: Side, video: Side) -> Side:
+        dots = video["values"] @ text["vector"][:, :, None]
+        return {self.config.level: token_weights(dots, video["mask"], self.config.temperature)[:, :, 0]}
+
     def pair_floats(self, text: Side, video: Side) -> float:
         """Dot products (mixed ones too), logits, weights and their product: N floats each."""
         return 4.0 * video["values"].shape[1]

@@ -203,6 +203,11 @@ interaction(
     diagnostics=("entropy",),
     diagnose=lambda self, text, video: {"entropy": torch.zeros(1)},
 )
+interaction(
+    "token weights are shares",
+    "`token_weights` of `frames`: sum .*sums to 1",
+    token_weights=lambda self, text, video: {"frames": torch.ones(len(text["vector"]), 3)},
+)
 
 
 broken(
@@ -417,8 +422,14 @@ score_transform(
 )
 score_transform(
     "queries do not depend on each other",
-    "texts are scored alone. Say `transductive = True`",
+    "queries are scored alone. Say `transductive = True`",
     __call__=lambda self, scores: scores.softmax(0),
+)
+score_transform(
+    "it reads the bank that it needs",
+    "another bank changes nothing",
+    needs_bank=True,
+    __call__=lambda self, scores, bank: scores,
 )
 
 

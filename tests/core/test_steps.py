@@ -451,7 +451,7 @@ def test_a_sweep_reads_and_ranks_its_first_stage_once_a_direction(lab: Lab, monk
 
 
 class Centred(ScoreTransform):
-    """Without the mean over the texts: each score depends on the whole matrix."""
+    """Without the mean over the queries: each score depends on the whole matrix."""
 
     name = "toy_centred"
 
@@ -486,9 +486,11 @@ def test_a_first_stage_is_mixed_transformed_and_ranked_in_blocks(
     assert sizes == [1] * (10 + 5)
     dot, linear = (output(plan, f"score {name}").tensors()["scores"] for name in ("dot", "linear"))
     scores = 0.5 * dot + 2 * linear
-    scores = scores - scores.mean(0) if transform else scores
     relevance = Relevance.from_pairs(np.arange(10), np.arange(10) // 2, (10, 5))
-    wanted = evaluate(scores.numpy(), relevance, ["R1", "R5", "MnR"]).metrics
+    wanted = {}
+    for direction, over in (("t2v", 0), ("v2t", 1)):  # the queries are the rows of the transform
+        asked = scores - scores.mean(over, keepdim=True) if transform else scores
+        wanted |= evaluate(asked.numpy(), relevance, ["R1", "R5", "MnR"], [direction]).metrics
     assert plan.workspace.read(plan.trials[0].last).json()["metrics"] == pytest.approx(wanted)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,6 +27,7 @@ NO_DEFAULTS = {
     ("dataset", "folder"),
     ("dataset", "shapes"),
     ("encoder", "clip"),
+    ("interaction", "given_scores"),
     ("reranker", "crosstvr"),
     ("reranker", "vedje"),
 }
@@ -80,6 +82,9 @@ CONFIGURATIONS: list[tuple[str, str, dict[str, Any]]] = [
     ("reranker", "crosstvr", {**SMALL, "frame_selector": SELECTOR, "video_selector": SELECTOR}),
     ("reranker", "vedje", SMALL),
     ("reranker", "vedje", {**SMALL, "class_level": None, "tokens": 2}),
+    ("score_transform", "dual_softmax", {"at_once": 1, "each": True}),
+    ("score_transform", "inverted_softmax", {"temperature": 0.1}),
+    ("score_transform", "qb_norm", {"top_k": 2, "hits": 3}),
     ("encoder", "clip", RANDOM_CLIP),
     ("encoder", "clip", {"model": str(ROOT / "checkpoints" / "shapes-clip")}),
     ("dataset", "shapes", {"train_videos": 3, "val_videos": 0, "test_videos": 2, "resolution": 32}),
@@ -115,8 +120,9 @@ def auxiliary(kind: str, name: str, fields: Mapping[str, Any] | None = None) -> 
     """For a loss the shapes of the tensors that it needs, from the interaction that provides them."""
     loss = COMPONENTS[kind, name]
     needed = loss.needs(configured(loss, fields or {})) if kind == "loss" else frozenset()  # type: ignore[attr-defined]
-    for (other, _), cls in COMPONENTS.items():
-        if needed and other == "interaction" and needed <= cls.provides(cls.Config()):  # type: ignore[attr-defined]
+    interactions = [c for key, c in COMPONENTS.items() if key[0] == "interaction" and key not in NO_DEFAULTS]
+    for cls in interactions:
+        if needed and needed <= cls.provides(cls.Config()):  # type: ignore[attr-defined]
             made = sample(cls.reads(cls.Config()))  # type: ignore[attr-defined]
             part = cls(cls.Config(), made.shapes)  # type: ignore[call-arg]
             _, given = part.match(part.text_side(made.text[:5]), part.video_side(made.video[:5]))  # type: ignore[attr-defined]
@@ -134,7 +140,18 @@ def test_a_list_of_files_keeps_the_contract_of_data_sets(tmp_path: Path) -> None
     check_component(COMPONENTS["dataset", "folder"], path=str(path), texts=("tags",))
 
 
+def test_given_scores_keep_the_contract_of_interactions(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "scores.npz",
+        scores=np.random.default_rng(0).normal(size=(5, 6)),
+        text_ids=[f"text{row}" for row in range(5)],
+        video_ids=[f"video{row}" for row in range(6)],
+    )
+    check_component(COMPONENTS["interaction", "given_scores"], file=str(tmp_path / "scores.npz"))
+
+
 def test_what_has_no_defaults_is_checked_below() -> None:
-    listed = {(kind, name) for kind, name, _ in CONFIGURATIONS} | {("dataset", "folder")}
+    above = {("dataset", "folder"), ("interaction", "given_scores")}
+    listed = {(kind, name) for kind, name, _ in CONFIGURATIONS} | above
     assert listed >= NO_DEFAULTS
     assert listed <= set(COMPONENTS)

@@ -1,0 +1,141 @@
+"""What one variant's retrieval costs on the machine that this runs on, and what its training cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..components import Shapes, Split
+from ..config import Experiment
+from ..efficiency import Retrieval, as_tokens, retrieval_costs
+from ..features import VideoFeatures
+from ..model import Model
+from ..plugins import registry
+from ..scoring import blocks
+from ..scoring.blocks import items_a_block
+from ..scoring.memory import FLOAT, allowed_floats
+from ..store import Draft
+from ..tensorfile import map_tensors
+from ..terminal import progress
+from .retrieval import feature_steps, fitted_reranker
+from .split import kept, read_features
+from .step import Step, Workspace
+from .transforms import transformed
+
+ANSWERS = 10
+"""Videos that a query is given where nothing is re-ranked."""
+FITS = ("fit", "fit_reranker")
+
+
+@dataclass(frozen=True)
+class EfficiencySource:
+    """What measuring reads beside its inputs; `configs` are those of the interactions used, after training."""
+
+    experiment: Experiment
+    configs: Mapping[str, Any]
+    shapes: Shapes
+    split: Split
+
+
+def efficiency(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
+    """`result.json`: costs by name, `cost/…`."""
+    step, draft = members[0], drafts[0]
+    steps = feature_steps(step.inputs)
+    text, video = read_features(workspace, kept(workspace, step.payload.split, steps), steps)
+    retrieval = _retrieval(workspace, step)
+    scratch = draft.folder / "sides"
+    retrieval = retrieval.over(video, _sides(retrieval, video, scratch, step.label))
+    costs = retrieval_costs(retrieval, text, video) | _training(workspace, step)
+    scratch.unlink(missing_ok=True)
+    draft.json(costs)
+    draft.info |= {"label": step.label, **{name: step.fields[name] for name in ("device", "threads")}}
+
+
+def _retrieval(workspace: Workspace, step: Step) -> Retrieval:
+    """The variant's retrieval with trained weights, before it has a gallery."""
+    source: EfficiencySource = step.payload
+    experiment, device = source.experiment, workspace.device
+    spec, reranker = experiment.retrieve.rerank, None
+    if "fit_reranker" in step.inputs:
+        reranker = fitted_reranker(workspace, step.inputs["fit_reranker"], experiment, source.shapes)
+    elif spec is not None:
+        reranker = registry().make("reranker", spec, source.shapes).eval()
+    return Retrieval(
+        model=_model(workspace, step),
+        first_stage=tuple(experiment.retrieve.first_stage),
+        mixed=_mixing(workspace, step),
+        reranker=reranker,
+        top_k=spec.fields.top_k if spec is not None else ANSWERS,
+        device=device,
+    )
+
+
+def _mixing(workspace: Workspace, step: Step) -> Callable[[Sequence[Tensor]], Tensor]:
+    """What makes one matrix of the first stage's, with its score transforms; their banks are in memory before."""
+    retrieve = step.payload.experiment.retrieve
+    banks = [
+        workspace.read(step.inputs[f"bank/{name}"]).tensors()["scores"] if f"bank/{name}" in step.inputs else None
+        for name in retrieve.first_stage
+    ]
+    weights = retrieve.first_stage.values()
+    return lambda scores: transformed(retrieve.transforms, list(zip(weights, scores, banks, strict=True)))
+
+
+def _model(workspace: Workspace, step: Step) -> Model:
+    """The part of the model that retrieval uses, in evaluation mode; transforms that interactions share are in it
+    once."""
+    source: EfficiencySource = step.payload
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Model.of(source.experiment, source.configs, source.shapes)
+    if "fit" in step.inputs:
+        stored = workspace.read(step.inputs["fit"]).tensors()
+        trained = {name: stored[f"model.{name}"] for name in model.state_dict() if f"model.{name}" in stored}
+        model.load_state_dict(trained, strict=False)
+    for name, config in source.configs.items():
+        model.interaction(name).config = config
+    return model.to(workspace.device).eval()
+
+
+def _sides(retrieval: Retrieval, video: VideoFeatures, scratch: Path, label: str) -> dict[str, VideoFeatures]:
+    """Sides of all the videos: on the device where they fit into what scoring may take, else mapped onto a file."""
+    rooms: dict[str, Tensor] = {}
+    for part in progress(list(blocks(len(video), items_a_block(video, retrieval.device))), label):
+        made = {
+            f"{name}/{level}": features.structured(level).values
+            for name, features in retrieval.offline(video[part]).items()
+            for level in features.names
+        }
+        rooms = rooms or _rooms(made, len(video), scratch)
+        for name, tensor in made.items():
+            rooms[name][part] = tensor
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in rooms.items():
+        owner, _, level = name.rpartition("/")
+        found.setdefault(owner, {})[level] = tensor
+    return {owner: VideoFeatures(more=as_tokens(side)) for owner, side in found.items()}
+
+
+def _rooms(first: Mapping[str, Tensor], videos: int, scratch: Path) -> dict[str, Tensor]:
+    """Room for so many videos, by what was made of the first ones."""
+    layout = {name: ((videos, *tensor.shape[1:]), tensor.dtype) for name, tensor in first.items()}
+    size = videos * sum(tensor[0].numel() * tensor.element_size() for tensor in first.values())
+    device = next(iter(first.values())).device
+    if size > FLOAT * allowed_floats(device):
+        return map_tensors(scratch, layout)
+    return {name: torch.empty(shape, dtype=dtype, device=device) for name, (shape, dtype) in layout.items()}
+
+
+def _training(workspace: Workspace, step: Step) -> dict[str, float]:
+    """Seconds of its fits, validation among them, and the peak of the one that took most memory, where that was seen;
+    0 where nothing is trained."""
+    fits = [workspace.read(step.inputs[name]) for name in FITS if name in step.inputs]
+    seconds = sum(record["seconds"] for fit in fits for record in fit.json("history.json"))
+    peaks = [fit.info["peak_bytes"] for fit in fits if fit.info.get("peak_bytes") is not None]
+    found = {"cost/training_seconds": float(seconds)}
+    return found | ({"cost/training_peak_bytes": max(peaks, default=0)} if len(peaks) == len(fits) else {})
