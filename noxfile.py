@@ -41,7 +41,17 @@ def triton(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/plugins/test_fused_gate.py", *session.posargs)
 
 
-BENCHMARKS = ("scoring", "sweep", "scale", "decode_encode", "startup", "matching_cost", "training_cost", "gpu_tib")
+BENCHMARKS = (
+    "scoring",
+    "sweep",
+    "scale",
+    "decode_encode",
+    "startup",
+    "matching_cost",
+    "training_cost",
+    "error_rates",
+    "gpu_tib",
+)
 
 
 @nox.session(python="3.11")

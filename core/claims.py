@@ -176,7 +176,7 @@ def _variant(result: Result, row: Row) -> list[str]:
 
 def _basis(result: Result, claim: Decided) -> str:
     """How many videos, queries and seeds a verdict rests on, how often its split was scored, what to beware of."""
-    arms = (claim.hypothesis.variant.name, claim.hypothesis.other.name)
+    arms = [variant.name for variant in claim.hypothesis.arms]
     seeds = max(len(row.seeds) for row in result.rows if row.name in arms)
     facts = [f"seeds: {seeds or 'none'}", f"trials scored on this split: {claim.times_scored}"]
     found = claim.verdict.evidence.comparison

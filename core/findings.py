@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .hypotheses import Hypothesis
 from .metrics import metric
 from .plan import Plan, Trial
+from .plugins import registry
 from .published import Published, read_published
 from .registration import post_hoc, registration_digest, split_scored, times_scored, withdrawn
 from .significance import (
@@ -21,9 +22,11 @@ from .significance import (
     Evidence,
     Verdict,
     better,
+    cheaper,
     correct,
     decide,
     equivalent,
+    larger_gain,
     no_worse,
     outcome,
     paired_medians,
@@ -55,6 +58,11 @@ class TrialResult:
     def ceilings(self) -> dict[str, float]:
         """{direction: percent of queries with an answer among the candidates}; empty where nothing is re-ranked."""
         return self.stored["ceilings"]
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """{"cost/latency_ms": 1.2, …}, some of `COSTS`; empty where they were not measured."""
+        return self.stored.get("costs", {})
 
     @property
     def index_recalls(self) -> dict[str, float]:
@@ -93,6 +101,18 @@ class Row:
         train = trial.variant.experiment.train
         chosen = train.keep == "best" and train.select_on == "test"
         return chosen and any(step.name == "fit" for step in trial.last.walk())
+
+    @property
+    def transductive(self) -> bool:
+        """Whether a score transform lets a query's scores depend on the other test queries."""
+        transforms = self.results[0].trial.variant.experiment.retrieve.transforms
+        return any(registry().component("score_transform", spec).transductive for spec in transforms.values())
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Mean over seeds of every cost that was measured of each."""
+        shared = [name for name in self.results[0].costs if all(name in result.costs for result in self.results)]
+        return {name: float(np.mean([result.costs[name] for result in self.results])) for name in shared}
 
     def values(self, name: str) -> list[float]:
         """The metric of each seed."""
@@ -164,12 +184,7 @@ class Result:
     def incomparable(self) -> list[tuple[Hypothesis, str]]:
         """Hypotheses without a verdict, each with the reason."""
         decided = {claim.hypothesis.name for claim in self.claims}
-        rows = {row.name: row for row in self.rows}
-        return [
-            (h, "an arm was selected on test" if _selected(rows, h) else "its arms rank other queries")
-            for h in self.plan.hypotheses
-            if h.name not in decided
-        ]
+        return [(h, undecidable(self, h)) for h in self.plan.hypotheses if h.name not in decided]
 
     @cached_property
     def published(self) -> list[Published]:
@@ -211,8 +226,10 @@ def _compare_with_baseline(result: Result) -> None:
             row.comparisons[name] = comparison
     tested = {row.name: row.comparisons[result.primary] for row in comparable}
     for row, comparison in zip(comparable, correct(tested).values(), strict=True):
-        row.comparisons[result.primary] = comparison
         row.outcome = outcome(comparison)
+        row.comparisons[result.primary] = comparison
+        for name, found in row.comparisons.items():
+            row.comparisons[name] = _labelled(found, label([row, baseline]))
     for row in others:
         row.outcome = row.outcome or f"{obstacles[row.name]}: not compared"
     baseline.outcome = "baseline, selected on test" if baseline.selected_on_test else "baseline"
@@ -227,9 +244,32 @@ def _obstacle(result: Result, row: Row) -> str:
     return "" if same_queries(result, row, result.baseline) else "other queries"
 
 
-def _selected(rows: Mapping[str, Row], hypothesis: Hypothesis) -> bool:
-    """Whether an arm of a hypothesis was selected on test."""
-    return any(rows[variant.name].selected_on_test for variant in (hypothesis.variant, hypothesis.other))
+def label(rows: Sequence[Row]) -> str:
+    """What must stand beside a comparison of transductive rows with others; "" where they are of one kind."""
+    mixed = len({row.transductive for row in rows}) > 1
+    names = ", ".join(dict.fromkeys(row.name for row in rows if row.transductive))
+    return f"transductive against inductive: {names} looks at the other test queries" if mixed else ""
+
+
+def _labelled(comparison: Comparison, words: str) -> Comparison:
+    return replace(comparison, warning="; ".join(text for text in (comparison.warning, words) if text))
+
+
+def _rows_of(result: Result, hypothesis: Hypothesis) -> list[Row]:
+    """The rows of its arms."""
+    rows = {row.name: row for row in result.rows}
+    return [rows[variant.name] for variant in hypothesis.arms]
+
+
+def undecidable(result: Result, hypothesis: Hypothesis) -> str:
+    """Why a hypothesis gets no verdict; "" where it does."""
+    row, *others = rows = _rows_of(result, hypothesis)
+    if hypothesis.kind == "cheaper":
+        missing = [one.name for one in rows if not one.costs.get(hypothesis.metric)]
+        return f"{hypothesis.metric} of {', '.join(missing)} is 0 or was not measured" if missing else ""
+    if any(one.selected_on_test for one in rows):
+        return "an arm was selected on test"
+    return "" if all(same_queries(result, row, other) for other in others) else "its arms rank other queries"
 
 
 def same_queries(result: Result, one: Row, other: Row) -> bool:
@@ -246,10 +286,10 @@ def _comparisons(rows: list[Row], baseline: Row, name: str) -> list[Comparison]:
     clusters = _clusters(baseline, name)
     higher = metric(name).higher_is_better
     if metric(name).summary == "median":
-        arms = [_arms(row, baseline, name) for row in rows]
+        arms = [_arms([row, baseline], name) for row in rows]
         return [paired_medians(a, b, clusters, higher_is_better=higher) for a, b in arms]
     made: dict[int, Comparison] = {}
-    differences = [np.subtract(*_arms(row, baseline, name)) for row in rows]
+    differences = [np.subtract(*_arms([row, baseline], name)) for row in rows]
     for seeds in sorted({len(block) for block in differences}):
         group = [i for i, block in enumerate(differences) if len(block) == seeds]
         trained = any(row.seeds for row in [rows[i] for i in group]) or bool(baseline.seeds)
@@ -264,38 +304,43 @@ def _clusters(row: Row, name: str) -> NDArray[np.int64]:
     return row.results[0].tensors[f"{name.partition('/')[0]}/clusters"]
 
 
-def _arms(row: Row, other: Row, name: str) -> tuple[Floats, Floats]:
-    """Per-query values [S, Q] of both arms: an untrained arm is repeated for each seed of the other."""
-    first, second = row.per_query(name), other.per_query(name)
-    seeds = max(len(first), len(second))
-    return np.broadcast_to(first, (seeds, first.shape[1])), np.broadcast_to(second, (seeds, second.shape[1]))
+def _arms(rows: Sequence[Row], name: str) -> list[Floats]:
+    """Per-query values [S, Q] of each row: an untrained one is repeated for each seed of the others."""
+    found = [row.per_query(name) for row in rows]
+    seeds = max(len(values) for values in found)
+    return [np.broadcast_to(values, (seeds, values.shape[1])) for values in found]
 
 
 def _claims(result: Result) -> list[Claim]:
-    rows = {row.name: row for row in result.rows}
-    evidence: dict[str, Evidence] = {}
-    for hypothesis in result.plan.hypotheses:
-        row, other = rows[hypothesis.variant.name], rows[hypothesis.other.name]
-        if not _selected(rows, hypothesis) and same_queries(result, row, other):
-            evidence[hypothesis.name] = _evidence(hypothesis, row, other)
-    verdicts: Mapping[str, Verdict] = decide(evidence)
+    decided = [hypothesis for hypothesis in result.plan.hypotheses if not undecidable(result, hypothesis)]
+    verdicts = decide({h.name: _evidence(h, _rows_of(result, h)) for h in decided})
     late = post_hoc(result.plan)
-    return [
-        Claim(h, verdicts[h.name], h.name in late, times_scored(result.plan, h.variant.name))
-        for h in result.plan.hypotheses
-        if h.name in verdicts
-    ]
+    claims = []
+    for h in decided:
+        verdict, words = verdicts[h.name], label(_rows_of(result, h))
+        if words and h.kind != "cheaper":
+            verdict = replace(verdict, reason=f"{verdict.reason}; {words}")
+        claims.append(Claim(h, verdict, h.name in late, times_scored(result.plan, h.variant.name)))
+    return claims
 
 
-def _evidence(hypothesis: Hypothesis, row: Row, other: Row) -> Evidence:
-    differences = np.subtract(*_arms(row, other, hypothesis.metric))
+def _evidence(hypothesis: Hypothesis, rows: Sequence[Row]) -> Evidence:
+    name = hypothesis.metric
+    more_is_better = metric(name).higher_is_better
+    if hypothesis.kind == "cheaper":
+        cost, other = (row.costs[name] for row in rows)
+        return cheaper(*((other, cost) if more_is_better else (cost, other)), ratio=hypothesis.bound)
+    arms = _arms(rows, name)
+    difference = arms[0] - arms[1]
     options: dict[str, Any] = {
-        "clusters": _clusters(row, hypothesis.metric),
-        "higher_is_better": hypothesis.kind != "lower" and metric(hypothesis.metric).higher_is_better,
-        "trained": bool(row.seeds or other.seeds),
+        "clusters": _clusters(rows[0], name),
+        "higher_is_better": hypothesis.kind != "lower" and more_is_better,
+        "trained": any(row.seeds for row in rows),
     }
-    if hypothesis.kind in ("better", "higher", "lower"):
-        return better(differences, by=hypothesis.bound, **options)
+    if hypothesis.kind == "larger_gain":
+        return larger_gain(difference, arms[2] - arms[3], by=hypothesis.bound, **options)
     if hypothesis.kind == "no_worse":
-        return no_worse(differences, margin=hypothesis.bound, **options)
-    return equivalent(differences, within=hypothesis.bound, **options)
+        return no_worse(difference, margin=hypothesis.bound, **options)
+    if hypothesis.kind == "equivalent":
+        return equivalent(difference, within=hypothesis.bound, **options)
+    return better(difference, by=hypothesis.bound, **options)

@@ -1,4 +1,17 @@
-"""Hypotheses of an experiment file: parsed, and tied to the variants that they compare, before anything runs."""
+"""Hypotheses of an experiment file: parsed, and tied to the variants that they compare, before anything runs.
+
+Under `hypotheses`, one name each, with A, B, C, D a variant's name or assignments that select it:
+
+    {better: A, than: B, by: 0}                                    A exceeds B by more than `by`
+    {no_worse: A, than: B, margin: 0.5}                            A falls short of B by less than `margin`
+    {equivalent: A, to: B, within: 1}                              they differ by less than `within` either way
+    {larger_gain: {of: A, over: C}, than: {of: B, over: D}, by: 0} A over C gains more than B over D, by more than `by`
+    {cheaper: A, than: B, metric: cost/latency_ms, ratio: 2}       B takes at least `ratio` times what A takes; no p
+    {higher: A, than: B, metric: frame.gate_entropy}               and `lower`: for diagnostics, none of them better
+
+`metric` is one that is evaluated, `evaluate.primary` by default; bounds are in its unit. `cheaper` needs one of the
+costs, which `evaluate.efficiency: true` measures.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +23,7 @@ from typing import Any
 from .config import DESIGN, PROSE, Document
 from .errors import ConfigError, Problem, UserError, nearest, show
 from .keys import join, split_key
-from .metrics import metric
+from .metrics import COSTS, metric
 from .references import Variant, reference_fault, select, short_key, short_value
 from .settings import plain
 from .store import digest
@@ -19,34 +32,50 @@ KINDS = {
     "better": ("than", "by", 0.0),
     "no_worse": ("than", "margin", None),
     "equivalent": ("to", "within", None),
+    "larger_gain": ("than", "by", 0.0),
+    "cheaper": ("than", "ratio", None),
     "higher": ("than", "by", 0.0),
     "lower": ("than", "by", 0.0),
 }
-"""Kind of claim: the word before the other variant, the name of its bound, the bound's default. `higher` and `lower`
-are for diagnostics, of which neither is better."""
+"""Kind of claim: the word before what it is compared with, the name of its bound, the bound's default."""
 
 
 @dataclass(frozen=True, eq=False)
 class Hypothesis:
-    """A claim about one variant against another on one metric; `bound` in the metric's unit (points, ranks)."""
+    """A claim about `variant` against `other` on one metric; `bound` in the metric's unit (points, ranks), or a ratio.
+
+    arms: variant and other. Of `larger_gain` four: variant over other is the gain that is claimed to be larger than
+    that of the third over the fourth.
+    """
 
     name: str
     kind: str
-    variant: Variant
-    other: Variant
+    arms: tuple[Variant, ...]
     metric: str
     bound: float
+
+    @property
+    def variant(self) -> Variant:
+        return self.arms[0]
+
+    @property
+    def other(self) -> Variant:
+        return self.arms[1]
 
     def __str__(self) -> str:
         relation, bound, _ = KINDS[self.kind]
         limit = "" if bound == "by" and not self.bound else f", {bound} {self.bound:g}"
-        words = f"{self.kind.replace('_', ' ')} {relation}"
-        return f"{self.variant.name} is {words} {self.other.name} on {self.metric}{limit}"
+        names = [variant.name for variant in self.arms]
+        if self.kind == "larger_gain":
+            compared = "the gain of {} over {} is larger than that of {} over {}".format(*names)
+        else:
+            compared = f"{names[0]} is {self.kind.replace('_', ' ')} {relation} {names[1]}"
+        return f"{compared} on {self.metric}{limit}"
 
     @property
     def digest(self) -> str:
         """Of the claim itself: what is compared, how, on which seeds; names and paths do not enter."""
-        arms = [_substance(variant) for variant in (self.variant, self.other)]
+        arms = [_substance(variant) for variant in self.arms]
         return digest([self.kind, self.metric, self.bound, arms, list(self.variant.experiment.seeds)])
 
 
@@ -58,8 +87,8 @@ def configuration(variant: Variant) -> dict[str, Any]:
 
 def _substance(variant: Variant) -> dict[str, Any]:
     """Its configuration without the columns of the table, which change no result."""
-    found = configuration(variant)
-    found["evaluate"] = {k: v for k, v in found["evaluate"].items() if k not in ("metrics", "directions")}
+    found, columns = configuration(variant), ("metrics", "directions", "efficiency")
+    found["evaluate"] = {k: v for k, v in found["evaluate"].items() if k not in columns}
     return found
 
 
@@ -92,7 +121,7 @@ def _kinds(claim: Any) -> list[str]:
 
 
 def _faults(claim: Any, key: str, variants: list[Variant], primary: str) -> Iterator[Problem]:
-    """What is wrong with a claim, before its two sides are compared."""
+    """What is wrong with a claim, before its sides are compared."""
     if len(_kinds(claim)) != 1:
         yield Problem(key, f"expected {{…: variant, …}} with one of {', '.join(KINDS)}, got {show(claim)}")
         return
@@ -103,22 +132,43 @@ def _faults(claim: Any, key: str, variants: list[Variant], primary: str) -> Iter
         if name not in fields:
             yield Problem(join(key, name), f"unknown field.{nearest(name, fields)}")
     if relation not in claim:
-        yield Problem(join(key, relation), "is needed and missing (the variant that is compared with)")
-    bound = claim.get(bound_name, default)
+        yield Problem(join(key, relation), "is needed and missing (what it is compared with)")
+    yield from _bound_faults(kind, claim.get(bound_name, default), join(key, bound_name))
+    measured = claim.get("metric", None if kind == "cheaper" else primary)
+    yield from _metric_faults(kind, measured, key, variants[0])
+    for name, reference in _sides(claim).items():
+        if kind == "larger_gain" and "." not in name:
+            given = f"expected {{of: variant, over: variant}}, which make the gain, got {show(reference)}"
+            yield Problem(join(key, name), given)
+        elif not _chosen(variants, reference):
+            yield Problem(f"{key}.{name}", reference_fault(variants, reference))
+
+
+def _sides(claim: Mapping[str, Any]) -> dict[str, Any]:
+    """{key below the claim: reference}, in the order of `Hypothesis.arms`; a gain without `of` or `over` is whole."""
+    kind = _kinds(claim)[0]
+    sides = {name: claim[name] for name in (kind, KINDS[kind][0]) if name in claim}
+    if kind != "larger_gain":
+        return sides
+    found: dict[str, Any] = {}
+    for name, gain in sides.items():
+        whole = isinstance(gain, Mapping) and gain.keys() == {"of", "over"}
+        found |= {f"{name}.{part}": gain[part] for part in ("of", "over")} if whole else {name: gain}
+    return found
+
+
+def _bound_faults(kind: str, bound: Any, key: str) -> Iterator[Problem]:
     if bound is None:
-        yield Problem(join(key, bound_name), "is needed and missing (in the metric's unit: points, or ranks)")
+        unit = (
+            "how many times as much the other takes" if kind == "cheaper" else "in the metric's unit: points, or ranks"
+        )
+        yield Problem(key, f"is needed and missing ({unit})")
     elif isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 <= bound < math.inf:
-        yield Problem(join(key, bound_name), f"expected a number of 0 or more, got {show(bound)}")
+        yield Problem(key, f"expected a number of 0 or more, got {show(bound)}")
     elif bound == 0 and kind == "equivalent":
-        yield Problem(join(key, bound_name), "must be more than 0: no test can show that there is no difference at all")
-    measured = claim.get("metric", primary)
-    yield from _metric_faults(measured, join(key, "metric"), variants[0])
-    if isinstance(measured, str) and ("." in measured) != (kind in ("higher", "lower")):
-        words = "higher or lower" if "." in measured else "better, no_worse or equivalent"
-        yield Problem(key, f"`{kind}` does not suit `{measured}`; say {words}")
-    for side in (kind, relation):
-        if side in claim and not _chosen(variants, claim[side]):
-            yield Problem(join(key, side), reference_fault(variants, claim[side]))
+        yield Problem(key, "must be more than 0: no test can show that there is no difference at all")
+    elif bound <= 1 and kind == "cheaper":
+        yield Problem(key, f"must be more than 1 (how many times as much the other takes), got {bound:g}")
 
 
 def _chosen(variants: list[Variant], reference: Any) -> list[Variant]:
@@ -129,52 +179,83 @@ def _chosen(variants: list[Variant], reference: Any) -> list[Variant]:
         return []
 
 
-def _metric_faults(name: Any, key: str, variant: Variant) -> Iterator[Problem]:
-    settings = variant.experiment.evaluate
+def _metric_faults(kind: str, name: Any, claim: str, variant: Variant) -> Iterator[Problem]:
+    """Faults of the metric that a kind of claim is about; `claim`: the claim's key."""
+    settings, key = variant.experiment.evaluate, join(claim, "metric")
+    if kind == "cheaper":
+        if name is None:
+            yield Problem(key, f"is needed and missing (one of {', '.join(COSTS)})")
+        elif name not in COSTS:
+            yield Problem(key, f"expected one of {', '.join(COSTS)}, got {show(name)}.{nearest(str(name), COSTS)}")
+        elif not variant.value("evaluate.efficiency"):
+            yield Problem(key, f"`{name}` is not measured; set evaluate.efficiency: true")
+        return
+    if name in COSTS:
+        yield Problem(claim, f"`{kind}` does not suit `{name}`; say cheaper")
+        return
     known = [f"{direction}/{short}" for direction in settings.directions for short in settings.metrics]
     known += [f"t2v/{diagnostic}" for diagnostic in settings.diagnostics]
     if name not in [*known, settings.primary]:
         yield Problem(key, f"{show(name)} is not among the evaluated metrics.{nearest(str(name), known)}")
-        return
-    try:
-        if metric(name).summary == "median":
-            yield Problem(key, f"`{name}` has an interval but no test; take MnR or a recall")
-    except UserError as fault:
-        yield Problem(key, str(fault))
+    else:
+        try:
+            if metric(name).summary == "median":
+                yield Problem(key, f"`{name}` has an interval but no test; take MnR or a recall")
+        except UserError as fault:
+            yield Problem(key, str(fault))
+    if isinstance(name, str) and ("." in name) != (kind in ("higher", "lower")):
+        words = "higher or lower" if "." in name else "better, no_worse, equivalent or larger_gain"
+        yield Problem(claim, f"`{kind}` does not suit `{name}`; say {words}")
 
 
 def _read(name: str, claim: Mapping[str, Any], key: str, variants: list[Variant], primary: str) -> list[Hypothesis]:
     """The hypotheses that a faultless claim makes: one, or one at each setting of the axes that it leaves open."""
     kind = _kinds(claim)[0]
-    relation, bound_name, default = KINDS[kind]
+    _, bound_name, default = KINDS[kind]
     bound, measured = float(claim.get(bound_name, default)), claim.get("metric", primary)
-    pairs, open_axes = _pairs(claim, key, kind, relation, variants)
+    found, open_axes = _arms(claim, key, variants)
+    for arms in found:
+        if fault := _sameness(arms):
+            raise ConfigError(Problem(key, fault))
     return [
-        Hypothesis(f"{name} [{_setting(a, open_axes)}]" if len(pairs) > 1 else name, kind, a, b, measured, bound)
-        for a, b in pairs
+        Hypothesis(f"{name} [{_setting(arms[0], open_axes)}]" if len(found) > 1 else name, kind, arms, measured, bound)
+        for arms in found
     ]
 
 
-def _pairs(
-    claim: Mapping[str, Any], key: str, kind: str, relation: str, variants: list[Variant]
-) -> tuple[list[tuple[Variant, Variant]], list[str]]:
-    """The variants that are compared, and the axes that both sides leave open: a pair agrees on those."""
-    sides = [claim[kind], claim[relation]]
-    left, right = (_chosen(variants, side) for side in sides)
-    if len(left) == len(right) == 1:
-        if left[0] is right[0]:
-            raise ConfigError(Problem(key, f"compares a variant with itself: {left[0].name}"))
-        return [(left[0], right[0])], []
-    bound = [split_key(axis) for side in sides if isinstance(side, Mapping) for axis in side]
+def _arms(claim: Mapping[str, Any], key: str, variants: list[Variant]) -> tuple[list[tuple[Variant, ...]], list[str]]:
+    """The variants that are compared with each other, and the axes that all sides leave open: arms agree on those."""
+    sides = _sides(claim)
+    chosen = {name: _chosen(variants, reference) for name, reference in sides.items()}
+    if all(len(found) == 1 for found in chosen.values()):
+        return [tuple(found[0] for found in chosen.values())], []
+    bound = [split_key(axis) for reference in sides.values() if isinstance(reference, Mapping) for axis in reference]
     axes = dict.fromkeys(axis for variant in variants for axis in variant.assignments)
     free = [axis for axis in axes if not any(_overlap(split_key(axis), other) for other in bound)]
-    pairs = [(a, b) for a in left for b in right if a is not b and all(a.value(x) == b.value(x) for x in free)]
-    once = len({a.name for a, _ in pairs}) == len({b.name for _, b in pairs}) == len(pairs)
-    if not once or len(pairs) != len(left) or len(pairs) != len(right):
-        side, found = (kind, left) if len(left) > 1 else (relation, right)
+    at = {name: {digest([v.value(axis) for axis in free]): v for v in found} for name, found in chosen.items()}
+    first = next(iter(at.values()))
+    if any(settings.keys() != first.keys() or len(settings) < len(chosen[name]) for name, settings in at.items()):
+        side, found = next((name, found) for name, found in chosen.items() if len(found) > 1)
         names = "; ".join(variant.name for variant in found)
-        raise ConfigError(Problem(join(key, side), f"selects {len(found)} variants, not one: {names}"))
-    return pairs, [axis for axis in free if len({str(a.value(axis)) for a, _ in pairs}) > 1]
+        raise ConfigError(Problem(f"{key}.{side}", f"selects {len(found)} variants, not one: {names}"))
+    together = [tuple(settings[one] for settings in at.values()) for one in first]
+    return together, [axis for axis in free if len({str(arms[0].value(axis)) for arms in together}) > 1]
+
+
+def _sameness(arms: tuple[Variant, ...]) -> str:
+    """Why arms make no comparison, or one that is to be written otherwise; "" where they make one."""
+    for variant, other in zip(arms[::2], arms[1::2], strict=True):
+        if variant is other:
+            return f"compares a variant with itself: {variant.name}"
+    if len(arms) == 4:
+        one, over, than, than_over = arms
+        if one is than and over is than_over:
+            return f"compares a gain with itself: {one.name} over {over.name}"
+        if over is than_over:
+            return f"both gains are over {over.name}: write {{better: {one.name}, than: {than.name}}}"
+        if one is than:
+            return f"both gains are of {one.name}: write {{better: {than_over.name}, than: {over.name}}}"
+    return ""
 
 
 def _overlap(one: list[str], other: list[str]) -> bool:

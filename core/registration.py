@@ -36,10 +36,10 @@ def register(plan: Plan) -> None:
 
 
 def _comes_late(plan: Plan, hypothesis: Hypothesis) -> bool:
-    """Whether its experiment has scored the split before, or the store has results of both variants, whoever's."""
+    """Whether its experiment has scored the split before, or the store has results of all its variants, whoever's."""
     if times_scored(plan, hypothesis.variant.name, plan.experiment.name):
         return True
-    return all(_known(plan, variant) for variant in (hypothesis.variant, hypothesis.other))
+    return all(_known(plan, variant) for variant in hypothesis.arms)
 
 
 def _known(plan: Plan, variant: Variant) -> bool:

@@ -17,6 +17,19 @@ from .relevance import DIRECTIONS, Relevance, query_relevance
 Ties = Literal["expected", "optimistic", "pessimistic"]
 TIES = ("expected", "optimistic", "pessimistic")
 DEFAULT_METRICS = ("R1", "R5", "R10", "MdR", "MnR", "MRR")
+COSTS = (
+    "cost/parameters",
+    "cost/side_bytes",
+    "cost/offline_multiply_adds",
+    "cost/online_multiply_adds",
+    "cost/latency_ms",
+    "cost/latency_p95_ms",
+    "cost/throughput",
+    "cost/peak_bytes",
+    "cost/training_seconds",
+    "cost/training_peak_bytes",
+)
+"""What a variant takes: side bytes and offline work a video, online work a query, throughput in queries a second."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +40,7 @@ class Metric:
     family: str
     cutoff: int
     higher_is_better: bool
-    unit: Literal["points", "rank"]
+    unit: Literal["points", "rank", "cost"]
     summary: Literal["mean", "median"] = "mean"
 
 
@@ -35,8 +48,11 @@ def metric(name: str) -> Metric:
     """The metric of that name, with or without direction: R<k>, RSum, MRR, mAP, nDCG<k>, MdR, MnR, `t2v/R1`.
 
     R<k>, MRR, mAP and nDCG are in percent; RSum is R1 + R5 + R10 of its direction. `frame.gate_entropy` is a diagnostic
-    of an interaction, in percent, of which neither more nor less is better. Raises ConfigError for another name.
+    of an interaction, in percent, of which neither more nor less is better. `cost/latency_ms` is one of `COSTS`, of
+    which less is better, but for throughput. Raises ConfigError for another name.
     """
+    if name in COSTS:
+        return Metric(name, "cost", 0, name == "cost/throughput", "cost")
     short = name.split("/", 1)[1] if name.startswith(tuple(f"{d}/" for d in DIRECTIONS)) else name
     if short in ("MdR", "MnR"):
         return Metric(short, "rank", 0, False, "rank", "median" if short == "MdR" else "mean")

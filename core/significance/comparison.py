@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import DataError
 from .parametric import Finding, crossed, paired_t, spread_of
+from .planning import mcnemar
 from .resampling import (
     DRAWS,
     Z_TWO_SIDED,
@@ -36,6 +37,8 @@ class Comparison:
     standard_error   of the difference; carries the seeds where there are two or more
     p, p_corrected   raw, and corrected for `family` comparisons; nan where not tested, or not yet corrected
     p_t              paired t over clusters, a cross-check of p when there is one seed; else nan
+    p_mcnemar        exact McNemar, a cross-check of p where all clusters that differ do so by the same amount (R@k, one
+                     query each) and there is one seed; else nan
     seed_sd          standard deviation over seeds of the difference; nan for one seed
     wins, ties, losses   clusters in which the variant is better, equal, worse, seeds averaged
     d_z              mean over standard deviation of the clusters' differences, seeds averaged
@@ -63,6 +66,7 @@ class Comparison:
     higher_is_better: bool = True
     p_corrected: float = float("nan")
     family: int = 0
+    p_mcnemar: float = float("nan")
 
     @property
     def gain(self) -> tuple[float, float, float]:
@@ -139,10 +143,19 @@ def paired_tests(
     else:
         method = "crossed seeds and clusters, t; covers query sampling and training"
         found = [crossed(block, null, alternative) for block in influence]
-    return [
+    made = [
         _comparison(test, block, sums_of, values.shape[2], method, higher_is_better)
         for test, block, sums_of in zip(found, influence, sums, strict=True)
     ]
+    if S > 1 or null or alternative != "two-sided":
+        return made
+    return [replace(one, p_mcnemar=_mcnemar(row[0], one)) for one, row in zip(made, sums, strict=True)]
+
+
+def _mcnemar(sums: Floats, found: Comparison) -> float:
+    """p of the exact McNemar test of clusters' sums [C]; nan where they differ by more than the sign."""
+    sizes = np.abs(sums[sums != 0])
+    return mcnemar(found.wins, found.losses) if not sizes.size or np.allclose(sizes, sizes[0]) else np.nan
 
 
 def _comparison(

@@ -1,11 +1,17 @@
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
+from core import ScoreTransform, hookimpl
 from core.findings import Result, Row, findings
+from core.hypotheses import Hypothesis
 from core.plan import Plan
+from core.plugins import registry
 from core.report import table
 from core.significance import paired_test
 from core.store import Entry
@@ -223,3 +229,130 @@ def test_where_no_weights_are_chosen_none_were_selected_on_test(wide: Lab) -> No
     )
     assert not any(row.selected_on_test for row in result.rows)
     assert rows(result)["last"].comparisons
+
+
+# ------------------------------------------------------------------------------------------------ kinds of claims
+
+
+def test_a_gain_is_compared_with_a_gain_query_by_query(wide: Lab) -> None:
+    gains = {
+        "larger_gain": {"of": {"retrieve.rerank.top_k": 5}, "over": "baseline"},
+        "than": {"of": {"retrieve.rerank.top_k": 2}, "over": {"retrieve.rerank.top_k": 1}},
+        "metric": "t2v/MnR",
+        "by": 0.25,
+    }
+    plan = wide.run(SWEEP | {"hypotheses": {"grows": gains}})
+    (claim,) = findings(plan).claims
+    five, two, one, none = (values(plan, name, "t2v/MnR") for name in ("top_k=5", "top_k=2", "top_k=1", "rerank=none"))
+    alone = paired_test((five - none) - (two - one), np.repeat(np.arange(24), 2), higher_is_better=False, null=-0.25)
+    found = claim.verdict.evidence
+    assert found.kind == "larger_gain"
+    assert found.p == pytest.approx(alone.p)
+    assert found.observed == pytest.approx(-((five - none) - (two - one)).mean())
+
+
+@pytest.fixture
+def costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each trial took 10 ms for each candidate, and its seed besides; 1000 queries a second a candidate less."""
+    json_of = Entry.json
+
+    def measured(entry: Entry, file: str = "result.json") -> Any:
+        found = json_of(entry, file)
+        if file != "result.json":
+            return found
+        trial = json_of(entry, "trial.json")
+        rerank = trial["experiment"]["retrieve"]["rerank"]
+        if rerank is None:
+            return found
+        taken = {"cost/latency_ms": 10.0 * rerank["top_k"] + trial["seed"]}
+        return found | {"costs": taken | {"cost/throughput": 1000 / rerank["top_k"]}}
+
+    monkeypatch.setattr(Entry, "json", measured)
+
+
+def cheaper_claims(plan: Plan, *claims: tuple[str, str, str, float]) -> Plan:
+    named = {variant.name: variant for variant in plan.variants}
+    made = [
+        Hypothesis(f"{a} {name} {ratio}", "cheaper", (named[a], named[b]), name, ratio) for a, b, name, ratio in claims
+    ]
+    return replace(plan, hypotheses=made)
+
+
+def test_costs_are_means_over_seeds_and_claims_on_them_are_decided_by_their_ratio(wide: Lab, costs: None) -> None:
+    plan = cheaper_claims(
+        wide.run(SWEEP),
+        ("top_k=1", "top_k=5", "cost/latency_ms", 4.6),
+        ("top_k=1", "top_k=5", "cost/latency_ms", 4.7),
+        ("top_k=1", "top_k=5", "cost/throughput", 4.9),
+        ("top_k=5", "top_k=1", "cost/throughput", 1.1),
+        ("top_k=1", "rerank=none", "cost/latency_ms", 2),
+    )
+    result = findings(plan)
+    found = rows(result)
+    assert found["top_k=5"].costs == {"cost/latency_ms": 51.0, "cost/throughput": 200.0}
+    assert found["rerank=none"].costs == {}
+    assert [claim.verdict.verdict for claim in result.claims] == ["supported", "refuted", "supported", "refuted"]
+    assert result.claims[0].verdict.evidence.observed == pytest.approx(51 / 11)
+    assert {claim.verdict.family for claim in result.claims} == {0}
+    (left,) = result.incomparable
+    assert left[1] == "cost/latency_ms of rerank=none is 0 or was not measured"
+
+
+class Sharpened(ScoreTransform):
+    """What a text gives a video, less what the others give it."""
+
+    name = "toy_sharpened"
+    transductive = True
+
+    def __call__(self, scores: Tensor, *more: Any, **options: Any) -> Tensor:
+        return scores - scores.mean(0, keepdim=True)
+
+
+class SharpenedPlugin:
+    @hookimpl
+    def register_score_transforms(self, register: Any) -> None:
+        register(Sharpened)
+
+
+@pytest.fixture
+def sharpened() -> Iterator[None]:
+    plugin = SharpenedPlugin()
+    registry().add_plugin(plugin, "sharpened", "1")
+    yield
+    registry().remove_plugin(plugin, "sharpened")
+
+
+def test_a_transductive_row_is_known_and_no_test_against_another_goes_without_a_label(
+    wide: Lab, sharpened: None
+) -> None:
+    sharp = {"retrieve.transforms": {"sharp": {"name": "toy_sharpened"}}}
+    result = wide.result(
+        {
+            "retrieve.rerank": None,
+            "variants": {"plain": {}, "sharp": sharp, "cold": {"model.interactions.dot.level": "patches"}},
+            "hypotheses": {
+                "mixed": {"better": "sharp", "than": "plain"},
+                "alike": {"better": "plain", "than": "cold"},
+            },
+        }
+    )
+    found = rows(result)
+    assert [row.transductive for row in found.values()] == [False, True, False]
+    label = "transductive against inductive: sharp looks at the other test queries"
+    assert all(label in comparison.warning for comparison in found["sharp"].comparisons.values())
+    assert not any("transductive" in comparison.warning for comparison in found["cold"].comparisons.values())
+    reasons = {claim.hypothesis.name: claim.verdict.reason for claim in result.claims}
+    assert reasons["mixed"].endswith(label)
+    assert "transductive" not in reasons["alike"]
+
+
+def test_two_transductive_rows_are_compared_without_a_label(wide: Lab, sharpened: None) -> None:
+    result = wide.result(
+        {
+            "retrieve.rerank": None,
+            "retrieve.transforms": {"sharp": {"name": "toy_sharpened"}},
+            "variants": {"one": {}, "other": {"model.interactions.dot.level": "patches"}},
+        }
+    )
+    assert all(row.transductive for row in result.rows)
+    assert not any("transductive" in c.warning for row in result.rows for c in row.comparisons.values())

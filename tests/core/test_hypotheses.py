@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.hypotheses import read_hypotheses
+from core.hypotheses import Hypothesis, read_hypotheses
 from core.variants import read_variants
 
 from .experiments import document, problems_of
@@ -14,7 +14,7 @@ TEMPERATURE = "model.interactions.frame.temperature"
 GRID = {"ablate": {TOP_K: [1, 5], TEMPERATURE: [0.1, 1.0]}, "baseline": "top_k=1 temperature=0.1"}
 LINE = {"ablate": {TOP_K: [1, 5, 50]}, "baseline": {"retrieve.rerank": None}}
 
-KINDS = "better, no_worse, equivalent, higher, lower"
+KINDS = "better, no_worse, equivalent, larger_gain, cheaper, higher, lower"
 
 
 pytestmark = pytest.mark.usefixtures("toy_components")
@@ -134,6 +134,14 @@ def test_values_that_no_one_variant_has_together_are_explained(fault):
             {"equivalent": "top_k=5", "to": "top_k=1", "within": 2},
             "top_k=5 is equivalent to top_k=1 on t2v/R1, within 2",
         ),
+        (
+            {
+                "larger_gain": {"of": "top_k=5", "over": "top_k=1"},
+                "than": {"of": "top_k=50", "over": "top_k=5"},
+                "by": 1,
+            },
+            "the gain of top_k=5 over top_k=1 is larger than that of top_k=50 over top_k=5 on t2v/R1, by 1",
+        ),
     ],
 )
 def test_a_claim_can_be_read_aloud(read, claim, words):
@@ -161,6 +169,12 @@ def test_the_metric_is_the_primary_one_unless_it_is_named(read):
         ({"no_worse": "top_k=5", "than": "top_k=1"}, "margin", "is needed and missing"),
         ({"equivalent": "top_k=5", "to": "top_k=1", "within": 0}, "within", "must be more than 0"),
         (
+            {"better": "top_k=5", "than": "top_k=1", "metric": "cost/parameters"},
+            "",
+            "`better` does not suit `cost/parameters`; say cheaper",
+        ),
+        ({"higher": "top_k=5", "than": "top_k=1"}, "", "`higher` does not suit `t2v/R1`; say better, no_worse, equi"),
+        (
             {"better": "top_k=5", "than": "top_k=1", "metric": "t2v/R3"},
             "metric",
             "'t2v/R3' (a text) is not among the evaluated metrics. Did you mean",
@@ -178,6 +192,100 @@ def test_a_claim_that_cannot_be_tested_is_refused_at_its_key(fault, claim, key, 
     found_key, found = fault(claim)
     assert found_key == key
     assert found.startswith(message)
+
+
+GAINS = {"larger_gain": {"of": {TOP_K: 5}, "over": {TOP_K: 1}}, "than": {"of": {TOP_K: 50}, "over": {TOP_K: 5}}}
+
+
+def test_a_gain_over_a_gain_has_four_arms_and_is_tested_at_each_setting_of_an_open_axis(read):
+    (found,) = read({"h": GAINS})
+    assert [variant.name for variant in found.arms] == ["top_k=5", "top_k=1", "top_k=50", "top_k=5"]
+    grid = {"ablate": {TOP_K: [1, 5, 50], TEMPERATURE: [0.1, 1.0]}, "baseline": "top_k=1 temperature=0.1"}
+    open_axis = read({"h": GAINS}, grid)
+    assert [hypothesis.name for hypothesis in open_axis] == ["h [temperature=0.1]", "h [temperature=1.0]"]
+    for hypothesis, t in zip(open_axis, ("0.1", "1.0"), strict=True):
+        assert [variant.name for variant in hypothesis.arms] == [f"top_k={k} temperature={t}" for k in (5, 1, 50, 5)]
+
+
+def test_an_interaction_of_two_axes_is_one_claim(read):
+    gain = {"of": {TOP_K: 5, TEMPERATURE: 1.0}, "over": {TOP_K: 1, TEMPERATURE: 1.0}}
+    other = {"of": {TOP_K: 5, TEMPERATURE: 0.1}, "over": {TOP_K: 1, TEMPERATURE: 0.1}}
+    (found,) = read({"h": {"larger_gain": gain, "than": other}}, GRID)
+    assert [variant.name for variant in found.arms] == [
+        f"top_k={k} temperature={t}" for k, t in ((5, 1.0), (1, 1.0), (5, 0.1), (1, 0.1))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gain", "than", "key", "message"),
+    [
+        (
+            "top_k=5",
+            {"of": "top_k=50", "over": "top_k=1"},
+            "larger_gain",
+            "expected {of: variant, over: variant}, which make the gain, got 'top_k=5'",
+        ),
+        ({TOP_K: 5}, {"of": "top_k=5", "over": "top_k=1"}, "larger_gain", "expected {of: variant, over: variant}"),
+        ({"of": "top_k=5", "over": "top_k=1"}, {"of": "top_k=50"}, "than", "expected {of: variant, over: variant}"),
+        ({"of": "top_k=5", "over": "top_k=1"}, {"of": "top_k=7", "over": "top_k=1"}, "than.of", "there is no variant"),
+        (
+            {"of": "top_k=5", "over": "top_k=5"},
+            {"of": "top_k=50", "over": "top_k=1"},
+            "",
+            "compares a variant with its",
+        ),
+        ({"of": "top_k=5", "over": "top_k=1"}, {"of": "top_k=5", "over": "top_k=1"}, "", "compares a gain with itself"),
+        (
+            {"of": "top_k=5", "over": "baseline"},
+            {"of": "top_k=1", "over": "baseline"},
+            "",
+            "both gains are over rerank=none: write {better: top_k=5, than: top_k=1}",
+        ),
+        (
+            {"of": "top_k=5", "over": "top_k=1"},
+            {"of": "top_k=5", "over": "top_k=50"},
+            "",
+            "both gains are of top_k=5: write {better: top_k=50, than: top_k=1}",
+        ),
+    ],
+)
+def test_a_gain_that_is_none_is_refused_with_what_to_write(fault, gain, than, key, message):
+    found_key, found = fault({"larger_gain": gain, "than": than})
+    assert found_key == key
+    assert found.startswith(message)
+
+
+CHEAPER = {"cheaper": "top_k=5", "than": "top_k=50", "metric": "cost/latency_ms", "ratio": 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "message"),
+    [
+        ({}, "metric", "`cost/latency_ms` is not measured; set evaluate.efficiency: true"),
+        ({"metric": "cost/latency"}, "metric", "expected one of cost/parameters, cost/side_bytes,"),
+        ({"metric": "t2v/R1"}, "metric", "expected one of cost/parameters, cost/side_bytes,"),
+        ({"metric": None}, "metric", "is needed and missing (one of cost/parameters, cost/side_bytes,"),
+        ({"by": 2}, "by", "unknown field"),
+        ({"ratio": None}, "ratio", "is needed and missing (how many times"),
+        ({"ratio": 1}, "ratio", "must be more than 1 (how many times as much the other takes), got 1"),
+        ({"ratio": "ten"}, "ratio", "expected a number of 0 or more, got 'ten'"),
+    ],
+)
+def test_a_cost_that_cannot_be_compared_is_refused_at_its_key(read, changes, key, message):
+    found = problems_of(read, {"h": CHEAPER | changes})
+    assert found[f"hypotheses.h.{key}"].startswith(message)
+
+
+def test_a_misspelt_cost_is_corrected(read):
+    found = problems_of(read, {"h": CHEAPER | {"metric": "cost/latency"}})
+    assert found["hypotheses.h.metric"].endswith("Did you mean `cost/latency_ms`?")
+
+
+def test_a_claim_on_costs_can_be_read_aloud(tmp_path):
+    variants = read_variants(document(tmp_path, LINE))
+    one, other = variants[:2]
+    claim = Hypothesis("h", "cheaper", (one, other), "cost/latency_ms", 2.0)
+    assert str(claim) == "top_k=1 is cheaper than top_k=5 on cost/latency_ms, ratio 2"
 
 
 def test_every_fault_of_every_claim_is_reported(read):

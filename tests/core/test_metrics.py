@@ -75,20 +75,55 @@ def ranx():
         yield pytest.importorskip("ranx")
 
 
+@pytest.mark.parametrize("direction", ["t2v", "v2t"])
 @pytest.mark.parametrize(
     ("name", "theirs"),
-    [("R1", "hit_rate@1"), ("R10", "hit_rate@10"), ("MRR", "mrr"), ("mAP", "map"), ("nDCG10", "ndcg@10")],
+    [
+        ("R1", ("hit_rate@1",)),
+        ("R10", ("hit_rate@10",)),
+        ("R50", ("hit_rate@50",)),
+        ("RSum", ("hit_rate@1", "hit_rate@5", "hit_rate@10")),
+        ("MRR", ("mrr",)),
+        ("mAP", ("map",)),
+        ("nDCG10", ("ndcg@10",)),
+    ],
 )
-def test_untied_metrics_agree_with_ranx(ranx, name, theirs):
+def test_untied_metrics_agree_with_ranx_in_both_directions(ranx, name, theirs, direction):
     rng = np.random.default_rng(1)
-    scores, dense = rng.standard_normal((40, 60)), rng.random((40, 60)) < 0.06
-    dense[np.arange(40), rng.integers(60, size=40)] = True
-    qrels = ranx.Qrels({f"q{i}": {f"v{j}": 1 for j in np.flatnonzero(row)} for i, row in enumerate(dense)})
-    run = ranx.Run({f"q{i}": {f"v{j}": float(x) for j, x in enumerate(row)} for i, row in enumerate(scores)})
-    expected = 100 * ranx.evaluate(qrels, run, theirs)
-    assert evaluate(scores, Relevance.from_dense(dense), [name], ["t2v"]).metrics[f"t2v/{name}"] == pytest.approx(
-        expected
-    )
+    scores, dense = rng.standard_normal((80, 70)), rng.random((80, 70)) < 0.06
+    dense[np.arange(80), rng.integers(70, size=80)] = True
+    dense[rng.integers(80, size=70), np.arange(70)] = True
+    asked, answers = (scores, dense) if direction == "t2v" else (scores.T, dense.T)
+    qrels = ranx.Qrels({f"q{i}": {f"v{j}": 1 for j in np.flatnonzero(row)} for i, row in enumerate(answers)})
+    run = ranx.Run({f"q{i}": {f"v{j}": float(x) for j, x in enumerate(row)} for i, row in enumerate(asked)})
+    expected = 100 * sum(ranx.evaluate(qrels, run, one) for one in theirs)
+    found = evaluate(scores, Relevance.from_dense(dense), [name], [direction]).metrics
+    assert found == {f"{direction}/{name}": pytest.approx(expected)}
+
+
+def test_several_captions_a_video_by_hand_in_both_directions():
+    """Captions 0 and 1 are of video 0, caption 2 of video 1, caption 3 of videos 1 and 2."""
+    relevance = Relevance.from_pairs([0, 1, 2, 3, 3], [0, 0, 1, 1, 2], (4, 3))
+    scores = np.array([[0.9, 0.2, 0.1], [0.3, 0.8, 0.5], [0.4, 0.7, 0.6], [0.2, 0.1, 0.4]])
+    found = evaluate(scores, relevance, ["R1", "R2", "R50", "mAP", "nDCG10", "RSum"]).metrics
+    second = 1 / np.log2(3)
+    by_hand = {
+        # places of the relevant items: 1; 3; 1; 1 and 3
+        "t2v/R1": 75,
+        "t2v/R2": 75,
+        "t2v/R50": 100,
+        "t2v/mAP": 100 * (1 + 1 / 3 + 1 + (1 + 2 / 3) / 2) / 4,
+        "t2v/nDCG10": 100 * (1 + 0.5 + 1 + 1.5 / (1 + second)) / 4,
+        "t2v/RSum": 75 + 100 + 100,
+        # captions by score of each video: 0 2 1 3 (0, 1 right); 1 2 0 3 (2, 3 right); 2 1 3 0 (3 right)
+        "v2t/R1": 100 / 3,
+        "v2t/R2": 200 / 3,
+        "v2t/R50": 100,
+        "v2t/mAP": 100 * ((1 + 2 / 3) / 2 + (1 / 2 + 2 / 4) / 2 + 1 / 3) / 3,
+        "v2t/nDCG10": 100 * (1.5 / (1 + second) + (second + 1 / np.log2(5)) / (1 + second) + 0.5) / 3,
+        "v2t/RSum": 100 / 3 + 100 + 100,
+    }
+    assert found == {name: pytest.approx(value) for name, value in by_hand.items()}
 
 
 def test_a_constant_matrix_is_chance_not_a_perfect_score():
