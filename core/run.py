@@ -225,7 +225,7 @@ def _one(chosen: argparse.Namespace) -> int:
         from .report import show_report
 
         show_report(result)
-        print(f"\nReport: {folder / 'report.md'} (also table.csv, resolved.json)")
+        print(f"\nReport: {folder / 'report.html'} (also report.md, table.csv, table.tex, figures/)")
 
     started = time.monotonic()
     if chosen.check_videos:

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from core.figures import main, question
+from core.figures.__main__ import main
 from core.findings import Result, findings
-from core.panels import Curves, curves, gain_maps, words
+from core.panels import Curves, curves, gain_maps, question, words
 from core.plan import Plan
 from tests.engine import COUNTS, Lab, registered_toys, write_videos
 
@@ -106,7 +106,7 @@ def test_each_cell_of_a_map_is_the_gain_of_its_setting_with_its_interval(
     drawn: Lab, number: int, name: str, sign: int
 ) -> None:
     result = findings(drawn.plan(grids(drawn.folder)))
-    panel = gain_maps(result)[number]
+    panel = list(gain_maps(result).values())[number]
     roots = [str(drawn.folder / root) for root in ROOTS]
     assert (panel.metric, panel.rows.name, panel.columns.name) == (name, "root", "gain")
     assert (panel.rows.values, panel.columns.values) == (tuple(roots), ("1.0", "0.3"))
@@ -127,7 +127,7 @@ def test_each_cell_of_a_map_is_the_gain_of_its_setting_with_its_interval(
 
 
 def test_a_map_says_what_is_compared_and_only_claims_with_two_open_axes_have_one(drawn: Lab) -> None:
-    first, second = gain_maps(findings(drawn.plan(grids(drawn.folder))))
+    first, second = gain_maps(findings(drawn.plan(grids(drawn.folder)))).values()
     assert first.claim == "wins: first_stage linear over first_stage dot"
     assert second.claim.startswith("ranks: ")
     assert first.held == ""
@@ -144,7 +144,7 @@ def lines(drawn: Lab) -> tuple[Result, Curves]:
 def test_each_point_of_a_curve_is_the_mean_of_its_variant(drawn: Lab, lines: tuple[Result, Curves]) -> None:
     result, panel = lines
     roots = [str(drawn.folder / root) for root in ROOTS]
-    assert (panel.metric, panel.ks, panel.lines.name) == ("t2v/R1", KS, "root")
+    assert (panel.metric, panel.at, panel.lines.name) == ("t2v/R1", KS, "root")
     assert panel.lines.values == tuple(roots)
     for number, root in enumerate(roots):
         for place, k in enumerate(KS):
@@ -201,7 +201,7 @@ def test_a_point_that_no_variant_has_is_left_out(drawn: Lab) -> None:
     }
     panel = curves(drawn.result({"variants": variants}))
     assert panel is not None
-    assert (panel.lines.values, panel.ks) == (("linear", "dot"), (1, 3, 8))
+    assert (panel.lines.values, panel.at) == (("linear", "dot"), (1, 3, 8))
     assert np.isnan(panel.mean).tolist() == [[False, False, True], [True, False, False]]
     assert 0 not in panel.best[1:]
 
@@ -217,7 +217,7 @@ def test_what_was_not_decided_has_no_gain(drawn: Lab) -> None:
         },
         "hypotheses": {"wins": {"better": {"retrieve.first_stage": "linear"}, "than": {"retrieve.first_stage": "dot"}}},
     }
-    (panel,) = gain_maps(drawn.result(peeking))
+    (panel,) = gain_maps(drawn.result(peeking)).values()
     assert panel.rows.values == ("val", "test")
     for array in (panel.gain, panel.low, panel.high):
         assert np.isnan(array).tolist() == [[False, False], [True, True]]
@@ -235,6 +235,7 @@ def test_what_was_not_decided_has_no_gain(drawn: Lab) -> None:
         ({"name": "tib", "temperature": 0.1}, "tib(temperature:0.1)"),
         (0.3, "0.3"),
         (None, "none"),
+        ({}, "none"),
     ],
 )
 def test_values_are_said_in_words(value: Any, expected: str) -> None:

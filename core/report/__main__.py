@@ -1,0 +1,59 @@
+"""`python -m core.report EXPERIMENT.yaml`: every file of a report, written again from the store, nothing computed.
+
+Instead of an experiment file: keys of trials in the store, compared with the first of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UserError
+from ..findings import Result, findings
+from ..plan import add_trials, read_plan
+from ..stored import workspaces
+from .files import write_report
+from .trials import write_experiment
+from .wording import command
+
+
+def stored_result(file: str, overrides: Sequence[str], store: str) -> Result:
+    """The findings of an experiment as the store has them.
+
+    Raises ConfigError with every fault of the file, UserError where the store lacks results.
+    """
+    told = "its data set is not there"
+    for place in workspaces(store):
+        plan = read_plan(file, overrides, place)
+        if all(place.is_prepared(variant.experiment.data.dataset) for variant in plan.variants):
+            add_trials(plan)
+            missing = [trial.name for trial in plan.trials if not trial.last.ready(place.store)]
+            if not missing:
+                return findings(plan)
+            told = f"{len(missing)} of its {len(plan.trials)} trials are missing ({missing[0]}, …)"
+    computed = f"{command(plan)} --store {store}"
+    raise UserError(f"{store} lacks results of {file}: {told}; compute them by: {computed}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Exit status 0; 2 for a fault of the configuration, 1 for one at run time."""
+    parser = argparse.ArgumentParser(prog="python -m core.report", description=__doc__)
+    parser.add_argument("what", nargs="+", help="experiment file and key=value as given to core.run; or keys of trials")
+    parser.add_argument("--store", default="store", help="folder of the results store (default: store)")
+    parser.add_argument("--out", default=Path("runs"), type=Path, help="folder of the reports (default: runs)")
+    chosen = parser.parse_intermixed_args(arguments)
+    file, *more = chosen.what
+    try:
+        if not file.endswith((".yaml", ".yml")):
+            file, more = str(write_experiment(chosen.what, chosen.store, chosen.out)), []
+        print(f"Report: {write_report(stored_result(file, more, chosen.store), chosen.out) / 'report.html'}")
+    except UserError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return fault.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""The report as one HTML file: what was compared, on what, how sure, at what cost, how to repeat it."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ..findings import Claim, Result, Row
+from ..hypotheses import configuration
+from ..panels import distinct, facts, keys_of, own, question, words
+from ..plugins import registry
+from ..significance import Comparison
+from . import page
+from .numbers import counted, interval, p_value
+from .tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title
+from .tables import table as text_table
+from .wording import command, in_short, notes
+
+LIBRARIES = ("torch", "numpy", "scipy", "transformers", "decord", "safetensors")
+SECTIONS = {
+    "verdicts": "Verdicts",
+    "compared": "What was compared, on what",
+    "results": "Results",
+    "costs": "At what cost",
+    "figures": "Figures",
+    "sure": "How sure",
+    "published": "Published numbers, not measured here",
+    "repeat": "How to repeat it",
+}
+MARKS = {"better": "▲ better", "worse": "▼ worse"}
+
+
+def html(result: Result, figures: Mapping[Path, str]) -> str:
+    """The page. figures: {SVG file: caption}, which become part of it."""
+    asked = question(result.plan.document.file)
+    parts = {
+        "verdicts": [_claim(claim) for claim in result.claims] or [page.paragraph("No hypothesis was stated.", "soft")],
+        "compared": _compared(result),
+        "results": [*_results(result), _all_metrics(result)],
+        "costs": _costs(result),
+        "figures": _figures(figures),
+        "sure": [page.listed(notes(result))],
+        "published": _published(result),
+        "repeat": _repeat(result),
+    }
+    sections = {name: page.section(name, SECTIONS[name], *shown) for name, shown in parts.items()}
+    links = "".join(f'<a href="#{name}">{SECTIONS[name]}</a>' for name, text in sections.items() if text)
+    opening = [f"<h1>{page.inline(result.name)}</h1>", page.paragraph(asked, "lead"), page.paragraph(in_short(result))]
+    return page.page(result.name, [*opening, f"<nav>{links}</nav>", *filter(None, sections.values())])
+
+
+def _claim(claim: Claim) -> str:
+    """A hypothesis with its verdict first, then the claim, then the numbers."""
+    verdict = claim.verdict.verdict
+    late = " Post hoc: claimed or changed after the split had been scored." if claim.post_hoc else ""
+    said = f"<b>{verdict.upper()}</b> {page.inline(f'{claim.hypothesis.name}: {claim.hypothesis}')}"
+    kind = "open" if verdict == "not decided" else verdict
+    reason = page.paragraph(claim.verdict.reason[:1].upper() + claim.verdict.reason[1:] + "." + late, "soft")
+    return f'<div class="claim {kind}"><p>{said}</p>{reason}</div>'
+
+
+def _compared(result: Result) -> list[str]:
+    plan, claim, keys = result.plan, result.plan.experiment.claim, keys_of(result)
+    told = {"Statement": claim.text, "Source": claim.source} if claim else {}
+    told |= {"Variants": f"{len(plan.variants)}, with these values:"}
+    for key in keys:
+        values = distinct(own(variant, key, keys) for variant in plan.variants)
+        told[f"`{key}`"] = " · ".join(map(words, values))
+    seeds = max(len(row.seeds) for row in result.rows)
+    told |= {
+        "Baseline": f"`{result.baseline.name}`",
+        "Seeds": f"{seeds}, the same for every variant" if seeds else "none",
+    }
+    return [page.terms(told | facts(result))]
+
+
+def _kind(row: Row) -> str:
+    if row.is_baseline:
+        return "baseline"
+    return "apart" if row.selected_on_test or row.transductive else ""
+
+
+def _results(result: Result) -> list[str]:
+    """The table of the report, the uncorrected p beside the corrected; the other direction in a table of its own."""
+    head, cells = header(result), text_table(result)
+    at, outcome, first = head.index("p (Holm)"), head.index("outcome"), result.primary.partition("/")[0]
+    rows, kinds, row_kinds = [], {}, [_kind(row) for row in result.rows]
+    shown = [index for index, name in enumerate(head) if "/" not in name or name.startswith(f"{first}/")]
+    for number, (row, texts) in enumerate(zip(result.rows, cells, strict=True)):
+        tested = row.comparisons.get(result.primary)
+        told = [MARKS.get(texts[index], texts[index]) if index == outcome else texts[index] for index in shown]
+        rows.append([*told[:at], p_value(tested.p) if tested else "", *told[at:]])
+        kinds[number, outcome + 1] = row.outcome if row.outcome in MARKS else ""
+    named = [head[index] for index in shown]
+    said = f"{result.primary}: mean ± standard deviation over seeds; difference to `{result.baseline.name}`."
+    columns = [*named[:at], "p, raw", *named[at:]]
+    tables = [page.table(columns, rows, left=(0, outcome + 1), row_kinds=row_kinds, cell_kinds=kinds, caption=said)]
+    others = [index for index in range(len(head)) if index not in shown]
+    if others:
+        chosen = [[texts[0], *(texts[index] for index in others)] for texts in cells]
+        said = "The other direction: means over seeds."
+        tables.append(page.table(["variant", *(head[i] for i in others)], chosen, row_kinds=row_kinds, caption=said))
+    return tables
+
+
+def _all_metrics(result: Result) -> str:
+    """Every comparison on every metric, folded."""
+    head = ["variant", "metric", "difference", "95 % interval", "p, raw", "wins", "ties", "losses", "d_z", "detectable"]
+    rows = [
+        [row.name, name, *_compared_cells(comparison)]
+        for row in result.rows
+        for name, comparison in row.comparisons.items()
+    ]
+    if not rows:
+        return ""
+    caption = "p is not corrected here. Wins, ties and losses count clusters of queries, seeds averaged; d_z is the "
+    caption += "mean over the standard deviation of their differences; detectable: with 80 % power at .05, uncorrected."
+    return page.folded(f"All {len(rows)} comparisons", page.table(head, rows, left=(0, 1), caption=caption))
+
+
+def _compared_cells(found: Comparison) -> list[str]:
+    counts = [f"{count:,}" for count in (found.wins, found.ties, found.losses)]
+    sizes = ["" if math.isnan(value) else f"{value:.2f}" for value in (found.d_z, found.detectable)]
+    return [f"{found.difference:+.2f}", interval(found), p_value(found.p), *counts, *sizes]
+
+
+def _costs(result: Result) -> list[str]:
+    head, rows = cost_table(result)
+    return [page.table(head, rows)] if rows else []
+
+
+def _figures(figures: Mapping[Path, str]) -> list[str]:
+    shown = "\n".join(page.figure(file, caption) for file, caption in figures.items())
+    return [f'<div class="figures">{shown}</div>'] if shown else []
+
+
+def _published(result: Result) -> list[str]:
+    parts = []
+    for published in result.published:
+        head, rows = published_table(published, published.metrics)
+        texts = [index for index, name in enumerate(head) if name in PUBLISHED_TEXTS]
+        told = page.listed(published_notes(published))
+        shown = page.table(head, rows, left=(0, *texts), prose=(len(head) - 1,), caption=published_title(published))
+        parts.append(shown + told)
+    return parts
+
+
+def _repeat(result: Result) -> list[str]:
+    stored = [found.entry.meta["created"] for row in result.rows for found in row.results]
+    moments = [datetime.datetime.fromtimestamp(moment, datetime.UTC) for moment in (min(stored), max(stored))]
+    days = dict.fromkeys(f"{moment:%Y-%m-%d}" for moment in moments)
+    facts = {
+        "Computed": " to ".join(days) + f", {counted(len(stored), 'trial')}",
+        "Registered as": result.registration if result.claims else "",
+        "Versions": ", ".join(versions()),
+        "Beside this file": "`report.md`, `table.csv`, `table.tex`, `resolved.json` (all variants), `figures/`",
+    }
+    from yaml import safe_dump
+
+    baseline = safe_dump(configuration(result.plan.baseline), sort_keys=False, allow_unicode=True, width=100)
+    named = f"The baseline's configuration in full ({result.baseline.name})"
+    return [page.preformatted(command(result.plan)), page.terms(facts), page.folded(named, page.preformatted(baseline))]
+
+
+def versions() -> list[str]:
+    """Python, the packages that offer components, and the libraries that numbers depend on, as installed now."""
+    packages = {f"{item.package} {item.version}".strip() for item in registry().found.values()}
+    found = [f"Python {platform.python_version()}", *sorted(packages)]
+    for name in LIBRARIES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,31 @@
+"""The report as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..findings import Result
+from .tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title, table
+from .wording import claim_line, command, notes
+
+
+def markdown(result: Result) -> str:
+    """The report: verdicts first, then the table, how it was made and how to repeat it, and what others published."""
+    lines = [f"# {result.name}", ""]
+    lines += [f"- {claim_line(claim)}" for claim in result.claims] + [""] * bool(result.claims)
+    lines += markdown_table(header(result), table(result))
+    head, rows = cost_table(result)
+    lines += ["", *markdown_table(head, rows)] * bool(rows)
+    lines += ["", *notes(result), "", f"Repeat: `{command(result.plan)}`", ""]
+    for published in result.published:
+        lines += [f"## {published_title(published)}", ""]
+        lines += markdown_table(*published_table(published, published.metrics), texts=PUBLISHED_TEXTS)
+        lines += ["", *[f"- {note}" for note in published_notes(published)], ""]
+    return "\n".join(lines)
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: Sequence[str] = ()) -> list[str]:
+    """Lines of a Markdown table. The first column and those called one of `texts` are set left, the others right."""
+    rules = ["---" if index == 0 or name in texts else "---:" for index, name in enumerate(head)]
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    return ["| " + " | ".join(row) + " |" for row in [cells[0], rules, *cells[1:]]]

@@ -1,0 +1,44 @@
+"""How a report writes numbers: means with their spread, intervals, p-values, counts, costs."""
+
+from __future__ import annotations
+
+import math
+
+from ..findings import Row
+from ..significance import Comparison
+
+UNITS = {3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
+
+
+def with_spread(row: Row, name: str) -> str:
+    """`44.8 ± 0.4`: mean and standard deviation over seeds."""
+    spread = row.spread(name)
+    return f"{row.mean(name):.1f}" + ("" if math.isnan(spread) else f" ± {spread:.1f}")
+
+
+def interval(comparison: Comparison) -> str:
+    return f"{comparison.low:+.2f} to {comparison.high:+.2f}"
+
+
+def p_value(p: float) -> str:
+    return "" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def span(values: list[float]) -> str:
+    """`90.1`, `90.1 to 93.0`; empty where there is none."""
+    if not values:
+        return ""
+    return f"{min(values):.1f}" + (f" to {max(values):.1f}" if max(values) - min(values) >= 0.05 else "")
+
+
+def counted(number: int, singular: str, plural: str = "") -> str:
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def short_number(value: float) -> str:
+    """Three digits and a unit of a thousand: `1.23 M`, `0.0123`, `850`."""
+    exponent = min(15, 3 * (math.floor(math.log10(abs(value))) // 3)) if abs(value) >= 1000 else 0
+    scaled = float(f"{value:.3g}") / 10**exponent
+    if abs(scaled) >= 1000 and exponent + 3 in UNITS:
+        scaled, exponent = scaled / 1000, exponent + 3
+    return f"{scaled:.3g}" + (f" {UNITS[exponent]}" if exponent else "")

@@ -1,0 +1,55 @@
+"""The report on the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..findings import Result
+from ..published import Published
+from .tables import header, published_notes, published_table, published_title, table
+from .wording import claim_line, notes
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+
+def show_report(result: Result) -> None:
+    """Print the table and the verdicts. The other direction's metrics stand in the files."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=200)
+    direction = result.primary.partition("/")[0]
+    head = header(result)
+    kept = [i for i, name in enumerate(head) if "/" not in name or name.startswith(f"{direction}/")]
+    shown = Table(title=f"{result.name}: {result.size}", title_justify="left")
+    for index in kept:
+        shown.add_column(head[index], justify="left" if index in (0, 5) else "right", no_wrap=index <= 5)
+    for row, cells in zip(result.rows, table(result), strict=True):
+        shown.add_row(*[cells[index] for index in kept], style="bold" if row.is_baseline else None)
+    console.print(shown)
+    for line in notes(result):
+        console.print(line)
+    for published in result.published:
+        console.print()
+        console.print(_published_shown(published, direction))
+        for line in published_notes(published):
+            console.print(line)
+    for claim in result.claims:
+        console.print(f"\n{claim_line(claim)}")
+
+
+def _published_shown(published: Published, direction: str) -> RichTable:
+    """The published rows of one direction, as a table for the terminal."""
+    from rich.table import Table
+
+    metrics = [name for name in published.metrics if name.startswith(f"{direction}/")]
+    head, rows = published_table(published, metrics)
+    shown = Table(title=published_title(published), title_justify="left")
+    for name in head:
+        shown.add_column(name, justify="right" if name in metrics else "left", no_wrap=name in metrics)
+    for row in rows:
+        shown.add_row(*row)
+    return shown

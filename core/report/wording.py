@@ -1,0 +1,143 @@
+"""What a report says of a run, in sentences: claims, how the numbers were made, what to beware of."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections import Counter
+
+from ..findings import Claim, Result, Row
+from ..keys import lookup, split_key
+from ..plan import Plan
+from .numbers import counted, span
+
+OUTCOMES = ("better", "worse", "n.s.")
+VERDICTS = ("supported", "refuted", "not decided")
+
+
+def claim_line(claim: Claim) -> str:
+    """`SUPPORTED  name: what was claimed. Why.`, with a mark where it was claimed after the fact."""
+    late = " [post hoc: claimed or changed after the split had been scored]" if claim.post_hoc else ""
+    return (
+        f"{claim.verdict.verdict.upper()}: {claim.hypothesis.name}: {claim.hypothesis} ({claim.verdict.reason}){late}"
+    )
+
+
+def notes(result: Result) -> list[str]:
+    """How the numbers were made, what they cover, what to beware of."""
+    settings = result.plan.experiment
+    tested = [row.comparisons[result.primary] for row in result.rows if result.primary in row.comparisons]
+    lines = [
+        f"{settings.evaluate.split} split: {result.size}; ties: {settings.evaluate.ties}; "
+        f"data set `{settings.data.dataset.name}`.",
+        f"Differences are to `{result.baseline.name}` on {result.primary}, in the metric's unit; ± is the standard "
+        "deviation over seeds.",
+    ]
+    if tested:
+        methods = "; ".join(dict.fromkeys(comparison.method for comparison in tested))
+        family = counted(tested[0].family, "variant")
+        lines.append(f"Test: {methods}. Holm over {family}; the baseline is not among them.")
+        warnings = dict.fromkeys(text for one in tested for text in one.warning.split("; ") if text)
+        lines += [f"Beware: {text}." for text in warnings]
+        seen = [c.detectable for c, row in zip(tested, _tested_rows(result), strict=True) if row.outcome == "n.s."]
+        seen = [value for value in seen if not math.isnan(value)]
+        if seen:
+            smallest, largest = min(seen), max(seen)
+            size = f"{smallest:.1f}" + (f" to {largest:.1f}" if f"{largest:.1f}" != f"{smallest:.1f}" else "")
+            lines.append(
+                f"Where it says n.s., a true difference of {size} would have been seen with 80 % power; a smaller one "
+                "is not excluded."
+            )
+    transductive = [row.name for row in result.rows if row.transductive]
+    if transductive:
+        lines.append(
+            f"Transductive: {', '.join(transductive)}. Their scores look at the other test queries, which one query "
+            "by itself does not have."
+        )
+    chosen = [row.name for row in result.rows if row.selected_on_test]
+    if chosen:
+        lines.append(
+            f"Selected on test, therefore shown and not compared: {', '.join(chosen)}. Of the weights of each training "
+            "those were kept that did best on the test split."
+        )
+    if result.claims:
+        scored = max(claim.times_scored for claim in result.claims)
+        lines.append(
+            f"{counted(len(result.claims), 'hypothesis', 'hypotheses')} in one Holm family, registered as "
+            f"{result.registration}; this store saw {counted(scored, 'trial')} scored on this split."
+        )
+    lines += _ceiling(result)
+    lines += [f"Withdrawn after it was registered: {claim}" for claim in result.withdrawn]
+    lines += [f"Not decided, because {reason}: {claim.name}: {claim}" for claim, reason in result.incomparable]
+    if result.skipped:
+        lines.append(f"{len(result.skipped)} unreadable videos were left out:")
+        lines += [f"  {path}: {reason}" for path, reason in sorted(result.skipped.items())]
+    return lines
+
+
+def rests_on(result: Result) -> list[str]:
+    """Test, correction, n, seeds and protocol, in sentences."""
+    settings = result.plan.experiment
+    tested = [row.comparisons[result.primary] for row in _tested_rows(result)]
+    seeds = max(len(row.seeds) for row in result.rows)
+    lines = [f"{settings.evaluate.split.capitalize()} split of {settings.data.dataset.name}: {result.size}."]
+    if tested:
+        units, queries = tested[0].n_clusters, tested[0].n_queries
+        size = f"{queries:,} queries" + (f" in {units:,} clusters" if units != queries else "")
+        methods = "; ".join(dict.fromkeys(one.method for one in tested))
+        lines.append(f"n = {size}. Test against {result.baseline.name}: {methods}; Holm over {tested[0].family}.")
+    lines.append(f"{counted(seeds, 'seed')}, ± their standard deviation." if seeds > 1 else f"{_one_seed(seeds)}.")
+    chosen = "the last epoch"
+    if settings.train.keep == "best":
+        chosen = f"the best epoch on {settings.train.select_on}"
+    protocol = f"Weights of {chosen}; " if seeds else ""
+    return [*lines, f"{protocol}ties {settings.evaluate.ties}.".capitalize()]
+
+
+def _one_seed(seeds: int) -> str:
+    return "One seed" if seeds else "Nothing is trained: no seeds"
+
+
+def _ceiling(result: Result) -> list[str]:
+    """How far re-ranking could go, in the primary direction, and what an approximate index lost before."""
+    direction = result.primary.partition("/")[0]
+    trials = [found for row in result.rows for found in row.results]
+    limits = span([found.ceilings[direction] for found in trials if direction in found.ceilings])
+    recalls = span([found.index_recalls[direction] for found in trials if direction in found.index_recalls])
+    lines = []
+    if limits:
+        lines += [
+            f"Re-ranking could reach a {direction}/R1 of {limits}: queries with an answer among their candidates."
+        ]
+    if recalls:
+        lines += [f"The index found {recalls} % of the candidates that an exact search finds ({direction})."]
+    return lines
+
+
+def _tested_rows(result: Result) -> list[Row]:
+    return [row for row in result.rows if result.primary in row.comparisons]
+
+
+def in_short(result: Result) -> str:
+    """Verdicts and outcomes counted, in one sentence."""
+    verdicts: Counter[str] = Counter(claim.verdict.verdict for claim in result.claims)
+    outcomes: Counter[str] = Counter(row.outcome for row in result.rows if not row.is_baseline)
+    parts = []
+    if verdicts:
+        told = ", ".join(f"{verdicts[name]} {name}" for name in VERDICTS if verdicts[name])
+        parts.append(f"{counted(len(result.claims), 'hypothesis', 'hypotheses')}: {told}.")
+    if outcomes:
+        told = ", ".join(f"{outcomes[name]} {name}" for name in dict.fromkeys([*OUTCOMES, *outcomes]) if outcomes[name])
+        number = counted(sum(outcomes.values()), "variant")
+        parts.append(f"{number} against `{result.baseline.name}` on {result.primary}: {told.removesuffix('.')}.")
+    return " ".join(parts)
+
+
+def command(plan: Plan) -> str:
+    """What computes the results again: file, and what the command line set."""
+    document = plan.document
+    keys = [key for key, writer in document.origins.items() if writer == "command line"]
+    values = [json.dumps(lookup(document.values, split_key(key)), ensure_ascii=False) for key in keys]
+    given = [f"{key}={value}" for key, value in zip(keys, values, strict=True) if not key.startswith("tracking")]
+    return shlex.join(["python", "-m", "core.run", document.file, *given])

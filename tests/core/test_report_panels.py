@@ -1,0 +1,210 @@
+"""Panels of a report: what each shows are the numbers of the result, worked out again with plain loops."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.figures import draw
+from core.findings import Result, findings
+from core.panels import (
+    Panel,
+    Pareto,
+    RankChanges,
+    Training,
+    forest,
+    grid,
+    panels,
+    paretos,
+    rank_changes,
+    sweeps,
+    trainings,
+)
+from tests.engine import Lab, registered_toys
+
+pytestmark = pytest.mark.filterwarnings("error:constrained_layout not applied")
+
+TWO_AXES = {
+    "ablate": {"retrieve.rerank.top_k": [1, 3, 24], "model.interactions.linear.temperature": [0.5, 2.0]},
+    "baseline": {"retrieve.rerank": None},
+    "seeds": [0, 1],
+    "evaluate": {"metrics": ["R1", "MnR"]},
+}
+
+
+@pytest.fixture(scope="module")
+def ran_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with registered_toys():
+        lab = Lab(tmp_path_factory.mktemp("panels"), {"train": 6, "val": 4, "test": 24})
+        lab.run(TWO_AXES)
+    return lab.folder
+
+
+@pytest.fixture
+def ran(toys: None, ran_folder: Path) -> Lab:
+    return Lab(ran_folder)
+
+
+@pytest.fixture
+def result(ran: Lab) -> Result:
+    return findings(ran.plan(TWO_AXES))
+
+
+def stored(result: Result, name: str, settings: dict[str, Any]) -> np.ndarray:
+    """[seeds, queries] of a metric for the one variant with these settings, read from the store without findings."""
+    plan = result.plan
+    (variant,) = [v for v in plan.variants if all(v.value(key) == value for key, value in settings.items())]
+    entries = [plan.workspace.store.read("evaluate", trial.last.key) for trial in plan.trials_of(variant)]
+    return np.stack([entry.tensors()[name].numpy() for entry in entries]).astype(np.float64)
+
+
+def setting(k: int, temperature: float) -> dict[str, Any]:
+    return {"retrieve.rerank.top_k": k, "model.interactions.linear.temperature": temperature}
+
+
+BASELINE = {"retrieve.rerank": None}
+
+
+def test_the_forest_has_the_difference_and_interval_of_every_compared_row(result: Result) -> None:
+    panel = forest(result)
+    assert panel is not None
+    assert panel.rows == tuple(row.name for row in result.rows if not row.is_baseline)
+    base = stored(result, "t2v/R1", BASELINE).mean()
+    for number, (k, temperature) in enumerate((k, t) for k in (1, 3, 24) for t in (0.5, 2.0)):
+        assert panel.difference[number] == pytest.approx(
+            stored(result, "t2v/R1", setting(k, temperature)).mean() - base
+        )
+        assert panel.low[number] <= panel.difference[number] <= panel.high[number]
+
+
+def test_two_swept_axes_make_a_grid_without_the_baseline_that_has_neither(result: Result) -> None:
+    panel = grid(result)
+    assert panel is not None
+    assert (panel.rows.name, panel.columns.name) == ("top_k", "temperature")
+    assert (panel.rows.values, panel.columns.values) == (("1", "3", "24"), ("0.5", "2.0"))
+    for row, k in enumerate((1, 3, 24)):
+        for column, temperature in enumerate((0.5, 2.0)):
+            mean = stored(result, "t2v/R1", setting(k, temperature)).mean()
+            assert panel.mean[row, column] == pytest.approx(mean)
+            assert panel.difference[row, column] == pytest.approx(mean - stored(result, "t2v/R1", BASELINE).mean())
+
+
+def test_each_swept_number_has_curves_with_the_baseline_beside_them(result: Result) -> None:
+    found = sweeps(result)
+    assert list(found) == ["top_k", "temperature"]
+    depth, heat = found.values()
+    assert (depth.at, depth.lines.name, depth.lines.values) == ((1, 3, 24), "temperature", ("0.5", "2.0"))
+    assert (heat.at, heat.lines.name, heat.lines.values) == ((0.5, 2.0), "top_k", ("1", "3", "24"))
+    assert np.array_equal(depth.mean, heat.mean.T)
+    for panel in found.values():
+        assert panel.baseline is not None
+        mean, low, high = panel.baseline
+        assert mean == pytest.approx(stored(result, "t2v/R1", BASELINE).mean())
+        assert low < mean < high
+
+
+def test_axes_varied_one_at_a_time_make_no_grid(ran: Lab) -> None:
+    axes = {"retrieve.rerank.top_k": [1, 3, 24], "model.interactions.linear.temperature": [0.5, 2.0]}
+    assert grid(findings(ran.run({**TWO_AXES, "ablate": {}, "baseline": None, "one_at_a_time": axes}))) is None
+
+
+def test_every_query_is_counted_once_where_its_ranks_put_it(result: Result) -> None:
+    panel = rank_changes(result)
+    assert panel is not None
+    (k, temperature) = (float(part.partition("=")[2]) for part in panel.variant.split())
+    before = stored(result, "t2v/MnR", BASELINE)
+    after = stored(result, "t2v/MnR", setting(int(k), temperature))
+    bounds = [(1, 1), (2, 5), (6, 10), (11, 50)]
+    names = ["1", "2-5", "6-10", "11+"]
+    expected = np.zeros((4, 4))
+    gained = lost = 0
+    seeds = len(after)
+    before = np.repeat(before, seeds // len(before), axis=0)
+    for query in range(after.shape[1]):
+        for one, other in zip(before[:, query], after[:, query], strict=True):
+            row, column = ([low <= int(rank) <= high for low, high in bounds].index(True) for rank in (one, other))
+            expected[row, column] += 1 / seeds
+        change = before[:, query].mean() - after[:, query].mean()
+        gained, lost = gained + (change > 1e-9), lost + (change < -1e-9)
+    size = len(panel.groups)
+    assert list(panel.groups[: size - 1]) == names[: size - 1]
+    assert panel.counts == pytest.approx(expected[:size, :size])
+    assert expected.sum() == pytest.approx(panel.counts.sum()) == pytest.approx(48)
+    assert (panel.gained, panel.lost) == (gained, lost)
+
+
+def test_without_ranks_among_the_metrics_there_is_no_panel_of_them(ran: Lab) -> None:
+    assert rank_changes(findings(ran.run({**TWO_AXES, "evaluate": {"metrics": ["R1"]}}))) is None
+
+
+def test_the_front_holds_what_no_other_variant_beats(result: Result) -> None:
+    draws = np.random.default_rng(0)
+    for row in result.rows:
+        cost = float(draws.integers(1, 5))
+        for found in row.results:
+            found.__dict__["stored"] = {**found.stored, "costs": {"cost/latency_ms": cost, "cost/side_bytes": 8.0}}
+    (panel,) = paretos(result).values()
+    assert panel.against == "cost/latency_ms"
+    for number in range(len(panel.rows)):
+        beaten = False
+        for other in range(len(panel.rows)):
+            as_good = panel.cost[other] <= panel.cost[number] and panel.mean[other] >= panel.mean[number]
+            differs = panel.cost[other] < panel.cost[number] or panel.mean[other] > panel.mean[number]
+            beaten |= bool(as_good and differs)
+        assert panel.front[number] == (not beaten)
+        assert panel.mean[number] == pytest.approx(result.rows[number].mean("t2v/R1"))
+
+
+def test_training_curves_are_the_stored_histories(ran: Lab) -> None:
+    settings = {**TWO_AXES, "train.keep": "best", "ablate": {"train.learning_rate": [0.1, 0.001]}, "baseline": None}
+    result = findings(ran.run({**settings, "retrieve": {"first_stage": "linear"}}))
+    panel = trainings(result)["model"]
+    assert panel.lines == ("learning_rate 0.1", "learning_rate 0.001")
+    assert panel.loss.shape == panel.validation.shape == (2, 2, 2)
+    for number, variant in enumerate(result.plan.variants):
+        for seed, trial in enumerate(result.plan.trials_of(variant)):
+            (fit,) = {step.key for step in trial.last.walk() if step.name == "fit"}
+            history = json.loads((ran.store / "fit" / fit / "history.json").read_text())
+            assert panel.loss[number, seed].tolist() == [record["loss"] for record in history]
+            assert panel.validation[number, seed].tolist() == [record["validation"] for record in history]
+            scores = [record["validation"] for record in history]
+            assert panel.best[number, seed] == 1 + scores.index(max(scores))
+
+
+def test_variants_of_one_training_share_a_line(result: Result) -> None:
+    lines = trainings(result)["model"].lines
+    assert len(lines) == len({*lines}) < len(result.rows)
+
+
+def test_every_panel_is_drawn_the_same_twice_in_each_format(result: Result, tmp_path: Path) -> None:
+    made = panels(result)
+    assert list(made) == ["differences", "sweep_top_k", "sweep_temperature", "grid", "rank_changes", "training_model"]
+    (differences,) = [panel for name, panel in made.items() if name == "differences"]
+    files = [tmp_path / f"{name}{suffix}" for name in "ab" for suffix in (".svg", ".png", ".pdf")]
+    for file in files:
+        draw("", [differences], [], file)
+    for one, other in zip(files[:3], files[3:], strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    for name, panel in made.items():
+        draw("", [panel], [], tmp_path / f"{name}.png")
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert picture.width > 700
+        assert panel.caption
+
+
+def test_panels_without_data_of_some_kind_are_drawn(tmp_path: Path) -> None:
+    one = np.array([1.0, 2.0])
+    pareto = Pareto("a", "t2v/R1", "cost/latency_ms", ("a", "b"), one, one, one - 1, one + 1, np.array([True, True]))
+    ranks = RankChanges("a", "b", "t2v", ("1",), np.array([[5.0]]), 0, 0)
+    unvalidated = Training(
+        "model", "t2v/R1", ("",), np.ones((1, 1, 3)), np.full((1, 1, 3), np.nan), np.ones((1, 1), int)
+    )
+    made: list[Panel] = [pareto, ranks, unvalidated]
+    for number, panel in enumerate(made):
+        draw("", [panel], [], tmp_path / f"{number}.png")
+        assert (tmp_path / f"{number}.png").stat().st_size > 5000
