@@ -1,0 +1,237 @@
+"""What the pictures show: queries, the best videos of each stage, where the right one stands, and what is attended to.
+
+Scores and candidates are read from the store, none is computed again where it holds them; the frames of the videos that
+are shown are decoded anew.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..config.schema import Data
+from ..errors import UserError
+from ..keys import lookup, split_key
+from ..metrics import metric
+from ..plan import Plan, Trial
+from ..references import reference_fault, select
+from ..steps.encoding import reordered
+from ..steps.retrieval import feature_steps
+from ..steps.split import Kept, kept
+from ..steps.step import Step, Workspace
+from ..stored import run_command
+from ..video import Clip, Sampling, read_clip
+from .gates import Gate, Gates
+from .stages import Stage, stage_count, stages
+
+HEIGHT = 60
+"""Pixels of a shown frame's shorter side."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A video at one stage. rank: from 1. score: None where the stage gave none. before: its rank one stage earlier;
+    None at the first."""
+
+    video: str
+    rank: int
+    score: float | None
+    right: bool
+    before: int | None
+    clip: Clip
+    gates: list[Gate] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A stage of one query: its best videos, and the best placed right one where it is not among them."""
+
+    stage: str
+    first_right: int
+    shown: list[Shown]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One query from coarse to fine."""
+
+    query: str
+    caption: str
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pages of one trial. notes: what they were made of and how their queries were chosen."""
+
+    title: str
+    notes: list[str]
+    pages: list[Page]
+
+
+def pages(
+    plan: Plan, variant: str | None = None, queries: Sequence[str] = (), most_changed: int = 6, top: int = 5
+) -> Pictures:
+    """Pictures of a variant's first trial, by name; None: the best by the primary metric of those with several stages.
+
+    queries: ids of texts; () for the `most_changed` whose first relevant video changed its rank most from the first to
+    the last stage, by the ratio of the ranks. top: videos of each stage.
+    The trials of the plan are laid out, where its data are there.
+    Raises UserError for a variant or text that is not there, results that are not in the store, and for `most_changed`
+    where no rank changed; VideoError for a video that cannot be read any more.
+    """
+    trial = _trial(plan, variant)
+    workspace, rank = plan.workspace, _rank(trial)
+    rows = kept(workspace, rank.payload.split, feature_steps(rank.inputs))
+    passed = stages(workspace, rank, rows)
+    places = [passed[0].first_right(rows.relevance), passed[-1].first_right(rows.relevance)]
+    chosen = _rows_of(queries, rows) if queries else _most_changed(places[0], places[1], most_changed, trial)
+    reader = _Reader(workspace, rank, rows, passed, top)
+    notes = [_data(trial, rows), _moved(passed, *places), _told(queries, len(chosen))]
+    return Pictures(f"{plan.experiment.name}: {trial.name}", notes, [reader.page(query) for query in chosen])
+
+
+# ------------------------------------------------------------------------------------------------ what is chosen
+
+
+def _trial(plan: Plan, name: str | None) -> Trial:
+    """The first trial of a variant."""
+    store = plan.workspace.store
+    if name is not None:
+        found = select(plan.variants, name)
+        if not found:
+            raise UserError(f"--variant: {reference_fault(plan.variants, name)}")
+        for trial in plan.trials_of(found[0])[:1]:
+            if trial.last.ready(store):
+                return trial
+        raise UserError(_lacking(plan, f"results of `{found[0].name}`"))
+    trials = [trial for variant in plan.variants for trial in plan.trials_of(variant)[:1]]
+    several = [trial for trial in trials if stage_count(trial.variant.experiment.retrieve) > 1] or trials
+    ready = [trial for trial in several if trial.last.ready(store)]
+    if not ready:
+        raise UserError(_lacking(plan, f"results of {plan.document.file}"))
+    primary = plan.experiment.evaluate.primary
+    sign = 1 if metric(primary).higher_is_better else -1
+    return max(ready, key=lambda trial: sign * plan.workspace.read(trial.last).json()["metrics"][primary])
+
+
+def _lacking(plan: Plan, what: str) -> str:
+    """What the store lacks, and the command that computes it, with the values that were given on the command line."""
+    document, store = plan.document, str(plan.workspace.store.root)
+    given = {
+        key: lookup(document.values, split_key(key)) for key, by in document.origins.items() if by == "command line"
+    }
+    overrides = "".join(" " + shlex.quote(f"{key}={json.dumps(value)}") for key, value in given.items())
+    split = plan.experiment.evaluate.split
+    return f"{store} lacks {what} on the {split} split; compute them by: {run_command(plan, store)}{overrides}"
+
+
+def _rank(trial: Trial) -> Step:
+    if "t2v" not in trial.last.inputs:
+        raise UserError(f"{trial.variant.name}: t2v was not evaluated: add it to `evaluate.directions` and run again")
+    return trial.last.inputs["t2v"]
+
+
+def _rows_of(queries: Sequence[str], rows: Kept) -> list[int]:
+    known = {name: row for row, name in enumerate(rows.text_ids)}
+    for query in queries:
+        if query not in known:
+            near = ", ".join(f"`{name}`" for name in get_close_matches(query, known, n=3, cutoff=0))
+            raise UserError(f"--queries: the scored split has no text `{query}`; the nearest are {near}")
+    return [known[query] for query in queries]
+
+
+def _most_changed(first: NDArray[np.int64], last: NDArray[np.int64], count: int, trial: Trial) -> list[int]:
+    """Rows of the queries whose rank changed by the largest factor, those of one factor in order."""
+    change = np.abs(np.log(last / first))
+    order = np.argsort(-change, kind="stable")[:count]
+    chosen = order[change[order] > 0].tolist()
+    if not chosen:
+        one = stage_count(trial.variant.experiment.retrieve) == 1
+        why = "ranks in one stage" if one else "leaves the first right video of every query where it was"
+        raise UserError(
+            f"--most-changed: `{trial.variant.name}` {why}: choose texts by --queries, or another --variant"
+        )
+    return chosen
+
+
+# ------------------------------------------------------------------------------------------------ what is read
+
+
+class _Reader:
+    """Makes the pages of a trial. What is read once for all of them is kept."""
+
+    def __init__(self, workspace: Workspace, rank: Step, rows: Kept, passed: Sequence[Stage], top: int):
+        self._workspace, self._rows, self._passed, self._top = workspace, rows, passed, top
+        self._data: Data = rank.payload.experiment.data
+        self._gates = Gates(workspace, rank, rows)
+        self._clips: dict[int, Clip] = {}
+
+    def page(self, query: int) -> Page:
+        text, right = self._rows.split.texts[int(self._rows.texts[query])], self._rows.relevance.rows(query)
+        made: list[Row] = []
+        places: NDArray[np.int64] | None = None
+        for stage in self._passed:
+            order, scores = (tensor[0].numpy() for tensor in stage.ranked(slice(query, query + 1)))
+            first = int(np.isin(order, right).argmax())
+            at = list(range(min(self._top, len(order))))
+            at += [] if first in at else [first]
+            gates = self._gates.of(stage.added, query, torch.from_numpy(order[at]))
+            shown = [
+                Shown(
+                    video=self._rows.split.videos[int(self._rows.videos[order[place]])].id,
+                    rank=place + 1,
+                    score=None if math.isnan(scores[place]) else float(scores[place]),
+                    right=bool(np.isin(order[place], right)),
+                    before=None if places is None else int(places[order[place]]) + 1,
+                    clip=self._clip(int(order[place])),
+                    gates=offered,
+                )
+                for place, offered in zip(at, gates, strict=True)
+            ]
+            made.append(Row(stage.name, first + 1, shown))
+            places = np.argsort(order)
+        return Page(text.id, text.text, made)
+
+    def _clip(self, video: int) -> Clip:
+        """The frames that the encoder was given, small, in the order that it was given them."""
+        if video not in self._clips:
+            path, data = self._rows.split.videos[int(self._rows.videos[video])].path, self._data
+            clip = read_clip(path, Sampling(data.num_frames, data.sampler, HEIGHT, data.short_videos))
+            self._clips[video] = reordered(clip, data.frame_order, self._workspace.digests.of([path])[0])
+        return self._clips[video]
+
+
+# ------------------------------------------------------------------------------------------------ what is said
+
+
+def _data(trial: Trial, rows: Kept) -> str:
+    settings = trial.variant.experiment
+    sizes = f"{len(rows.texts):,} texts, {len(rows.videos):,} videos"
+    return f"{settings.evaluate.split.capitalize()} split of {settings.data.dataset.name}: {sizes}."
+
+
+def _moved(passed: Sequence[Stage], first: NDArray[np.int64], last: NDArray[np.int64]) -> str:
+    """How the first relevant video moved over all queries: what a choice of queries must be held against."""
+    if len(passed) == 1:
+        return "One stage ranks all videos."
+    up, down = int((last < first).sum()), int((last > first).sum())
+    return (
+        f"Of all {len(first):,} texts the first right video stands higher at the last stage than at the first for "
+        f"{up:,}, lower for {down:,}, and where it was for {len(first) - up - down:,}."
+    )
+
+
+def _told(queries: Sequence[str], count: int) -> str:
+    """How the queries were chosen."""
+    if queries:
+        return f"Shown: {count} chosen texts."
+    return f"Shown: the {count} texts for which its rank changed by the largest factor, up or down."
