@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from core import ConfigError, DataError, create
+from plugins.encoders.clip.files import SIZES, read_config, read_sizes
 
 WORDS = ["a", "red", "blue", "square", "circle", "moves", "left", "right", "slowly"]
 ARCHITECTURE = {
@@ -281,6 +282,24 @@ def test_frames_of_the_right_size_are_cut_from_their_middle_and_nothing_else(mad
     assert prepared.is_contiguous()
     for row, column in ((0, 0), (31, 5), (17, 31)):
         assert prepared[:, :, row, column].tolist() == frames[:, top + row, left + column].tolist()
+
+
+@pytest.mark.parametrize("left_out", [None, "projection_dim", "vision_config", ("text_config", "vocab_size")])
+def test_sizes_are_those_of_the_config_whatever_its_file_leaves_to_defaults(copied, left_out):
+    file = copied / "config.json"
+    given = json.loads(file.read_text())
+    if isinstance(left_out, tuple):
+        del given[left_out[0]][left_out[1]]
+    elif left_out == "vision_config":
+        given[left_out] = None
+    elif left_out:
+        del given[left_out]
+    file.write_text(json.dumps(given))
+    sizes, config = read_sizes(copied), read_config(copied)
+    assert sizes.projection_dim == config.projection_dim
+    for part, names in SIZES.items():
+        for name in names:
+            assert getattr(getattr(sizes, part), name) == getattr(getattr(config, part), name)
 
 
 def test_preprocessing_is_read_from_either_file_of_transformers(copied):

@@ -42,6 +42,7 @@ from .files import (
     locate,
     quiet,
     read_config,
+    read_sizes,
     read_weights,
 )
 from .pixels import Pixels
@@ -111,7 +112,7 @@ class Clip(Encoder):
         super().__init__(config)
         self.folder = locate(config.model, config.revision, SMALL_FILES) if config.model else None
         if self.folder:
-            self.architecture = read_config(self.folder)
+            self.architecture = read_sizes(self.folder)
         else:
             self.architecture = clip_config(config.architecture, len(config.vocabulary))
         text, vision = self.architecture.text_config, self.architecture.vision_config
@@ -142,7 +143,7 @@ class Clip(Encoder):
         """Read the weights (safetensors only) or draw them. Raises DataError for ones that are missing or damaged."""
         with quiet():
             if self.config.init == "random":
-                self.clip = draw(self.architecture, seed)
+                self.clip = draw(read_config(self.folder) if self.folder else self.architecture, seed)
             else:
                 self.clip = read_weights(self._with_weights())
         self.clip.requires_grad_(self.config.trainable)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,6 +20,10 @@ TOKENIZER_FILES = (
     *("special_tokens_map.json", "added_tokens.json"),
 )
 SMALL_FILES = ("config.json", "preprocessor_config.json", "processor_config.json", *TOKENIZER_FILES)
+SIZES = {
+    "vision_config": ("image_size", "patch_size", "hidden_size"),
+    "text_config": ("max_position_embeddings", "vocab_size"),
+}
 WEIGHTS, WEIGHT_INDEX = "model.safetensors", "model.safetensors.index.json"
 ALL_FILES = (*SMALL_FILES, WEIGHTS, WEIGHT_INDEX, "model-*.safetensors")
 
@@ -81,8 +86,31 @@ def read_json(file: Path) -> dict[str, Any]:
         raise DataError(f"encoder.model: cannot read {file}: {fault}") from fault
 
 
+def read_sizes(folder: Path) -> Any:
+    """The sizes of a folder's CLIP, named as in its CLIPConfig: from config.json alone where all stand there, because
+    to import CLIPConfig takes a second. Raises as `read_config` does."""
+    given = _clip_json(folder)
+    parts = {part: given[part] if isinstance(given.get(part), dict) else {} for part in SIZES}
+    found = {part: {name: parts[part].get(name) for name in names} for part, names in SIZES.items()}
+    numbers = [given.get("projection_dim"), *(value for part in found.values() for value in part.values())]
+    if not all(type(number) is int and number > 0 for number in numbers):
+        return read_config(folder)
+    return SimpleNamespace(
+        projection_dim=given["projection_dim"], **{part: SimpleNamespace(**values) for part, values in found.items()}
+    )
+
+
 def read_config(folder: Path) -> Any:
     """The CLIPConfig of a folder. Raises DataError for one that is missing, broken or of another architecture."""
+    given = _clip_json(folder)
+    from transformers.models.clip.configuration_clip import CLIPConfig
+
+    with quiet(), explained(folder, "config.json"):
+        return CLIPConfig.from_dict(given)
+
+
+def _clip_json(folder: Path) -> dict[str, Any]:
+    """config.json of a CLIP's folder."""
     if not (folder / "config.json").is_file():
         raise DataError(f"encoder.model: {folder} has no config.json: not a model in transformers' layout")
     given = read_json(folder / "config.json")
@@ -91,10 +119,7 @@ def read_config(folder: Path) -> Any:
             f"encoder.model: {folder} is a model of type {given.get('model_type')!r}; only CLIP architectures "
             "(model_type 'clip') are read"
         )
-    from transformers.models.clip.configuration_clip import CLIPConfig
-
-    with quiet(), explained(folder, "config.json"):
-        return CLIPConfig.from_dict(given)
+    return given
 
 
 def read_weights(folder: Path) -> Any:
