@@ -21,12 +21,12 @@ def workspaces(store: str) -> list[Workspace]:
     return [Workspace(Store(store), torch.device(device), 0) for device in ARITHMETIC]
 
 
-def read_stored(file: str, places: Sequence[Workspace]) -> tuple[Plan, Result | None]:
+def read_stored(file: str, places: Sequence[Workspace], overrides: Sequence[str] = ()) -> tuple[Plan, Result | None]:
     """The plan of an experiment file, and its findings where one of the places has the result of every trial.
 
     Raises ConfigError with every fault of the file.
     """
-    plans = [read_plan(file, [], place) for place in places]
+    plans = [read_plan(file, overrides, place) for place in places]
     for plan in plans:
         if _complete(plan):
             return plan, findings(plan)

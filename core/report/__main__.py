@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
-from ..findings import Result, findings
-from ..plan import add_trials, read_plan
-from ..stored import workspaces
+from ..findings import Result
+from ..stored import read_stored, workspaces
 from .files import write_report
 from .trials import write_experiment
 from .wording import command
@@ -24,17 +23,13 @@ def stored_result(file: str, overrides: Sequence[str], store: str) -> Result:
 
     Raises ConfigError with every fault of the file, UserError where the store lacks results.
     """
-    told = "its data set is not there"
-    for place in workspaces(store):
-        plan = read_plan(file, overrides, place)
-        if all(place.is_prepared(variant.experiment.data.dataset) for variant in plan.variants):
-            add_trials(plan)
-            missing = [trial.name for trial in plan.trials if not trial.last.ready(place.store)]
-            if not missing:
-                return findings(plan)
-            told = f"{len(missing)} of its {len(plan.trials)} trials are missing ({missing[0]}, …)"
-    computed = f"{command(plan)} --store {store}"
-    raise UserError(f"{store} lacks results of {file}: {told}; compute them by: {computed}")
+    plan, result = read_stored(file, workspaces(store), overrides)
+    if result is None:
+        missing = [trial.name for trial in plan.trials if not trial.last.ready(plan.workspace.store)]
+        told = f"{len(missing)} of its {len(plan.trials)} trials are missing ({missing[0]}, …)" if missing else ""
+        told = told or "its data set is not there"
+        raise UserError(f"{store} lacks results of {file}: {told}; compute them by: {command(plan)} --store {store}")
+    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
