@@ -19,12 +19,13 @@ from typing import Any
 from .config import Claim, read_core
 from .errors import ConfigError, Problem, UserError
 from .findings import Claim as Decided
-from .findings import Result, Row
+from .findings import Result
 from .keys import assign, split_key
 from .plan import Plan
 from .plugins import registry
 from .references import short_value
 from .report import claim_line, interval, markdown_table, with_spread
+from .results import Row
 from .steps.step import Workspace
 from .store import write_atomically
 from .stored import read_stored, run_command, workspaces

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,11 +12,13 @@ from numpy.typing import NDArray
 
 from .hypotheses import Hypothesis
 from .metrics import metric
-from .plan import Plan, Trial
-from .plugins import registry
+from .plan import Plan
 from .published import Published, read_published
-from .registration import post_hoc, registration_digest, split_scored, times_scored, withdrawn
+from .refusals import Refusal, refusal
+from .registration import post_hoc, registration_digest, times_scored, withdrawn
+from .results import Row, TrialResult
 from .significance import (
+    DRAWS,
     Comparison,
     Evidence,
     Verdict,
@@ -32,102 +33,8 @@ from .significance import (
     paired_medians,
     paired_tests,
 )
-from .store import Entry
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """The stored result of one trial."""
-
-    trial: Trial
-    entry: Entry
-
-    @cached_property
-    def stored(self) -> dict[str, Any]:
-        """`result.json`: metrics, ceilings, and how many videos and texts were ranked."""
-        return self.entry.json()
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """{"t2v/R1": 44.8, …}: percent, or ranks."""
-        return self.stored["metrics"]
-
-    @property
-    def ceilings(self) -> dict[str, float]:
-        """{direction: percent of queries with an answer among the candidates}; empty where nothing is re-ranked."""
-        return self.stored["ceilings"]
-
-    @property
-    def costs(self) -> dict[str, float]:
-        """{"cost/latency_ms": 1.2, …}, some of `COSTS`; empty where they were not measured."""
-        return self.stored.get("costs", {})
-
-    @property
-    def index_recalls(self) -> dict[str, float]:
-        """{direction: percent of the exact candidates that the index found}; empty where there is none."""
-        return self.stored["index_recalls"]
-
-    @cached_property
-    def tensors(self) -> dict[str, Any]:
-        """Per-query values `<direction>/<metric>` and `<direction>/clusters`."""
-        return {name: tensor.numpy() for name, tensor in self.entry.tensors().items()}
-
-    @cached_property
-    def items(self) -> dict[str, Any]:
-        """Ids of texts and videos in the order of the per-query values, and the videos that were skipped."""
-        return self.entry.json("items.json")
-
-
-@dataclass
-class Row:
-    """One variant of the table: means over seeds, their spread, and comparisons with the baseline by metric."""
-
-    name: str
-    is_baseline: bool
-    results: list[TrialResult]
-    comparisons: dict[str, Comparison] = field(default_factory=dict)
-    outcome: str = ""
-
-    @property
-    def seeds(self) -> list[int]:
-        return [result.trial.seed for result in self.results if result.trial.seed is not None]
-
-    @property
-    def selected_on_test(self) -> bool:
-        """Whether its weights were chosen by their results on the test split, as a recipe that repeats a paper may."""
-        trial = self.results[0].trial
-        train = trial.variant.experiment.train
-        chosen = train.keep == "best" and train.select_on == "test"
-        return chosen and any(step.name == "fit" for step in trial.last.walk())
-
-    @property
-    def transductive(self) -> bool:
-        """Whether a score transform lets a query's scores depend on the other test queries."""
-        transforms = self.results[0].trial.variant.experiment.retrieve.transforms
-        return any(registry().component("score_transform", spec).transductive for spec in transforms.values())
-
-    @property
-    def costs(self) -> dict[str, float]:
-        """Mean over seeds of every cost that was measured of each."""
-        shared = [name for name in self.results[0].costs if all(name in result.costs for result in self.results)]
-        return {name: float(np.mean([result.costs[name] for result in self.results])) for name in shared}
-
-    def values(self, name: str) -> list[float]:
-        """The metric of each seed."""
-        return [result.metrics[name] for result in self.results]
-
-    def mean(self, name: str) -> float:
-        return float(np.mean(self.values(name)))
-
-    def spread(self, name: str) -> float:
-        """Standard deviation over seeds; nan for one."""
-        return float(np.std(self.values(name), ddof=1)) if len(self.results) > 1 else math.nan
-
-    def per_query(self, name: str) -> Floats:
-        """[seeds, queries]"""
-        return np.stack([np.asarray(result.tensors[name], dtype=np.float64) for result in self.results])
 
 
 @dataclass(frozen=True)
@@ -158,6 +65,11 @@ class Result:
         return self.plan.experiment.evaluate.primary
 
     @property
+    def correction(self) -> str:
+        """That of the family of variants on `primary`, one of `CORRECTIONS`; hypotheses are a Holm family always."""
+        return self.plan.experiment.evaluate.correction
+
+    @property
     def metrics(self) -> list[str]:
         """Columns, the primary first."""
         settings = self.plan.experiment.evaluate
@@ -174,6 +86,13 @@ class Result:
         """`700 videos, 1,400 texts`."""
         found = self.baseline.results[0].stored
         return f"{found['videos']:,} videos, {found['texts']:,} texts"
+
+    @cached_property
+    def refusals(self) -> dict[str, Refusal]:
+        """Why rows are not compared with the baseline, by name; the others are."""
+        others = [row for row in self.rows if not row.is_baseline]
+        found = {row.name: refusal(self.plan, row, self.baseline, self.primary) for row in others}
+        return {name: why for name, why in found.items() if why is not None}
 
     @property
     def withdrawn(self) -> list[str]:
@@ -216,32 +135,24 @@ def findings(plan: Plan) -> Result:
 
 
 def _compare_with_baseline(result: Result) -> None:
-    """Fill each row's comparisons; the primary metric's are one Holm family, the others are left uncorrected."""
+    """Fill each row's comparisons; the primary metric's are one family, the others are left uncorrected."""
     baseline = result.baseline
     others = [row for row in result.rows if not row.is_baseline]
-    obstacles = {row.name: _obstacle(result, row) for row in others}
-    comparable = [row for row in others if not obstacles[row.name]]
+    comparable = [row for row in others if row.name not in result.refusals]
     for name in result.metrics:
         for row, comparison in zip(comparable, _comparisons(comparable, baseline, name), strict=True):
             row.comparisons[name] = comparison
     tested = {row.name: row.comparisons[result.primary] for row in comparable}
-    for row, comparison in zip(comparable, correct(tested).values(), strict=True):
+    corrected = correct(tested, result.correction)
+    for row, comparison in zip(comparable, corrected.values(), strict=True):
         row.outcome = outcome(comparison)
         row.comparisons[result.primary] = comparison
         for name, found in row.comparisons.items():
             row.comparisons[name] = _labelled(found, label([row, baseline]))
     for row in others:
-        row.outcome = row.outcome or f"{obstacles[row.name]}: not compared"
+        if row.name in result.refusals:
+            row.outcome = f"{result.refusals[row.name].label}: not compared"
     baseline.outcome = "baseline, selected on test" if baseline.selected_on_test else "baseline"
-
-
-def _obstacle(result: Result, row: Row) -> str:
-    """Why a row is not compared with the baseline; "" where it is."""
-    if row.selected_on_test:
-        return "selected on test"
-    if result.baseline.selected_on_test:
-        return "baseline selected on test"
-    return "" if same_queries(result, row, result.baseline) else "other queries"
 
 
 def label(rows: Sequence[Row]) -> str:
@@ -266,18 +177,12 @@ def undecidable(result: Result, hypothesis: Hypothesis) -> str:
     row, *others = rows = _rows_of(result, hypothesis)
     if hypothesis.kind == "cheaper":
         missing = [one.name for one in rows if not one.costs.get(hypothesis.metric)]
-        return f"{hypothesis.metric} of {', '.join(missing)} is 0 or was not measured" if missing else ""
-    if any(one.selected_on_test for one in rows):
-        return "an arm was selected on test"
-    return "" if all(same_queries(result, row, other) for other in others) else "its arms rank other queries"
-
-
-def same_queries(result: Result, one: Row, other: Row) -> bool:
-    """Whether both rank the same texts and videos, by id and by content: nothing else may be compared."""
-    first, second = one.results[0].items, other.results[0].items
-    if any(first[side] != second[side] for side in ("texts", "videos")):
-        return False
-    return split_scored(result.plan, one.name) == split_scored(result.plan, other.name)
+        if missing:
+            return f"{hypothesis.metric} of {', '.join(missing)} is 0 or was not measured"
+    for other in others:
+        if why := refusal(result.plan, row, other, hypothesis.metric):
+            return why.between(row.name, other.name)
+    return ""
 
 
 def _comparisons(rows: list[Row], baseline: Row, name: str) -> list[Comparison]:
@@ -290,12 +195,12 @@ def _comparisons(rows: list[Row], baseline: Row, name: str) -> list[Comparison]:
         return [paired_medians(a, b, clusters, higher_is_better=higher) for a, b in arms]
     made: dict[int, Comparison] = {}
     differences = [np.subtract(*_arms([row, baseline], name)) for row in rows]
-    for seeds in sorted({len(block) for block in differences}):
-        group = [i for i, block in enumerate(differences) if len(block) == seeds]
-        trained = any(row.seeds for row in [rows[i] for i in group]) or bool(baseline.seeds)
-        found = paired_tests(
-            np.stack([differences[i] for i in group]), clusters, higher_is_better=higher, trained=trained
-        )
+    draws = max(DRAWS, 40 * len(rows))  # of 1 / draws, the smallest p, the correction must leave less than .05
+    kinds = [(len(block), bool(row.seeds or baseline.seeds)) for row, block in zip(rows, differences, strict=True)]
+    for kind in sorted(set(kinds)):
+        group = [i for i, own in enumerate(kinds) if own == kind]
+        block = np.stack([differences[i] for i in group])
+        found = paired_tests(block, clusters, higher_is_better=higher, trained=kind[1], draws=draws)
         made |= dict(zip(group, found, strict=True))
     return [made[i] for i in range(len(rows))]
 

@@ -86,9 +86,10 @@ def configuration(variant: Variant) -> dict[str, Any]:
 
 
 def _substance(variant: Variant) -> dict[str, Any]:
-    """Its configuration without the columns of the table, which change no result."""
-    found, columns = configuration(variant), ("metrics", "directions", "efficiency")
-    found["evaluate"] = {k: v for k, v in found["evaluate"].items() if k not in columns}
+    """Its configuration without the columns of the table and what is done to the p of variants: neither changes a
+    result, and hypotheses are a family of their own."""
+    found, apart = configuration(variant), ("metrics", "directions", "efficiency", "correction")
+    found["evaluate"] = {k: v for k, v in found["evaluate"].items() if k not in apart}
     return found
 
 

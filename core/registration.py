@@ -65,10 +65,10 @@ def withdrawn(plan: Plan) -> list[str]:
 
 
 def registration_digest(plan: Plan) -> str:
-    """One digest of hypotheses, primary metric, seeds and family."""
+    """One digest of hypotheses, primary metric, seeds, family and its correction."""
     experiment = plan.experiment
     claims = sorted(hypothesis.digest for hypothesis in plan.hypotheses)
-    family = sorted(variant.name for variant in plan.variants)
+    family = [experiment.evaluate.correction, *sorted(variant.name for variant in plan.variants)]
     return digest([claims, experiment.evaluate.primary, list(experiment.seeds), family])
 
 
@@ -99,10 +99,23 @@ def times_scored(plan: Plan, variant: str, experiment: str | None = None) -> int
 
 
 def split_scored(plan: Plan, variant: str) -> str:
-    """Digest of a variant's scored videos and texts, whatever encodes them."""
+    """Digest of a variant's scored videos and texts, and of what is relevant among them."""
+    found = scored(plan, variant)
+    return digest([found["relevance"], sorted({found["texts"], found["videos"]})])
+
+
+def scored(plan: Plan, variant: str) -> dict[str, str]:
+    """Digests of the `texts` and the `videos` that a variant is scored on, by content, and of the `relevance` among
+    them; whatever is read of them, and whatever encodes them."""
     rank = next(iter(plan.trials_of(variant)[0].last.inputs.values()))
-    items = {step.fields["items"] for name, step in rank.inputs.items() if name.startswith(("text/", "video/"))}
-    return digest([rank.fields["relevance"], sorted(items)])
+    split, workspace = rank.payload.split, plan.workspace
+
+    def content() -> dict[str, str]:
+        paths = [video.path for video in split.videos]
+        files = workspace.once(("files", *paths), lambda: workspace.digests.of(paths))
+        return {"texts": digest([text.text for text in split.texts]), "videos": digest(files)}
+
+    return {"relevance": rank.fields["relevance"], **workspace.once(("scored", id(split)), content)}
 
 
 def _identity(plan: Plan, hypothesis: Hypothesis) -> str:

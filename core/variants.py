@@ -16,7 +16,7 @@ from .references import AS_WRITTEN, Assignments, Variant, locate, name_of, refer
 from .settings import plain
 
 SHARED = {(key,) for key in (*DESIGN, *PROSE, "evaluate")} | {
-    ("evaluate", name) for name in ("directions", "metrics", "primary")
+    ("evaluate", name) for name in ("directions", "metrics", "primary", "correction")
 }
 """Keys that all variants have in common: they design the comparison, make its table, or say where it goes."""
 

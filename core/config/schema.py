@@ -75,6 +75,11 @@ class Evaluate:
         (), "<interaction>.<what it can measure of a text and its own video>, in percent: further columns under t2v/"
     )
     primary: str = setting("t2v/R1", "the metric that decides")
+    correction: str = setting(
+        "holm",
+        "of the variants' p on `primary`: against any false finding, or (for exploration) their share of the findings",
+        choices=("holm", "benjamini_hochberg"),
+    )
     split: str = setting("test", "scored split", choices=("test", "val"))
     efficiency: bool = setting(False, "measure what retrieval and training cost, on this machine: `cost/…`")
     ties: str = setting("expected", "policy for equal scores", choices=("expected", "optimistic", "pessimistic"))
@@ -109,6 +114,7 @@ class Experiment:
     train: Train = setting(Train(), "the training loop")
     evaluate: Evaluate = setting(Evaluate(), "metrics")
     tracking: Tracking = setting(Tracking(), "MLflow")
+    anonymous: bool = setting(False, "keep user, host, folders and repository out of the report and of MLflow")
     references: tuple[str, ...] = setting((), "files of published numbers, printed beside the table, never tested")
     claim: Claim | None = setting(None, "the published statement that this experiment tests")
     export: str | None = setting(None, "folder that the encoder of the first trial is written to")
@@ -124,7 +130,7 @@ DESIGN = ("seeds", "ablate", "one_at_a_time", "variants", "baseline", "hypothese
 """Keys that design the comparison. A file that extends another replaces them whole: merged grids would multiply, and
 inherited claims would join its family, unasked."""
 
-PROSE = ("name", "tracking", "export", "references", "claim")
+PROSE = ("name", "tracking", "anonymous", "export", "references", "claim")
 """Keys that say what a comparison is called, stands beside and where it goes; they change no result."""
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..findings import Result, Row
+from ..findings import Result
 from ..keys import lookup, split_key
 from ..references import Variant, short_key, short_value
+from ..results import Row
 
 SHARES = {0.25: "¼", 0.5: "½", 0.75: "¾"}
 

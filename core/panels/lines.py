@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..findings import Result, Row
+from ..findings import Result
 from ..metrics import metric
 from ..references import Variant, short_key
+from ..results import Row
 from ..significance import paired_medians, paired_test
 from .axes import Axis, axis, held, keys_of, own, told, varying
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..findings import Result, Row
+from ..findings import Result
 from ..hypotheses import Hypothesis
 from ..references import Variant
+from ..results import Row
 from .axes import Axis, axis, distinct, held, keys_of, own, told, varying
 
 Floats = NDArray[np.float64]

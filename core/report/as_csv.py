@@ -12,7 +12,7 @@ from ..findings import Result
 from ..published import Published
 from ..significance import Comparison
 
-COMPARED = tuple(field.name for field in fields(Comparison))
+COMPARED = (*(field.name for field in fields(Comparison)), "odds")
 """Columns of a comparison, as `Comparison` describes them."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..findings import Row
+from ..results import Row
 from ..significance import Comparison
 
 UNITS = {3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}

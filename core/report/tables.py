@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from ..findings import Result, Row
+from ..findings import Result
 from ..panels import COST_WORDS, marked
 from ..published import Published, PublishedRow
+from ..results import Row
+from ..significance import Comparison
 from .numbers import interval, p_value, short_number, with_spread
 
 PUBLISHED_TEXTS = ("backbone", "post-processing", "source")
 """Columns of published numbers that hold no number."""
+SHORT = {"holm": "Holm", "benjamini_hochberg": "BH"}
+"""Corrections, as the head of a column names them."""
 
 
 def header(result: Result) -> list[str]:
     """Column names of the table: the primary metric with its test, then the others."""
     others = [name for name in result.metrics if name != result.primary]
-    return ["variant", result.primary, "difference", "95 % interval", "p (Holm)", "outcome", *others]
+    corrected = f"p ({SHORT[result.correction]})"
+    return ["variant", result.primary, "difference", "95 % interval", corrected, "outcome", *others]
 
 
 def table(result: Result) -> list[list[str]]:
@@ -28,7 +34,14 @@ def _row(result: Result, row: Row) -> list[str]:
     tested = row.comparisons.get(result.primary)
     shown = [f"{tested.difference:+.2f}", interval(tested), p_value(tested.p_corrected)] if tested else ["", "", ""]
     others = [f"{row.mean(name):.1f}" for name in result.metrics if name != result.primary]
-    return [marked(row), with_spread(row, result.primary), *shown, row.outcome, *others]
+    return [marked(row), with_spread(row, result.primary), *shown, _outcome(row, tested), *others]
+
+
+def _outcome(row: Row, tested: Comparison | None) -> str:
+    """The outcome; after `n.s.` the true difference that would have been seen with 80 % power."""
+    if tested is None or row.outcome != "n.s." or math.isnan(tested.detectable):
+        return row.outcome
+    return f"n.s. (could show {tested.detectable:.1f})"
 
 
 def cost_table(result: Result) -> tuple[list[str], list[list[str]]]:

@@ -7,13 +7,20 @@ import math
 import shlex
 from collections import Counter
 
-from ..findings import Claim, Result, Row
+from ..findings import Claim, Result
 from ..keys import lookup, split_key
 from ..plan import Plan
+from ..refusals import Refusal
+from ..results import Row
+from ..significance import Comparison
 from .numbers import counted, span
 
 OUTCOMES = ("better", "worse", "n.s.")
 VERDICTS = ("supported", "refuted", "not decided")
+CORRECTIONS = {
+    "holm": "Holm over {}",
+    "benjamini_hochberg": "Benjamini-Hochberg over {} (controls the share of false findings, for exploration)",
+}
 
 
 def claim_line(claim: Claim) -> str:
@@ -36,8 +43,8 @@ def notes(result: Result) -> list[str]:
     ]
     if tested:
         methods = "; ".join(dict.fromkeys(comparison.method for comparison in tested))
-        family = counted(tested[0].family, "variant")
-        lines.append(f"Test: {methods}. Holm over {family}; the baseline is not among them.")
+        family = f"; {_corrected(tested[0])}; the baseline is not among them" if tested[0].family else ""
+        lines.append(f"n = {tested[0].size(result.primary)}. Test: {methods}{family}.")
         warnings = dict.fromkeys(text for one in tested for text in one.warning.split("; ") if text)
         lines += [f"Beware: {text}." for text in warnings]
         seen = [c.detectable for c, row in zip(tested, _tested_rows(result), strict=True) if row.outcome == "n.s."]
@@ -55,12 +62,9 @@ def notes(result: Result) -> list[str]:
             f"Transductive: {', '.join(transductive)}. Their scores look at the other test queries, which one query "
             "by itself does not have."
         )
-    chosen = [row.name for row in result.rows if row.selected_on_test]
-    if chosen:
-        lines.append(
-            f"Selected on test, therefore shown and not compared: {', '.join(chosen)}. Of the weights of each training "
-            "those were kept that did best on the test split."
-        )
+    lines += _refused(result)
+    if settings.evaluate.split == "val" and any(row.selected_on == "val" for row in result.rows):
+        lines.append("Beware: weights were chosen by their results on the val split, which is scored here.")
     if result.claims:
         scored = max(claim.times_scored for claim in result.claims)
         lines.append(
@@ -83,10 +87,9 @@ def rests_on(result: Result) -> list[str]:
     seeds = max(len(row.seeds) for row in result.rows)
     lines = [f"{settings.evaluate.split.capitalize()} split of {settings.data.dataset.name}: {result.size}."]
     if tested:
-        units, queries = tested[0].n_clusters, tested[0].n_queries
-        size = f"{queries:,} queries" + (f" in {units:,} clusters" if units != queries else "")
         methods = "; ".join(dict.fromkeys(one.method for one in tested))
-        lines.append(f"n = {size}. Test against {result.baseline.name}: {methods}; Holm over {tested[0].family}.")
+        family = f"; {_corrected(tested[0])}" if tested[0].family else ""
+        lines.append(f"n = {tested[0].size(result.primary)}. Test against {result.baseline.name}: {methods}{family}.")
     lines.append(f"{counted(seeds, 'seed')}, ± their standard deviation." if seeds > 1 else f"{_one_seed(seeds)}.")
     chosen = "the last epoch"
     if settings.train.keep == "best":
@@ -96,7 +99,25 @@ def rests_on(result: Result) -> list[str]:
 
 
 def _one_seed(seeds: int) -> str:
-    return "One seed" if seeds else "Nothing is trained: no seeds"
+    return "One seed: only query sampling is covered" if seeds else "Nothing is trained: no seeds"
+
+
+def _corrected(tested: Comparison) -> str:
+    return CORRECTIONS[tested.correction].format(counted(tested.family, "variant"))
+
+
+def _refused(result: Result) -> list[str]:
+    """Why rows are not compared with the baseline, those with the same reason together."""
+    names: dict[Refusal, list[str]] = {}
+    for name, why in result.refusals.items():
+        names.setdefault(why, []).append(name)
+    lines = [
+        f"Not compared, because {why.between(', '.join(some), result.baseline.name)}: {', '.join(some)}."
+        for why, some in names.items()
+    ]
+    if any(row.selected_on_test for row in result.rows):
+        lines.append("Selected on test: of each training those weights were kept that did best on the test split.")
+    return lines
 
 
 def _ceiling(result: Result) -> list[str]:

@@ -11,13 +11,15 @@ and interval carry both variances.
 """
 
 from .comparison import Comparison, paired_medians, paired_test, paired_tests
-from .families import benjamini_hochberg, correct, holm, outcome
+from .families import CORRECTIONS, benjamini_hochberg, correct, holm, outcome
 from .planning import detectable_difference, mcnemar, published_difference
-from .resampling import sign_flip
+from .resampling import DRAWS, sign_flip
 from .scores import compare_scores
 from .verdicts import Evidence, Verdict, better, cheaper, decide, equivalent, larger_gain, no_worse
 
 __all__ = [
+    "CORRECTIONS",
+    "DRAWS",
     "Comparison",
     "Evidence",
     "Verdict",

@@ -12,6 +12,7 @@ from .parametric import Finding, crossed, paired_t, spread_of
 from .planning import mcnemar
 from .resampling import (
     DRAWS,
+    Z_ONE_SIDED,
     Z_TWO_SIDED,
     Alternative,
     Floats,
@@ -36,13 +37,15 @@ class Comparison:
     low, high        95 % interval of the difference
     standard_error   of the difference; carries the seeds where there are two or more
     p, p_corrected   raw, and corrected for `family` comparisons; nan where not tested, or not yet corrected
+    correction       how it was corrected, as in `correct`; "" where not yet
     p_t              paired t over clusters, a cross-check of p when there is one seed; else nan
     p_mcnemar        exact McNemar, a cross-check of p where all clusters that differ do so by the same amount (R@k, one
                      query each) and there is one seed; else nan
     seed_sd          standard deviation over seeds of the difference; nan for one seed
     wins, ties, losses   clusters in which the variant is better, equal, worse, seeds averaged
     d_z              mean over standard deviation of the clusters' differences, seeds averaged
-    detectable       the smallest true difference that an uncorrected test at .05 would show with 80 % power
+    detectable       the smallest true distance from the null that an uncorrected test at .05 would show with 80 %
+                     power; nan where nothing is tested
     method, warning  what was done and what it covers; what to beware of, or ""
     """
 
@@ -65,6 +68,7 @@ class Comparison:
     warning: str = ""
     higher_is_better: bool = True
     p_corrected: float = float("nan")
+    correction: str = ""
     family: int = 0
     p_mcnemar: float = float("nan")
 
@@ -79,6 +83,14 @@ class Comparison:
     def odds(self) -> float:
         """Wins for one loss, among the clusters that differ; nan where none does."""
         return self.wins / self.losses if self.losses else (np.inf if self.wins else np.nan)
+
+    def size(self, name: str) -> str:
+        """`670 videos (27,763 captions)`: the independent units and, where they are others, the queries of `name`."""
+        texts = name.startswith("t2v/")
+        if self.n_clusters == self.n_queries:
+            return f"{self.n_queries:,} {'texts' if texts else 'videos'}"
+        units, queries = ("videos", "captions") if texts else ("groups", "videos")
+        return f"{self.n_clusters:,} {units} ({self.n_queries:,} {queries})"
 
 
 def paired_test(
@@ -139,7 +151,8 @@ def paired_tests(
             *paired_t(influence[:, 0], null, alternative),
             strict=True,
         )
-        found = [Finding(p, low, high, se, Z_TWO_SIDED, p_t) for p, low, high, p_t, se in tested]
+        critical = Z_TWO_SIDED if alternative == "two-sided" else Z_ONE_SIDED
+        found = [Finding(p, low, high, se, critical, p_t) for p, low, high, p_t, se in tested]
     else:
         method = "crossed seeds and clusters, t; covers query sampling and training"
         found = [crossed(block, null, alternative) for block in influence]
@@ -225,4 +238,4 @@ def paired_medians(
     method = f"bootstrap interval of the medians, no test; covers {covered}"
     found = _comparison(test, sums, sums, queries, method, higher_is_better)
     spread = float(per_seed.std(ddof=1)) if seeds > 1 else np.nan
-    return replace(found, difference=float(per_seed.mean()), seed_sd=spread, d_z=np.nan)
+    return replace(found, difference=float(per_seed.mean()), seed_sd=spread, d_z=np.nan, detectable=np.nan)

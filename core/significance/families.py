@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 from .comparison import Comparison
 from .resampling import Floats
 
-Correction = Literal["holm", "benjamini_hochberg"]
 Outcome = Literal["better", "worse", "n.s.", "not tested"]
 
 
@@ -40,17 +39,16 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
     return corrected
 
 
-def correct_p(p: ArrayLike, method: Correction) -> Floats:
-    """`holm` or `benjamini_hochberg`, by name."""
-    return {"holm": holm, "benjamini_hochberg": benjamini_hochberg}[method](p)
+CORRECTIONS = {"holm": holm, "benjamini_hochberg": benjamini_hochberg}
 
 
-def correct(comparisons: Mapping[str, Comparison], method: Correction = "holm") -> dict[str, Comparison]:
-    """The comparisons, one family, with `p_corrected` and the family's size. The baseline is not among them."""
-    corrected = correct_p([comparison.p for comparison in comparisons.values()], method)
+def correct(comparisons: Mapping[str, Comparison], method: str = "holm") -> dict[str, Comparison]:
+    """The comparisons, one family, with `p_corrected` by one of `CORRECTIONS` and the size of the family, which the
+    baseline is no member of."""
+    corrected = CORRECTIONS[method]([comparison.p for comparison in comparisons.values()])
     size = int((~np.isnan(corrected)).sum())
     return {
-        name: replace(comparison, p_corrected=float(p), family=size)
+        name: replace(comparison, p_corrected=float(p), correction=method, family=size)
         for (name, comparison), p in zip(comparisons.items(), corrected, strict=True)
     }
 

@@ -11,7 +11,8 @@ from .resampling import Z_TWO_SIDED, Alternative, Floats
 
 @dataclass(frozen=True)
 class Finding:
-    """p, the 95 % interval, the standard error, the critical ratio at .05 and, where it is a cross-check, p of a t."""
+    """p, the 95 % interval, the standard error, the test's critical ratio at .05 and, where it is a cross-check, p of a
+    t."""
 
     p: float
     low: float
@@ -83,4 +84,5 @@ def crossed(influence: Floats, null: float, alternative: Alternative) -> Finding
     log_p = least if critical(least) <= ratio else brentq(lambda level: critical(level) - ratio, least, 0.0, xtol=1e-10)
     reach = critical(np.log(0.05))
     p = directed(float(np.exp(log_p)), mean - null, alternative)
-    return Finding(p, mean - reach * error, mean + reach * error, error, reach)
+    tested = reach if alternative == "two-sided" else critical(np.log(0.10))
+    return Finding(p, mean - reach * error, mean + reach * error, error, tested)

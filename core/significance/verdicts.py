@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import DataError
-from .comparison import Comparison, paired_test
-from .families import Correction, correct_p
+from .comparison import Z_POWER, Comparison, paired_test
+from .families import holm
 from .resampling import Alternative, paired_arms
+
+Z_POWER_OF_BOTH = 1.281552
+"""As Z_POWER, where two one-sided tests must both succeed and neither truth lies nearer to one of them."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,17 @@ def no_worse(differences: ArrayLike, clusters: ArrayLike | None = None, *, margi
 
 
 def equivalent(differences: ArrayLike, clusters: ArrayLike | None = None, *, within: float, **options: Any) -> Evidence:
-    """The arms differ by less than `within` either way: two one-sided tests, p the larger (TOST, Schuirmann 1987)."""
+    """The arms differ by less than `within` either way: two one-sided tests, p the larger (TOST, Schuirmann 1987).
+
+    `detectable` of its comparison is the smallest `within` that arms without any difference would keep with 80 % power.
+    """
     found = paired_test(differences, clusters, null=-within, alternative="greater", **options)
     above = paired_test(differences, clusters, null=within, alternative="less", **options)
     gain, low, high = found.gain
     opposed = low > within or high < -within
-    return Evidence("equivalent", within, max(found.p, above.p), abs(gain) < within, opposed, gain, found)
+    reach = found.detectable + (Z_POWER_OF_BOTH - Z_POWER) * found.standard_error
+    shown = replace(found, detectable=reach)
+    return Evidence("equivalent", within, max(found.p, above.p), abs(gain) < within, opposed, gain, shown)
 
 
 def cheaper(cost: float, than: float, ratio: float = 1.0) -> Evidence:
@@ -106,13 +114,13 @@ def cheaper(cost: float, than: float, ratio: float = 1.0) -> Evidence:
     return Evidence("cheaper", ratio, np.nan, held, not held, than / cost)
 
 
-def decide(evidence: Mapping[str, Evidence], level: float = 0.05, method: Correction = "holm") -> dict[str, Verdict]:
-    """Verdicts on all hypotheses of an experiment, one family.
+def decide(evidence: Mapping[str, Evidence], level: float = 0.05) -> dict[str, Verdict]:
+    """Verdicts on all hypotheses of an experiment, one Holm family.
 
     *Supported*: the corrected p is below `level` and the estimate lies where claimed. *Refuted*: the 95 % interval lies
     wholly on the other side of the bound. Else *not decided*. `cheaper` is decided by its ratio and no member.
     """
-    corrected = correct_p([one.p for one in evidence.values()], method)
+    corrected = holm([one.p for one in evidence.values()])
     family = int((~np.isnan(corrected)).sum())
     return {
         name: _verdict(one, float(p), family, level) for (name, one), p in zip(evidence.items(), corrected, strict=True)
@@ -134,6 +142,13 @@ def _verdict(evidence: Evidence, p_corrected: float, family: int, level: float) 
         return Verdict("refuted", p_corrected, family, reason, evidence)
     if evidence.as_claimed and p_corrected < level:
         return Verdict("supported", p_corrected, family, reason, evidence)
-    if np.isfinite(found.detectable):
-        reason += f"; this test shows {found.detectable:.2f} with 80 % power"
-    return Verdict("not decided", p_corrected, family, reason, evidence)
+    return Verdict("not decided", p_corrected, family, reason + _could_have_shown(evidence, found), evidence)
+
+
+def _could_have_shown(evidence: Evidence, found: Comparison) -> str:
+    if not np.isfinite(found.detectable):
+        return ""
+    if evidence.kind == "equivalent":
+        return f"; equal arms would have been shown equivalent within {found.detectable:.2f} with 80 % power"
+    null = -evidence.bound if evidence.kind == "no_worse" else evidence.bound
+    return f"; a true gain of {null + found.detectable:+.2f} would have been seen with 80 % power"

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ..components import Encoder, Split
+from ..errors import DataError
 from ..plugins import package_version, registry, source_digest
 from ..settings import Spec
 from ..store import Draft, Entry, FileDigests, Store, digest
@@ -135,7 +136,7 @@ class Workspace:
             folder, dataset = self.dataset_folder(spec), registry().make("dataset", spec)
             folder.mkdir(parents=True, exist_ok=True)
             with nullcontext() if dataset.ready(folder) else self.store.patient_lease("datasets", folder.name):
-                self._splits[key] = dataset.prepare(folder)
+                self._splits[key] = _named_once(dataset.prepare(folder))
         return self._splits[key]
 
     def encoder(self, spec: Spec) -> Encoder:
@@ -147,6 +148,19 @@ class Workspace:
 
     def read(self, step: Step) -> Entry:
         return self.store.read(step.name, step.key)
+
+
+def _named_once(splits: dict[str, Split]) -> dict[str, Split]:
+    """The splits. Raises DataError where two texts or two videos of one have the same id."""
+    for name, split in splits.items():
+        ids = {"texts": [text.id for text in split.texts], "videos": [video.id for video in split.videos]}
+        for kind, given in ids.items():
+            first: dict[str, int] = {}
+            for row, own in enumerate(given):
+                if first.setdefault(own, row) != row:
+                    rows = f"{first[own]} and {row}"
+                    raise DataError(f"data.dataset: {kind} {rows} of `{name}` have the same id, `{own}`")
+    return splits
 
 
 def source_of(kind: str, spec: Spec) -> str:

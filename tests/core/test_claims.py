@@ -194,8 +194,9 @@ def test_what_was_claimed_late_or_withdrawn_or_selected_on_test_is_marked(wide: 
     run(wide, "toy", CHANGES | {"train.keep": "best", "train.select_on": "test"})
     text = written(wide)
     assert cells(section(text, "toy"), "top_k=2")[3] == "selected on test: not compared"
-    assert cells(text.partition("\n## ")[0], "[toy]")[2:] == ["helps: an arm was selected on test", "not decided"]
-    assert "- NOT DECIDED: helps: top_k=2 is better than rerank=none on t2v/R1 (an arm was selected on test)" in text
+    why = "the weights of top_k=2 were selected on test (train.select_on: test), those of rerank=none were not"
+    assert cells(text.partition("\n## ")[0], "[toy]")[2:] == [f"helps: {why}", "not decided"]
+    assert f"- NOT DECIDED: helps: top_k=2 is better than rerank=none on t2v/R1 ({why})" in text
 
 
 def test_a_claim_without_hypotheses_has_no_verdict(wide: Lab) -> None:

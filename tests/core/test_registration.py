@@ -146,6 +146,19 @@ def test_claims_that_were_dropped_are_remembered(lab: Lab) -> None:
     assert [claim.partition(":")[0] for claim in withdrawn(registered(lab, claims(helps=BETTER)))] == ["harmless"]
 
 
+def test_another_correction_of_the_variants_makes_no_new_claim(lab: Lab) -> None:
+    scored(registered(lab, claims(helps=BETTER)))
+    assert post_hoc(registered(lab, claims(helps=BETTER) | {"evaluate.correction": "benjamini_hochberg"})) == set()
+
+
+def test_a_split_is_the_same_whatever_its_variants_read(lab: Lab) -> None:
+    levels = {name: {"name": "toy_dot", "level": name} for name in ("frames", "tags")}
+    changes = {"data.dataset.tags": True, "model.interactions": levels, "model.losses": {}, "retrieve.rerank": None}
+    stages = {name: {"retrieve.first_stage": name} for name in levels}
+    plan = scored(lab.plan(changes | {"retrieve.first_stage": "frames", "variants": stages}))
+    assert [times_scored(plan, name) for name in levels] == [2, 2]
+
+
 def test_the_digest_of_a_registration_changes_with_claims_metric_seeds_and_family(lab: Lab) -> None:
     plain = claims(helps=BETTER)
     made = [
@@ -154,6 +167,7 @@ def test_the_digest_of_a_registration_changes_with_claims_metric_seeds_and_famil
             {},
             {"hypotheses.helps.by": 1},
             {"evaluate.primary": "v2t/R1"},
+            {"evaluate.correction": "benjamini_hochberg"},
             {"seeds": [0, 1]},
             {"ablate": {"retrieve.rerank.top_k": [1, 2, 3]}},
         )

@@ -9,6 +9,9 @@ import math
 import pytest
 
 from core import report
+from core.report.as_html import html
+from core.report.as_latex import latex
+from core.report.wording import rests_on
 from tests.engine import Lab, write_videos
 
 CHANGES = {
@@ -17,6 +20,7 @@ CHANGES = {
     "seeds": [0, 1],
     "hypotheses": {"helps": {"better": {"retrieve.rerank.top_k": 2}, "than": "baseline"}},
 }
+EXPLORED = "Benjamini-Hochberg over 3 variants (controls the share of false findings, for exploration)"
 
 
 def test_the_csv_holds_every_variant_and_metric_with_its_comparison(lab: Lab) -> None:
@@ -38,6 +42,56 @@ def test_markdown_says_verdict_first_then_a_table_whose_rows_have_one_cell_a_col
     table = [line for line in lines if line.startswith("|")]
     assert len(table) == 2 + len(result.rows)
     assert len({line.count("|") for line in table}) == 1
+
+
+def test_the_correction_stands_in_every_form_of_the_report(lab: Lab) -> None:
+    told = {"holm": ("p (Holm)", "Holm over 3 variants"), "benjamini_hochberg": ("p (BH)", EXPLORED)}
+    for correction, (column, words) in told.items():
+        result = lab.result({**CHANGES, "evaluate.correction": correction})
+        assert report.header(result)[4] == column
+        for text in (report.markdown(result), latex(result), html(result, {})):
+            assert words in text
+        assert f"| {column} |" in report.markdown(result)
+        assert {row["correction"] for row in csv.DictReader(io.StringIO(report.csv(result)))} == {correction, ""}
+        assert "1 hypothesis in one Holm family" in report.markdown(result)
+
+
+def test_the_sample_is_told_in_videos_and_captions_and_one_seed_says_what_it_covers(lab: Lab) -> None:
+    result = lab.result({**CHANGES, "seeds": [0]})
+    notes, basis = " ".join(report.notes(result)), " ".join(rests_on(result))
+    assert "n = 5 videos (10 captions). Test: sign-flip, BCa interval; covers query sampling only; Holm over" in notes
+    assert "n = 5 videos (10 captions). Test against rerank=none: sign-flip" in basis
+    assert "One seed: only query sampling is covered." in basis
+    turned = lab.result({**CHANGES, "evaluate.primary": "v2t/R1"})
+    assert "n = 5 videos. Test: crossed" in " ".join(report.notes(turned))
+
+
+def test_what_could_have_been_shown_stands_beside_every_outcome_that_is_not_significant(lab: Lab) -> None:
+    result = lab.result(CHANGES)
+    shown = {row.name: cells[5] for row, cells in zip(result.rows, report.table(result), strict=True)}
+    unclear = [row for row in result.rows if row.outcome == "n.s."]
+    assert unclear
+    for row in unclear:
+        detectable = row.comparisons["t2v/R1"].detectable
+        assert shown[row.name] == ("n.s." if math.isnan(detectable) else f"n.s. (could show {detectable:.1f})")
+    assert "could show" in "".join(shown.values())
+
+
+def test_weights_that_were_chosen_on_the_split_that_is_scored_are_told(lab: Lab) -> None:
+    trained = {"retrieve": {"first_stage": "linear"}, "evaluate.split": "val"}
+    told = "Beware: weights were chosen by their results on the val split, which is scored here."
+    assert told in report.notes(lab.result(trained | {"train.keep": "best"}))
+    assert told not in report.notes(lab.result(trained | {"train.keep": "last"}))
+    assert told not in report.notes(lab.result({"retrieve": {"first_stage": "dot"}, "evaluate.split": "val"}))
+
+
+def test_a_median_as_the_primary_metric_is_in_no_family(lab: Lab) -> None:
+    result = lab.result({**CHANGES, "evaluate.primary": "t2v/MdR", "hypotheses": {}})
+    told = report.markdown(result)
+    assert "bootstrap interval of the medians, no test" in told
+    assert "Holm over" not in told
+    assert "80 % power" not in told
+    assert {cells[4] for cells in report.table(result)} == {""}
 
 
 def test_a_claim_added_after_the_scoring_is_marked(lab: Lab) -> None:
@@ -62,7 +116,9 @@ def test_a_claim_across_different_galleries_is_told_as_undecided(lab: Lab) -> No
         "hypotheses": {"moved": {"better": "there", "than": "here"}},
     }
     told = report.markdown(lab.result(changes))
-    assert "Not decided, because its arms rank other queries: moved: there is better than here on t2v/R1" in told
+    why = "there ranks 12 texts, of which 8 are among the 8 in here (data.dataset and data.on_unreadable)"
+    assert f"Not decided, because {why}: moved: there is better than here on t2v/R1" in told
+    assert f"Not compared, because {why}: there." in told
     assert "other queries: not compared" in told
 
 
@@ -77,8 +133,10 @@ def test_what_was_selected_on_test_is_labelled_in_table_and_notes(lab: Lab) -> N
     told = report.markdown(result)
     (row,) = [line for line in told.splitlines() if line.startswith("| repeated")]
     assert "| selected on test: not compared |" in row
-    assert "Selected on test, therefore shown and not compared: repeated." in told
-    assert "Not decided, because an arm was selected on test: peeking: repeated is better than honest" in told
+    why = "the weights of repeated were selected on test (train.select_on: test), those of honest were not"
+    assert f"Not compared, because {why}: repeated." in told
+    assert f"Not decided, because {why}: peeking: repeated is better than honest" in told
+    assert "those weights were kept that did best on the test split" in told
     rows = list(csv.DictReader(io.StringIO(report.csv(result))))
     assert {row["p"] for row in rows if row["variant"] == "repeated"} == {""}
 

@@ -263,7 +263,7 @@ def test_medians_get_an_interval_and_no_p():
     ).confidence_interval
     assert found.difference == np.median(variant) - np.median(baseline)
     assert (found.low, found.high) == pytest.approx(tuple(theirs), abs=1.01)
-    assert np.isnan(found.p)
+    assert np.isnan([found.p, found.detectable]).all()
     assert outcome(correct({"a": found})["a"]) == "not tested"
     assert found.wins == (variant < baseline).sum()
 
@@ -295,6 +295,15 @@ def test_corrected_p_lies_between_raw_and_bonferroni(p):
         assert np.all(corrected >= raw - 1e-12)
         assert np.all(corrected <= np.minimum(raw * raw.size, 1) + 1e-12)
     assert np.all(benjamini_hochberg(raw) <= holm(raw) + 1e-12)
+
+
+def test_benjamini_hochberg_is_scipys_false_discovery_control_in_a_family():
+    rng = np.random.default_rng(30)
+    family = {str(i): paired_test(rng.normal(gain, 1, size=80)) for i, gain in enumerate((0.5, 0.3, 0.2, 0.1, 0, 0))}
+    found = correct(family, "benjamini_hochberg")
+    theirs = stats.false_discovery_control([one.p for one in family.values()])
+    assert [one.p_corrected for one in found.values()] == pytest.approx(theirs)
+    assert {(one.correction, one.family) for one in found.values()} == {("benjamini_hochberg", 6)}
 
 
 def test_what_was_not_tested_does_not_count_in_the_family():
@@ -351,7 +360,8 @@ def test_hypotheses_are_supported_refuted_or_left_open(seeds):
         "faster": "refuted",
     }
     assert {one.family for one in verdicts.values()} == {9}
-    assert "80 % power" in verdicts["helps_by_about_that"].reason
+    about = verdicts["helps_by_about_that"]
+    assert f"a true gain of {2 + about.evidence.comparison.detectable:+.2f} would have been seen" in about.reason
     assert np.isnan(verdicts["fast"].p_corrected)
 
 
@@ -434,6 +444,32 @@ def test_a_true_difference_of_the_detectable_size_is_found_four_times_in_five():
     d = np.random.default_rng(24).normal(0, 1, size=(1000, 200))
     found = sign_flip(d + 2.80 / np.sqrt(200), draws=1000) < 0.05
     assert found.mean() == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.mark.parametrize("seeds", [1, 4])
+def test_claims_are_supported_four_times_in_five_where_they_say_they_would_be(seeds):
+    rng, runs, queries = np.random.default_rng(31), 400, 150
+    noise = rng.normal(0, 1, size=(runs, seeds, queries)) + 2 * rng.normal(0, 1, size=(runs, 1, queries))
+    kinds = {
+        "better": (lambda d: better(d, by=1, draws=200), 1),
+        "no worse": (lambda d: no_worse(d, margin=1, draws=200), -1),
+    }
+    for kind, (test, bound) in kinds.items():
+        reach = np.median([test(d).comparison.detectable for d in noise[:40]])
+        shown = np.mean([test(d + bound + reach).p < 0.05 for d in noise])
+        assert shown == pytest.approx(0.8, abs=0.07), kind
+    reach = np.median([equivalent(d, within=1, draws=200).comparison.detectable for d in noise[:40]])
+    shown = np.mean([equivalent(d, within=reach, draws=200).p < 0.05 for d in noise])
+    assert shown == pytest.approx(0.8, abs=0.07)
+
+
+def test_an_undecided_claim_says_what_it_could_have_shown():
+    d = np.random.default_rng(32).normal(0, 5, size=60)
+    made = {"less": no_worse(d - d.mean() - 1, margin=1.2), "same": equivalent(d - d.mean(), within=0.5)}
+    reasons = {name: one.reason for name, one in decide(made).items()}
+    error = d.std(ddof=1) / np.sqrt(60)
+    assert f"a true gain of {-1.2 + (1.645 + 0.842) * error:+.2f} would have been seen" in reasons["less"]
+    assert f"shown equivalent within {(1.645 + 1.282) * error:.2f} with 80 % power" in reasons["same"]
 
 
 def test_printed_numbers_bound_what_any_pairing_could_show():

@@ -10,13 +10,13 @@ import torch
 
 from core import ScoreTransform, hookimpl
 from core.errors import ConfigError, DataError, RunError
-from core.findings import TrialResult
 from core.metrics import Relevance, evaluate, rank_counts
 from core.plan import Plan
 from core.plugins import registry
+from core.results import TrialResult
 from core.scoring import score_blocks
 from core.scoring.candidates import _Block
-from core.steps import retrieval
+from core.steps import ranking, retrieval, scoring
 from core.steps.encoding import loaded_encoder
 from core.steps.fitting import choose_frames
 from core.store import Entry, Store
@@ -42,6 +42,34 @@ def break_video(lab: Lab, split: str, name: str) -> str:
     for picture in folder.iterdir():
         picture.write_bytes(b"no picture")
     return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("split", "names", "told"),
+    [
+        ("test", {1: "v0"}, "texts 0 and 2 of `test` have the same id, `v0-0`"),
+        ("train", {3: "v1"}, "texts 2 and 6 of `train` have the same id, `v1-0`"),
+    ],
+)
+def test_a_data_set_that_names_two_texts_alike_is_refused_before_anything_is_computed(
+    lab: Lab, split: str, names: dict[int, str], told: str
+) -> None:
+    listed = lab.videos / "captions.json"
+    splits = json.loads(listed.read_text())
+    for row, name in names.items():
+        splits[split][row][0] = name
+    listed.write_text(json.dumps(splits))
+    with pytest.raises(DataError, match=rf"data\.dataset: {told}"):
+        lab.plan()
+
+
+def test_a_data_set_that_names_two_videos_alike_is_refused(lab: Lab) -> None:
+    listed = lab.videos / "captions.json"
+    splits = json.loads(listed.read_text())
+    splits["val"].append(["v2", []])
+    listed.write_text(json.dumps(splits))
+    with pytest.raises(DataError, match=r"data\.dataset: videos 2 and 4 of `val` have the same id, `v2`"):
+        lab.plan()
 
 
 def encoded(colours: np.ndarray, seed: int = 0) -> torch.Tensor:
@@ -438,7 +466,7 @@ def test_a_sweep_reads_and_ranks_its_first_stage_once_a_direction(lab: Lab, monk
         "baseline": {"retrieve.rerank": None},
     }
     counted = []
-    monkeypatch.setattr(retrieval, "rank_counts", lambda *given: counted.append(given) or rank_counts(*given))
+    monkeypatch.setattr(ranking, "rank_counts", lambda *given: counted.append(given) or rank_counts(*given))
     plan = lab.run(sweep)
     assert (len(plan.trials), len(counted)) == (13, 2)
     together = {trial.variant.name: plan.workspace.read(trial.last) for trial in plan.trials}
@@ -481,7 +509,7 @@ def test_a_first_stage_is_mixed_transformed_and_ranked_in_blocks(
     changes |= {"retrieve.transforms": {"own": {"name": "toy_centred"}}} if transform else {}
     monkeypatch.setattr(retrieval, "block_floats", lambda: 1)
     sizes = []
-    monkeypatch.setattr(retrieval, "rank_counts", lambda *given: sizes.append(len(given[0])) or rank_counts(*given))
+    monkeypatch.setattr(ranking, "rank_counts", lambda *given: sizes.append(len(given[0])) or rank_counts(*given))
     plan = lab.run(changes)
     assert sizes == [1] * (10 + 5)
     dot, linear = (output(plan, f"score {name}").tensors()["scores"] for name in ("dot", "linear"))
@@ -511,12 +539,12 @@ def evaluated(plan: Plan) -> list[Entry]:
 def test_scores_of_many_settings_never_lie_in_memory_at_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     alive = []
 
-    def blocks(interaction: Any, configs: Any, text: Any, video: Any, **options: Any) -> Any:
-        for columns, made in score_blocks(interaction, configs, text, video, **options, width=1):
+    def blocks(sides: Any, configs: Any) -> Any:
+        for columns, made in score_blocks(sides, configs, width=1):
             alive.append(sum(values.numel() for values in made))
             yield columns, made
 
-    monkeypatch.setattr(retrieval, "score_blocks", blocks)
+    monkeypatch.setattr(scoring, "score_blocks", blocks)
     temperatures = [0.5, 1.0, 2.0, 4.0]
     lab.run({"ablate": {"retrieve.settings.dot.temperature": temperatures}, "retrieve.rerank": None})
     assert alive == [4 * 10] * 5

@@ -380,8 +380,12 @@ def test_faults_of_different_variants_are_reported_together(faults):
 
 
 @pytest.mark.parametrize(
-    "key", ["seeds", "baseline", "hypotheses", "name", "export", "tracking.enabled", "evaluate", "evaluate.metrics"]
-)
+    "key",
+    [
+        "seeds", "baseline", "hypotheses", "name", "export", "tracking.enabled", "evaluate", "evaluate.metrics",
+        "evaluate.correction",
+    ],
+)  # fmt: skip
 def test_what_all_variants_share_is_not_assigned_by_one(faults, key):
     shared = "is the same for all variants; set it outside of the ablation"
     assert faults({"ablate": {key: [1, 2]}}) == {f"ablate[{key}]" if "." in key else f"ablate.{key}": shared}

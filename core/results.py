@@ -1,0 +1,114 @@
+"""What the store holds of each trial, and of each variant over its seeds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .plan import Trial
+from .plugins import registry
+from .significance import Comparison
+from .store import Entry
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """The stored result of one trial."""
+
+    trial: Trial
+    entry: Entry
+
+    @cached_property
+    def stored(self) -> dict[str, Any]:
+        """`result.json`: metrics, ceilings, and how many videos and texts were ranked."""
+        return self.entry.json()
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """{"t2v/R1": 44.8, …}: percent, or ranks."""
+        return self.stored["metrics"]
+
+    @property
+    def ceilings(self) -> dict[str, float]:
+        """{direction: percent of queries with an answer among the candidates}; empty where nothing is re-ranked."""
+        return self.stored["ceilings"]
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """{"cost/latency_ms": 1.2, …}, some of `COSTS`; empty where they were not measured."""
+        return self.stored.get("costs", {})
+
+    @property
+    def index_recalls(self) -> dict[str, float]:
+        """{direction: percent of the exact candidates that the index found}; empty where there is none."""
+        return self.stored["index_recalls"]
+
+    @cached_property
+    def tensors(self) -> dict[str, Any]:
+        """Per-query values `<direction>/<metric>` and `<direction>/clusters`."""
+        return {name: tensor.numpy() for name, tensor in self.entry.tensors().items()}
+
+    @cached_property
+    def items(self) -> dict[str, Any]:
+        """Ids of texts and videos in the order of the per-query values, and the videos that were skipped."""
+        return self.entry.json("items.json")
+
+
+@dataclass
+class Row:
+    """One variant of the table: means over seeds, their spread, and comparisons with the baseline by metric."""
+
+    name: str
+    is_baseline: bool
+    results: list[TrialResult]
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
+    outcome: str = ""
+
+    @property
+    def seeds(self) -> list[int]:
+        return [result.trial.seed for result in self.results if result.trial.seed is not None]
+
+    @property
+    def selected_on(self) -> str:
+        """The split by whose results its weights were chosen; "" where they were not."""
+        trial = self.results[0].trial
+        train = trial.variant.experiment.train
+        chosen = train.keep == "best" and any(step.name == "fit" for step in trial.last.walk())
+        return train.select_on if chosen else ""
+
+    @property
+    def selected_on_test(self) -> bool:
+        """Whether that is the test split, as a recipe that repeats a paper may have it."""
+        return self.selected_on == "test"
+
+    @property
+    def transductive(self) -> bool:
+        """Whether a score transform lets a query's scores depend on the other test queries."""
+        transforms = self.results[0].trial.variant.experiment.retrieve.transforms
+        return any(registry().component("score_transform", spec).transductive for spec in transforms.values())
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Mean over seeds of every cost that was measured of each."""
+        shared = [name for name in self.results[0].costs if all(name in result.costs for result in self.results)]
+        return {name: float(np.mean([result.costs[name] for result in self.results])) for name in shared}
+
+    def values(self, name: str) -> list[float]:
+        """The metric of each seed."""
+        return [result.metrics[name] for result in self.results]
+
+    def mean(self, name: str) -> float:
+        return float(np.mean(self.values(name)))
+
+    def spread(self, name: str) -> float:
+        """Standard deviation over seeds; nan for one."""
+        return float(np.std(self.values(name), ddof=1)) if len(self.results) > 1 else math.nan
+
+    def per_query(self, name: str) -> NDArray[np.float64]:
+        """[seeds, queries]"""
+        return np.stack([np.asarray(result.tensors[name], dtype=np.float64) for result in self.results])
