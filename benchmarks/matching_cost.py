@@ -32,7 +32,7 @@ from benchmarks.measuring import (
     titles,
 )
 from core import create, rerank, score
-from core.scoring import candidates_of, score_candidates
+from core.scoring import Sides, candidates_of, pair_rows, score_candidates
 
 SMALL = Size(
     galleries=(40, 100),
@@ -136,12 +136,11 @@ def search(system: System, top_k: int, heads: dict[str, Head]) -> Found:
     if not system.fine:
         return Found(stage)
     chosen = candidates_of(stage, top_k)
-    rows, columns = torch.arange(len(chosen)).repeat_interleave(chosen.shape[1]), chosen.reshape(-1)
-    scores = {"first_stage": stage.gather(1, chosen)}
+    scores, pairs = {"first_stage": stage.gather(1, chosen)}, pair_rows(chosen)
     for name in system.fine:
         head = heads[name]
-        config = head.interaction.config
-        made = score_candidates(head.interaction, [config], head.text, head.video, rows, columns)
+        sides = Sides(head.interaction, head.text, head.video)
+        made = score_candidates(sides, [head.interaction.config], *pairs)
         scores[name] = made[0].view_as(chosen)
     return Found(rerank(_fusion(tuple(scores)), head.text, head.video, chosen, scores), chosen)
 

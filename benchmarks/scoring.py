@@ -34,7 +34,7 @@ from benchmarks.measuring import (
     titles,
 )
 from core import Interaction, LevelShape, Side, TextFeatures, Tokens, VideoFeatures, create, score
-from core.scoring import blocks, candidates_of, score_candidates
+from core.scoring import Sides, blocks, candidates_of, score_candidates
 
 Call = Callable[[], object]
 Heads = Mapping[str, Head]
@@ -305,7 +305,8 @@ def one_query(bench: Bench, kinds: Mapping[str, dict[str, Head]]) -> list[Row]:
 
 def _score_patches(there: Heads, columns: Tensor) -> None:
     head, rows = there["patch"], torch.zeros_like(columns)
-    score_candidates(head.interaction, [head.interaction.config], head.text, head.video, rows, columns)
+    sides = Sides(head.interaction, head.text, head.video)
+    score_candidates(sides, [head.interaction.config], rows, columns)
 
 
 def _read(values: Tensor, columns: Tensor) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..components import Interaction, Levels, Side, TrainedReranker
-from ..features import TextFeatures, Tokens, VideoFeatures
+from ..components import Interaction, Side, TrainedReranker
+from ..features import Features, TextFeatures, Tokens, VideoFeatures
 
 
 def as_tokens(side: Side) -> dict[str, Tokens]:
@@ -16,15 +16,12 @@ def as_tokens(side: Side) -> dict[str, Tokens]:
     return {name: Tokens(tensor) for name, tensor in side.items()}
 
 
-def _as_side(features: TextFeatures | VideoFeatures) -> Side:
+def _as_side(features: Features) -> Side:
     return {name: features.structured(name).values for name in features.names}
 
 
 class Prepared(Interaction):
-    """An interaction whose sides were made beforehand: the levels of its features are the tensors of a side.
-
-    So core.scoring runs as it does anywhere, and what is measured is matching alone.
-    """
+    """An interaction whose sides were made beforehand: the levels of its features are the tensors of a side."""
 
     name = "prepared"
 
@@ -46,17 +43,13 @@ class Prepared(Interaction):
 
 
 class PreparedReranker(TrainedReranker):
-    """The same of a trained reranker; its configuration is the names of both sides' tensors."""
+    """The same of a trained reranker."""
 
     name = "prepared_reranker"
 
-    def __init__(self, reranker: TrainedReranker, names: Levels):
-        super().__init__(names, {})
+    def __init__(self, reranker: TrainedReranker):
+        super().__init__(reranker.config, {})
         self.reranker = reranker
-
-    @classmethod
-    def reads(cls, config: Any) -> Levels:
-        return config
 
     def text_side(self, text: TextFeatures) -> Side:
         return _as_side(text)

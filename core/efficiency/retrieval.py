@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..components import Levels, Reranker, TrainedReranker
+from ..components import Interaction, Levels, Reranker, TrainedReranker
 from ..features import TextFeatures, VideoFeatures
 from ..model import Model
-from ..scoring import candidates_of, match_candidates, rerank, score_candidates, score_settings
+from ..scoring import Sides, candidates_of, match_candidates, pair_rows, rerank, score_candidates, score_settings
 from ..scoring.blocks import loaded
 from .measuring import TensorBytes, call_times, multiply_adds
 from .prepared import Prepared, PreparedReranker, as_tokens
@@ -81,9 +81,8 @@ class Retrieval:
     def search(self, text: TextFeatures) -> tuple[Tensor, Tensor]:
         """(scores [Q, K], rows of videos [Q, K]), best first, of texts as the encoder gave them."""
         levels = self.model.text(loaded(text, self.device))
-        made = {name: self.model.interaction(name).text_side(levels) for name in self.model.interactions}
-        sides = {name: TextFeatures(more=as_tokens(side)) for name, side in made.items()}
-        matrix = self.mixed([self._all(name, sides[name]) for name in self.first_stage])
+        sides = {name: self._sides(name, levels) for name in self.model.interactions}
+        matrix = self.mixed([score_settings(sides[name], [sides[name].part.config])[0] for name in self.first_stage])
         chosen = candidates_of(matrix, self.top_k)
         known = matrix.gather(1, chosen).float()
         if self.reranker is not None:
@@ -91,30 +90,29 @@ class Retrieval:
         best = known.argsort(dim=1, descending=True, stable=True)
         return known.gather(1, best), chosen.gather(1, best)
 
-    def _all(self, name: str, text: TextFeatures) -> Tensor:
-        """Scores [Q, N] of one interaction."""
-        interaction, video = Prepared(self.model.interaction(name)), self.gallery[name]
-        return score_settings(interaction, [interaction.config], text, video, device=self.device)[0]
+    def _sides(self, name: str, levels: TextFeatures) -> Sides[Interaction]:
+        """One interaction's side of some texts, beside the gallery's."""
+        interaction = self.model.interaction(name)
+        text = TextFeatures(more=as_tokens(interaction.text_side(levels)))
+        return Sides(Prepared(interaction), text, self.gallery[name], device=self.device)
 
-    def _reranked(self, text: TextFeatures, sides: Mapping[str, TextFeatures], chosen: Tensor, first: Tensor) -> Tensor:
+    def _reranked(
+        self, text: TextFeatures, sides: Mapping[str, Sides[Interaction]], chosen: Tensor, first: Tensor
+    ) -> Tensor:
         """New scores [Q, K] of the candidates [Q, K]."""
-        reranker = self.reranker
+        reranker, gallery = self.reranker, self.gallery[RERANKER]
         assert reranker is not None
-        rows, columns = torch.arange(len(chosen)).repeat_interleave(chosen.shape[1]), chosen.reshape(-1)
-        scores = {"first_stage": first}
+        scores, pairs = {"first_stage": first}, pair_rows(chosen)
         for name in type(reranker).interactions(reranker.config):
             if name != "first_stage":
-                interaction = Prepared(self.model.interaction(name))
-                sets = ([interaction.config], sides[name], self.gallery[name], rows, columns)
-                scores[name] = score_candidates(interaction, *sets, device=self.device)[0].view_as(chosen)
+                scored = score_candidates(sides[name], [sides[name].part.config], *pairs)
+                scores[name] = scored[0].view_as(chosen)
         if not isinstance(reranker, TrainedReranker):
-            return rerank(reranker, text, self.gallery[RERANKER], chosen, scores)
+            return rerank(reranker, text, gallery, chosen, scores)
         side = reranker.text_side(loaded(text.only(self._read.text), self.device))
-        given = TextFeatures(more=as_tokens(side)), self.gallery[RERANKER]
-        prepared = PreparedReranker(reranker, Levels(given[0].names, given[1].names))
-        stage = {"first_stage": first.reshape(-1)}
-        found = match_candidates(prepared, *given, rows, columns, stage, device=self.device)
-        return reranker.fuse(found.view_as(chosen), scores)
+        given = Sides(PreparedReranker(reranker), TextFeatures(more=as_tokens(side)), gallery, device=self.device)
+        matching = match_candidates(given, *pairs, {"first_stage": first.reshape(-1)})
+        return reranker.fuse(matching.view_as(chosen), scores)
 
     def tensors(self) -> Iterator[Tensor]:
         """What it holds while nobody asks: of the gallery and of its modules."""

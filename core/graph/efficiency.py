@@ -42,7 +42,9 @@ class EfficiencyGraph(RerankGraph):
             inputs |= self.encode(split, levels) | self._skipping(split, levels)
             inputs |= {"fit_reranker": self.fit_reranker} if issubclass(cls, TrainedReranker) else {}
         configs = {name: source.config for name, (_, _, source) in scored.items()}
-        payload = EfficiencySource(self.experiment, configs, self.shapes, self.split(split))
+        payload = EfficiencySource(
+            experiment=self.experiment, shapes=self.shapes, split=self.split(split), configs=configs
+        )
         return Step("efficiency", fields, inputs, efficiency.efficiency, f"measure {self.label}".strip(), payload)
 
     def _asked(self, spec: Spec | None) -> list[str]:

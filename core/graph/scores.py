@@ -11,7 +11,7 @@ from ..errors import ConfigError
 from ..model import levels_of, transforms_for
 from ..plugins import registry
 from ..settings import Checker, Spec, plain
-from ..steps import retrieval
+from ..steps import scoring
 from ..steps.retrieval import ScoreSource
 from ..steps.step import Step, arithmetic, source_of, versions
 from ..store import digest
@@ -49,7 +49,9 @@ class ScoreGraph(FitGraph):
             "versions": versions("torch"),
             "arithmetic": arithmetic(self.workspace.device),
         }
-        source = ScoreSource(experiment, name, config, self.shapes, self.split(split))
+        source = ScoreSource(
+            experiment=experiment, shapes=self.shapes, split=self.split(split), interaction=name, config=config
+        )
         if bank is None:
             inputs = self.encode(split, raw) | self._skipping(split, raw)
         else:
@@ -77,7 +79,7 @@ class ScoreGraph(FitGraph):
         if key not in self._scores:
             fields, inputs, source = self._scored(name, split, bank)
             label = f"score {name} {f'bank {bank} ' if bank else ''}{self.label}".strip()
-            self._scores[key] = Step("score", fields, inputs, retrieval.score, label, source, ("settings",))
+            self._scores[key] = Step("score", fields, inputs, scoring.score, label, source, ("settings",))
         return self._scores[key]
 
     def _ranking(self, direction: str, split: str) -> tuple[dict[str, Any], dict[str, Step]]:

@@ -9,8 +9,8 @@ from typing import Any
 from ..components import Levels, TrainedReranker
 from ..plugins import registry
 from ..settings import Spec
-from ..steps import candidates, index, retrieval
-from ..steps.retrieval import FEATURES, ScoreSource
+from ..steps import candidates, index, ranking
+from ..steps.retrieval import FEATURES, RetrievalSource
 from ..steps.step import Step, arithmetic, source_of, versions
 from .efficiency import EfficiencyGraph
 
@@ -33,6 +33,12 @@ class TrialGraph(EfficiencyGraph):
             replace(source, direction=direction),
             ("settings",),
             self._covers(direction, top_k),
+        )
+
+    def _source(self, direction: str = "t2v") -> RetrievalSource:
+        split = self.split(self.experiment.evaluate.split)
+        return RetrievalSource(
+            experiment=self.experiment, shapes=self.shapes, split=split, direction=direction, seed=self.seed
         )
 
     def _covers(self, direction: str, top_k: int) -> int:
@@ -65,7 +71,7 @@ class TrialGraph(EfficiencyGraph):
             inputs,
             candidates.match_candidates,
             f"match {direction} {self.label}".strip(),
-            ScoreSource(self.experiment, "", None, self.shapes, self.split(split), direction),
+            self._source(direction),
             covers=self._covers(direction, spec.fields.top_k),
         )
 
@@ -91,9 +97,9 @@ class TrialGraph(EfficiencyGraph):
         stage = next(iter(inputs.values()))
         inputs |= {name: s for name, s in stage.inputs.items() if name.startswith(FEATURES)}
         inputs |= self.encode(split, levels)
-        source = ScoreSource(experiment, "", None, self.shapes, self.split(split), asked)
         together = ("rerank", "source", "candidates", "match", "fit_reranker")
-        return Step("rank", fields, inputs, retrieval.rank, f"rank {direction} {self.label}".strip(), source, together)
+        label, source = f"rank {direction} {self.label}".strip(), self._source(asked)
+        return Step("rank", fields, inputs, ranking.rank, label, source, together)
 
     def diagnose(self, name: str) -> Step:
         """What an interaction measures of each text with its own video."""
@@ -113,11 +119,9 @@ class TrialGraph(EfficiencyGraph):
             inputs |= {f"diagnose/{n}": self.diagnose(n) for n in dict.fromkeys(map(_diagnosed, settings.diagnostics))}
         if settings.efficiency:
             inputs["efficiency"] = self.efficiency
-        split = self.split(settings.split)
-        source = ScoreSource(self.experiment, "", None, self.shapes, split, seed=self.seed)
         together = ("directions", "diagnostics", "diagnose", "efficiency", "t2v", "v2t")
         label = f"evaluate {self.label}".strip()
-        return Step("evaluate", fields, inputs, retrieval.evaluate, label, source, together)
+        return Step("evaluate", fields, inputs, ranking.evaluate, label, self._source(), together)
 
 
 def _diagnosed(diagnostic: str) -> str:

@@ -1,4 +1,4 @@
-"""Rows of one side, and blocks of rows that shrink where memory runs out."""
+"""Rows of one side or of features, and blocks of rows that shrink where memory runs out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from ..components import Side
 from ..errors import RunError
 from ..features import Features
-from .memory import allowed_floats, block_floats
+from .memory import block_floats
 
 AnyFeatures = TypeVar("AnyFeatures", bound=Features)
 
@@ -91,28 +90,3 @@ def memory_explained(label: str) -> Iterator[None]:
             f"{label}: the GPU has no memory left for a single text and video ({fault}). "
             "Free some of it, or run with --device cpu"
         ) from None
-
-
-class TextSides:
-    """Sides of texts by row: kept where they fit in half of what is allowed, else made whenever they are asked for."""
-
-    def __init__(self, make: Callable[[Any], Side], text: Features, device: Any):
-        """make(features on the device) -> side."""
-        self._make, self._text, self._device = make, text, device
-        self._size = items_a_block(text, device)
-        parts = list(blocks(len(text), self._size)) or [slice(0, 0)]
-        first = self._made(parts[0])
-        self.floats = row_floats(first)
-        self._kept: Side | None = None
-        if self.floats * len(text) <= allowed_floats(device) // 2:
-            self._kept = cat_sides([first, *(self._made(part) for part in parts[1:])])
-
-    def __getitem__(self, rows: slice | Tensor) -> Side:
-        """Of some rows, by slice or index."""
-        if self._kept is not None:
-            return side_rows(self._kept, rows)
-        text = self._text[rows]
-        return cat_sides([self._made(part, text) for part in blocks(len(text), self._size)])
-
-    def _made(self, rows: slice, text: Features | None = None) -> Side:
-        return self._make(loaded((self._text if text is None else text)[rows], self._device))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..components import Interaction
-from ..features import TextFeatures, VideoFeatures
-from .all_pairs import Transform, score_blocks, unchanged
-from .blocks import blocks, items_a_block, loaded
+from ..components import Interaction, Side
+from ..features import Features, TextFeatures, VideoFeatures
+from ..model import Model
+from .all_pairs import score_blocks
+from .blocks import blocks, items_a_block
 from .memory import block_floats
+from .sides import Sides
 
 CACHED = {"cpu": 2**19, "cuda": 2**26}
 """Floats of vectors that are multiplied at a time: on a CPU what its inner caches hold after widening."""
@@ -89,37 +91,34 @@ def _products(queries: Tensor, vectors: Tensor, device: Any) -> Iterator[tuple[T
 
 
 @torch.inference_mode()
-def vectors_of(
-    interaction: Interaction,
-    text: TextFeatures,
-    video: VideoFeatures,
-    *,
-    text_transform: Transform = unchanged,
-    video_transform: Transform = unchanged,
-    device: Any = None,
-) -> tuple[Tensor, Tensor]:
+def vectors_of(sides: Sides[Interaction]) -> tuple[Tensor, Tensor]:
     """The vectors [B_t, D] and [B_v, D] whose dot products an `inner_product` interaction scores by, on the CPU."""
-    texts = [
-        interaction.text_side(text_transform(loaded(text[rows], device)))["vector"].float().cpu()
-        for rows in blocks(len(text), items_a_block(text, device))
-    ]
-    videos = [
-        interaction.video_side(video_transform(loaded(video[rows], device)))["vector"].float().cpu()
-        for rows in blocks(len(video), items_a_block(video, device))
-    ]
-    return torch.cat(texts), torch.cat(videos)
+
+    def vectors(made: Callable[[slice], Side], features: Features) -> Tensor:
+        parts = blocks(len(features), items_a_block(features, sides.device))
+        return torch.cat([made(rows)["vector"].float().cpu() for rows in parts])
+
+    return vectors(sides.texts, sides.text), vectors(sides.videos, sides.video)
 
 
 @torch.inference_mode()
 def search(
-    interaction: Interaction, text: TextFeatures, video: VideoFeatures, top_k: int, **options: Any
+    interaction: Interaction,
+    text: TextFeatures,
+    video: VideoFeatures,
+    top_k: int,
+    *,
+    model: Model | None = None,
+    device: Any = None,
 ) -> tuple[Tensor, Tensor]:
     """(scores [B_t, K], video rows [B_t, K]) of the `top_k` videos that an interaction scores best for each text.
 
-    Best first, equal ones in order of row; K is at most B_v. The score matrix is never whole. Options as of
-    `score_blocks`.
+    Best first, equal ones in order of row; K is at most B_v. The score matrix is never whole. model: its feature
+    transforms come first. device: where scores are computed; None: the CPU. Raises RunError where not even one pair
+    fits on the GPU.
     """
-    found = score_blocks(interaction, [interaction.config], text, video, **options)
+    sides = Sides(interaction, text, video, model, device, "search")
+    found = score_blocks(sides, [interaction.config])
     runs = ((torch.arange(columns.start, columns.stop), made[0]) for columns, made in found)
     return _best(runs, len(text), top_k)
 

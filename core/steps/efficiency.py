@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components import Shapes, Split
-from ..config import Experiment
 from ..efficiency import Retrieval, as_tokens, retrieval_costs
 from ..features import VideoFeatures
 from ..model import Model
@@ -22,8 +20,7 @@ from ..scoring.memory import FLOAT, allowed_floats
 from ..store import Draft
 from ..tensorfile import map_tensors
 from ..terminal import progress
-from .retrieval import feature_steps, fitted_reranker
-from .split import kept, read_features
+from .retrieval import RetrievalSource, features_of, fitted_reranker, stored_banks, trained_model
 from .step import Step, Workspace
 from .transforms import transformed
 
@@ -32,21 +29,17 @@ ANSWERS = 10
 FITS = ("fit", "fit_reranker")
 
 
-@dataclass(frozen=True)
-class EfficiencySource:
-    """What measuring reads beside its inputs; `configs` are those of the interactions used, after training."""
+@dataclass(frozen=True, kw_only=True)
+class EfficiencySource(RetrievalSource):
+    """What measuring reads besides: the configurations, after training, of the interactions that are used."""
 
-    experiment: Experiment
     configs: Mapping[str, Any]
-    shapes: Shapes
-    split: Split
 
 
 def efficiency(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
     """`result.json`: costs by name, `cost/…`."""
     step, draft = members[0], drafts[0]
-    steps = feature_steps(step.inputs)
-    text, video = read_features(workspace, kept(workspace, step.payload.split, steps), steps)
+    text, video = features_of(workspace, step)
     retrieval = _retrieval(workspace, step)
     scratch = draft.folder / "sides"
     retrieval = retrieval.over(video, _sides(retrieval, video, scratch, step.label))
@@ -59,8 +52,8 @@ def efficiency(workspace: Workspace, members: list[Step], drafts: list[Draft]) -
 def _retrieval(workspace: Workspace, step: Step) -> Retrieval:
     """The variant's retrieval with trained weights, before it has a gallery."""
     source: EfficiencySource = step.payload
-    experiment, device = source.experiment, workspace.device
-    spec, reranker = experiment.retrieve.rerank, None
+    experiment, reranker = source.experiment, None
+    spec = experiment.retrieve.rerank
     if "fit_reranker" in step.inputs:
         reranker = fitted_reranker(workspace, step.inputs["fit_reranker"], experiment, source.shapes)
     elif spec is not None:
@@ -71,17 +64,14 @@ def _retrieval(workspace: Workspace, step: Step) -> Retrieval:
         mixed=_mixing(workspace, step),
         reranker=reranker,
         top_k=spec.fields.top_k if spec is not None else ANSWERS,
-        device=device,
+        device=workspace.device,
     )
 
 
 def _mixing(workspace: Workspace, step: Step) -> Callable[[Sequence[Tensor]], Tensor]:
     """What makes one matrix of the first stage's, with its score transforms; their banks are in memory before."""
     retrieve = step.payload.experiment.retrieve
-    banks = [
-        workspace.read(step.inputs[f"bank/{name}"]).tensors()["scores"] if f"bank/{name}" in step.inputs else None
-        for name in retrieve.first_stage
-    ]
+    banks = stored_banks(workspace, step, retrieve.first_stage)
     weights = retrieve.first_stage.values()
     return lambda scores: transformed(retrieve.transforms, list(zip(weights, scores, banks, strict=True)))
 
@@ -90,16 +80,10 @@ def _model(workspace: Workspace, step: Step) -> Model:
     """The part of the model that retrieval uses, in evaluation mode; transforms that interactions share are in it
     once."""
     source: EfficiencySource = step.payload
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = Model.of(source.experiment, source.configs, source.shapes)
-    if "fit" in step.inputs:
-        stored = workspace.read(step.inputs["fit"]).tensors()
-        trained = {name: stored[f"model.{name}"] for name in model.state_dict() if f"model.{name}" in stored}
-        model.load_state_dict(trained, strict=False)
+    model = trained_model(workspace, step.inputs, source, source.configs)
     for name, config in source.configs.items():
         model.interaction(name).config = config
-    return model.to(workspace.device).eval()
+    return model
 
 
 def _sides(retrieval: Retrieval, video: VideoFeatures, scratch: Path, label: str) -> dict[str, VideoFeatures]:

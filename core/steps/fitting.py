@@ -14,7 +14,7 @@ from ..features import TextFeatures, VideoFeatures, gathered
 from ..metrics import evaluate, metric
 from ..model import Model, levels_of, transforms_for
 from ..plugins import registry
-from ..scoring import score_settings
+from ..scoring import Sides, score_settings
 from ..store import Draft
 from ..training import Pairs, TrainedModel
 from ..training import fit as train
@@ -153,17 +153,8 @@ class _Validator:
         scores = torch.zeros(len(text), len(video))
         for name, weight in self.source.mixture.items():
             interaction = self.model.interaction(name)
-            made = score_settings(
-                interaction,
-                [interaction.config],
-                text,
-                video,
-                text_transform=self.model.text,
-                video_transform=self.model.video,
-                device=self.workspace.device,
-                label=self.label,
-            )
-            scores += weight * made[0]
+            sides = Sides(interaction, text, video, self.model, self.workspace.device, self.label)
+            scores += weight * score_settings(sides, [interaction.config])[0]
         primary = self.source.experiment.evaluate.primary
         direction, name = primary.split("/")
         return evaluate(scores.numpy(), self.relevance, [name], [direction]).metrics[primary]

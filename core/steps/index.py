@@ -5,20 +5,14 @@ from __future__ import annotations
 from ..index import approximate
 from ..scoring import nearest, vectors_of
 from ..store import Draft
-from .retrieval import feature_steps, loaded_model
-from .split import kept, read_features
+from .scoring import sides_of
 from .step import Step, Workspace
 
 
 def index(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
     """`found` and `exact` [Q, K]: the best by an approximate index, -1 where it has no more, and the best there are."""
     step, draft, source = members[0], drafts[0], members[0].payload
-    steps = feature_steps(step.inputs)
-    text, video = read_features(workspace, kept(workspace, source.split, steps), steps)
-    model, interaction = loaded_model(workspace, step.inputs, source)
-    queries, gallery = vectors_of(
-        interaction, text, video, text_transform=model.text, video_transform=model.video, device=workspace.device
-    )
+    queries, gallery = vectors_of(sides_of(workspace, step))
     if source.direction == "v2t":
         queries, gallery = gallery, queries
     top_k = step.covers or 0

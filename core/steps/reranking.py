@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,11 +16,12 @@ from ..optimisation import RerankerTraining
 from ..plugins import registry
 from ..reranking import Mined, Negatives, RerankerFit
 from ..reranking import mine as mined
-from ..scoring import candidates_of, match_candidates, score_blocks
+from ..scoring import Sides, candidates_of, match_candidates, pair_rows, score_blocks
 from ..settings import Spec
 from ..store import Draft
 from ..training import fit
-from .retrieval import ScoreSource, feature_steps, first_stage, loaded_model, refuse_non_finite
+from .retrieval import FirstStage, ScoreSource, feature_steps, loaded_model
+from .scoring import refuse_non_finite
 from .split import Kept, inputs_of, kept, read_features
 from .step import Step, Workspace
 
@@ -85,10 +85,9 @@ def _mixed(workspace: Workspace, step: Step, rows: Kept, width: int) -> Iterator
     for name, source in step.payload.sources.items():
         inputs = inputs_of(step, name)
         model, interaction = loaded_model(workspace, inputs, source)
-        text, video = read_features(workspace, rows, feature_steps(inputs))
-        options: dict[str, Any] = {"text_transform": model.text, "video_transform": model.video}
-        options |= {"device": workspace.device, "label": step.label, "width": width}
-        streams.append(score_blocks(interaction, [source.config], text, video, **options))
+        features = read_features(workspace, rows, feature_steps(inputs))
+        sides = Sides(interaction, *features, model, workspace.device, step.label)
+        streams.append(score_blocks(sides, [source.config], width))
     for found in zip(*streams, strict=True):
         scores = torch.stack([w * made[0] for w, (_, made) in zip(weights.values(), found, strict=True)]).sum(0)
         refuse_non_finite(scores, step.label, rows.text_ids)
@@ -135,44 +134,40 @@ class _Validator:
     alpha = 0.0
 
     def __init__(self, workspace: Workspace, step: Step, reranker: TrainedReranker):
-        self.workspace, self.step, self.reranker, source = workspace, step, reranker, step.payload
+        source: RerankerSource = step.payload
+        self.alphas, self.primary = source.spec.fields.alphas, source.experiment.evaluate.primary
         inputs = inputs_of(step, "val")
-        self.rows = kept(workspace, source.val, inputs)
-        self.text, self.video = read_features(workspace, self.rows, inputs)
+        rows = kept(workspace, source.val, inputs)
+        features, label = read_features(workspace, rows, inputs), f"{step.label}: validate"
+        self.sides, self.relevance = Sides(reranker, *features, device=workspace.device, label=label), rows.relevance
         ranking = step.fields["validation"]
         self.direction = ranking["direction"]
-        self.scores = first_stage(workspace, step, ranking)
+        self.scores = FirstStage(workspace, step, ranking["first_stage"], self.direction).rows(self.direction)
         self.chosen = candidates_of(self.scores, source.spec.fields.train.validate_on)
         self.first = self.scores.gather(1, self.chosen).float()
 
     def __call__(self) -> float:
         matching = self._matching()
-        primary = self.step.payload.experiment.evaluate.primary
-        found = {alpha: self._metric(matching, alpha) for alpha in self.step.payload.spec.fields.alphas}
-        best = max if metric(primary).higher_is_better else min
+        found = {alpha: self._metric(matching, alpha) for alpha in self.alphas}
+        best = max if metric(self.primary).higher_is_better else min
         self.alpha = best(found, key=lambda alpha: found[alpha])
         return found[self.alpha]
 
     def _matching(self) -> Tensor:
         """Matching scores [Q, K]."""
-        queries = torch.arange(len(self.chosen))[:, None].expand_as(self.chosen).reshape(-1)
-        items = self.chosen.reshape(-1)
-        rows = (queries, items) if self.direction == "t2v" else (items, queries)
-        given, label = {"first_stage": self.first.reshape(-1)}, f"{self.step.label}: validate"
-        device = self.workspace.device
-        made = match_candidates(self.reranker, self.text, self.video, *rows, given, device=device, label=label)
+        pairs = pair_rows(self.chosen, videos_ask=self.direction == "v2t")
+        made = match_candidates(self.sides, *pairs, {"first_stage": self.first.reshape(-1)})
         return made.view_as(self.chosen)
 
     def _metric(self, matching: Tensor, alpha: float) -> float:
-        kept_config = self.reranker.config
-        self.reranker.config = replace(kept_config, alpha=alpha)
+        reranker = self.sides.part
+        kept_config = reranker.config
+        reranker.config = replace(kept_config, alpha=alpha)
         try:
-            new = self.reranker.fuse(matching, {"first_stage": self.first})
+            new = reranker.fuse(matching, {"first_stage": self.first})
         finally:
-            self.reranker.config = kept_config
-        relevance = query_relevance(self.rows.relevance, self.direction)
+            reranker.config = kept_config
+        relevance, name = query_relevance(self.relevance, self.direction), self.primary.partition("/")[2]
         counts = rerank_counts(self.scores.numpy(), self.chosen.numpy(), new.numpy(), relevance)
-        primary = self.step.payload.experiment.evaluate.primary
-        name = primary.partition("/")[2]
-        made = Evaluation.from_counts({self.direction: counts}, self.rows.relevance, [name], "expected")
-        return made.metrics[primary]
+        made = Evaluation.from_counts({self.direction: counts}, self.relevance, [name], "expected")
+        return made.metrics[self.primary]

@@ -20,7 +20,7 @@ from core.metrics import Relevance, evaluate
 from core.optimisation import RerankerTraining
 from core.plan import Plan, add_trials, read_plan
 from core.reranking import Negatives, mine
-from core.scoring import match_candidates
+from core.scoring import Sides, match_candidates
 from core.steps.retrieval import fitted_reranker
 from core.steps.step import Workspace
 from core.store import Store
@@ -271,8 +271,8 @@ def test_a_reranker_trained_on_the_gpu_scores_as_on_the_cpu(lab: Lab) -> None:
         reranker = fitted_reranker(workspace, fit, plan.experiment, fit.payload.shapes)
         rows = torch.arange(4)
         features = TextFeatures(sentence=text), VideoFeatures(frames=video)
-        given = {"first_stage": torch.zeros(4)}
-        scores.append(match_candidates(reranker, *features, rows, rows, given, device=workspace.device))
+        sides = Sides(reranker, *features, device=workspace.device)
+        scores.append(match_candidates(sides, rows, rows, {"first_stage": torch.zeros(4)}))
     torch.testing.assert_close(scores[0], scores[1], rtol=1e-4, atol=1e-5)
     lab.store = lab.folder / "gpu"
     on_gpu = read_plan(str(lab.write(trained())), [], Workspace(Store(lab.store), torch.device("cuda"), 0))

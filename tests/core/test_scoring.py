@@ -8,21 +8,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core import Interaction, Levels, Reranker, RerankerSettings, TextFeatures, VideoFeatures, create, score
+from core import Interaction, Levels, Reranker, RerankerSettings, TextFeatures, Tokens, VideoFeatures, create, score
 from core.errors import ConfigError, RunError
+from core.model import Model
 from core.scoring import (
+    Sides,
     blocks,
     candidates_of,
+    diagnose_pairs,
     limit_memory,
+    match_candidates,
     memory,
     nearest,
+    pair_rows,
     rerank,
     score_candidates,
     score_settings,
     search,
+    vectors_of,
 )
 from core.scoring.candidates import _Block
-from tests.engine import COUNTS, ToyDot, ToyListwise
+from tests.engine import COUNTS, ToyDot, ToyListwise, ToyMatcher
 
 TINY = (1, 7, 100, 10_000)
 FORMS = (_Block.whole, _Block.one_by_one, _Block.in_lists)
@@ -58,7 +64,7 @@ def test_scores_do_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPa
     allow(monkeypatch, budget)
     text, video = features()
     configs = [ToyDot.Config(temperature=t) for t in (1.0, 0.5)]
-    made = score_settings(ToyDot(configs[0], {}), configs, text, video)
+    made = score_settings(Sides(ToyDot(configs[0], {}), text, video), configs)
     for matrix, temperature in zip(made, (1.0, 0.5), strict=True):
         torch.testing.assert_close(matrix, expected(text, video, temperature))
 
@@ -74,7 +80,7 @@ def test_scores_of_candidates_are_those_of_all_pairs_at_their_places(
     generator = torch.Generator().manual_seed(2)
     rows, columns = torch.randint(7, (30,), generator=generator), torch.randint(9, (30,), generator=generator)
     configs = [ToyDot.Config(temperature=t) for t in (1.0, 0.5)]
-    made = score_candidates(ToyDot(configs[0], {}), configs, text, video, rows, columns)
+    made = score_candidates(Sides(ToyDot(configs[0], {}), text, video), configs, rows, columns)
     for vector, temperature in zip(made, (1.0, 0.5), strict=True):
         torch.testing.assert_close(vector, expected(text, video, temperature)[rows, columns])
 
@@ -83,7 +89,7 @@ def test_no_candidates_have_no_scores() -> None:
     text, video = features()
     none = torch.empty(0, dtype=torch.int64)
     config = ToyDot.Config()
-    assert score_candidates(ToyDot(config, {}), [config], text, video, none, none)[0].shape == (0,)
+    assert score_candidates(Sides(ToyDot(config, {}), text, video), [config], none, none)[0].shape == (0,)
 
 
 def test_the_public_score_uses_the_evaluation_form_and_leaves_the_mode_as_it_was() -> None:
@@ -112,7 +118,7 @@ def test_built_in_interactions_score_candidates_as_they_score_all_pairs(
         create("interaction", "tib", unit_vectors=False, temperature=0.1),
     ):
         whole = score(interaction, text, video)
-        made = score_candidates(interaction, [interaction.config], text, video, rows, columns)[0]
+        made = score_candidates(Sides(interaction, text, video), [interaction.config], rows, columns)[0]
         torch.testing.assert_close(made, whole[rows, columns])
 
 
@@ -130,7 +136,7 @@ def test_the_form_follows_the_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
         video = VideoFeatures(frames=torch.randn(videos, tokens, width, generator=generator))
         pairs = (torch.rand(texts, videos, generator=generator) < share).nonzero()
         interaction = create("interaction", "tib")
-        score_candidates(interaction, [interaction.config], text, video, *pairs.T)
+        score_candidates(Sides(interaction, text, video), [interaction.config], *pairs.T)
         return set(used)
 
     assert form_of(50, 60, 2, 16, 0.3) == {"whole"}
@@ -150,8 +156,86 @@ def test_each_video_is_read_once_and_only_if_it_has_a_candidate(monkeypatch: pyt
     text, video = features()
     rows, columns = torch.tensor([0, 1, 2, 3, 0, 1, 5]), torch.tensor([8, 2, 2, 8, 3, 3, 2])
     config = ToyDot.Config()
-    score_candidates(Watching(config, {}), [config], text, video, rows, columns)
+    score_candidates(Sides(Watching(config, {}), text, video), [config], rows, columns)
     assert seen == video.structured("frames").values[[2, 3, 8], 0, 0].tolist()
+
+
+class Shifting(Model):
+    """Adds one to every token, without any part of an experiment's model."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+
+    def text(self, features: TextFeatures) -> TextFeatures:
+        return features.with_level("sentence", Tokens(features.structured("sentence").values + 1))
+
+    def video(self, features: VideoFeatures) -> VideoFeatures:
+        frames = features.structured("frames")
+        return features.with_level("frames", Tokens(frames.values + 1, frames.mask))
+
+
+@pytest.mark.parametrize("budget", TINY)
+def test_whatever_is_scored_goes_through_the_transforms_of_the_model_first(
+    monkeypatch: pytest.MonkeyPatch, budget: int
+) -> None:
+    allow(monkeypatch, budget)
+    text, video = features()
+    wanted = expected(Shifting().text(text), Shifting().video(video))
+    interaction = ToyDot(ToyDot.Config(), {})
+    sides, configs = Sides(interaction, text, video, Shifting()), [interaction.config]
+    torch.testing.assert_close(score_settings(sides, configs)[0], wanted)
+    rows, columns = torch.tensor([0, 6, 3, 3]), torch.tensor([8, 2, 0, 7])
+    torch.testing.assert_close(score_candidates(sides, configs, rows, columns)[0], wanted[rows, columns])
+    found, places = search(interaction, text, video, 3, model=Shifting())
+    torch.testing.assert_close(found, wanted.gather(1, places))
+    queries, gallery = vectors_of(sides)
+    cosines = torch.stack([torch.cosine_similarity(query[None], gallery) for query in queries])
+    torch.testing.assert_close(cosines, wanted)
+
+
+@pytest.mark.parametrize("budget", TINY)
+def test_what_is_measured_of_a_text_is_measured_with_its_own_video(
+    monkeypatch: pytest.MonkeyPatch, budget: int
+) -> None:
+    class Measuring(ToyDot):
+        diagnostics = ("cosine",)
+
+        def diagnose(self, text: dict[str, Tensor], video: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {"cosine": torch.cosine_similarity(text["vector"], video["vector"])}
+
+    allow(monkeypatch, budget)
+    text, video = features()
+    own = torch.tensor([3, 0, 8, 3, 1, 0, 3])
+    found = diagnose_pairs(Sides(Measuring(ToyDot.Config(), {}), text, video), own)
+    torch.testing.assert_close(found, {"cosine": expected(text, video)[torch.arange(7), own]})
+
+
+@pytest.mark.parametrize("budget", TINY)
+def test_a_trained_reranker_matches_each_pair_with_its_own_first_stage_score(
+    monkeypatch: pytest.MonkeyPatch, budget: int
+) -> None:
+    class Adding(ToyMatcher):
+        def score_pairs(self, text: dict[str, Tensor], video: dict[str, Tensor], scores: Any) -> Tensor:
+            return super().score_pairs(text, video, scores) + scores["first_stage"]
+
+    allow(monkeypatch, budget)
+    text, video = features()
+    reranker = Adding(None, {})
+    rows, columns = torch.tensor([5, 0, 6, 0, 2]), torch.tensor([4, 4, 8, 0, 1])
+    first = torch.arange(5.0)
+    found = match_candidates(Sides(reranker, text, video), rows, columns, {"first_stage": first})
+    sentences, frames = text.structured("sentence").values, video.structured("frames").values
+    for pair, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
+        asked = reranker.matrix.weight @ sentences[row] + reranker.matrix.bias
+        assert found[pair].item() == pytest.approx((asked @ frames[column].mean(0) + pair).item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("videos_ask", [False, True])
+def test_pairs_of_candidates_stand_query_by_query_on_the_side_that_asks(videos_ask: bool) -> None:
+    candidates = [[4, 0, 2], [1, 3, 0]]
+    asking, asked = zip(*[(query, item) for query, row in enumerate(candidates) for item in row], strict=True)
+    texts, videos = pair_rows(torch.tensor(candidates), videos_ask)
+    assert (tuple(texts.tolist()), tuple(videos.tolist())) == ((asked, asking) if videos_ask else (asking, asked))
 
 
 # ------------------------------------------------------------------------------------------------ memory
@@ -180,7 +264,7 @@ def test_where_memory_runs_out_blocks_are_halved_and_scores_stay(most_videos: in
     greedy.most_videos, greedy.most_pairs = most_videos, most_pairs
     torch.testing.assert_close(score(greedy, text, video), expected(text, video))
     every = torch.tensor(list(itertools.product(range(7), range(9)))).T
-    made = score_candidates(greedy, [greedy.config], text, video, *every)[0]
+    made = score_candidates(Sides(greedy, text, video), [greedy.config], *every)[0]
     torch.testing.assert_close(made.view(7, 9), expected(text, video))
 
 
@@ -201,7 +285,7 @@ def test_half_precision_features_are_scored_in_float32() -> None:
         assert made.dtype == torch.float32
         torch.testing.assert_close(made, wanted)
         pairs = torch.arange(7), torch.arange(7)
-        found = score_candidates(ToyDot(config, {}), [config], *halves, *pairs)[0]
+        found = score_candidates(Sides(ToyDot(config, {}), *halves), [config], *pairs)[0]
         torch.testing.assert_close(found, wanted[pairs])
 
 
@@ -307,7 +391,7 @@ def test_blocks_are_sized_by_what_an_interaction_keeps_alive(monkeypatch: pytest
     text, video = features()
     rows = torch.zeros(40, dtype=torch.int64)
     config = ToyDot.Config()
-    score_candidates(Hungry(config, {}), [config], text, video, rows, rows)
+    score_candidates(Sides(Hungry(config, {}), text, video), [config], rows, rows)
     assert max(largest) <= 5
 
 
