@@ -38,7 +38,7 @@ def load(trial: str, store: str | Path = "store") -> Loaded:
     several, have such a key, or where the trained weights are gone.
     """
     workspace = Workspace(Store(store), torch.device("cpu"))
-    entry = _entry(workspace.store, trial)
+    entry = find_trial(workspace.store, trial)
     told = entry.json("trial.json")
     experiment, problems = check(told["experiment"], registry().specify)
     if experiment is None:
@@ -67,8 +67,10 @@ def _reranker(graph: TrialGraph, entry: Entry) -> TrainedReranker | None:
     return fitted_reranker(graph.workspace, graph.fit_reranker, graph.experiment, graph.shapes)
 
 
-def _entry(store: Store, key: str) -> Entry:
-    found = sorted(path.name for path in (store.root / "evaluate").glob(f"{key}*") if not path.name.startswith("draft"))
+def find_trial(store: Store, key: str) -> Entry:
+    """The result of the trial with this key, or a unique beginning of it. Raises StoreError for none or several."""
+    found = sorted(path.parent.name for path in (store.root / "evaluate").glob(f"{key}*/trial.json"))
+    found = [name for name in found if not name.startswith("draft")]
     if len(found) != 1:
         several = f"several trials: {', '.join(found[:5])}" if found else "no trial"
         raise StoreError(

@@ -1,19 +1,22 @@
-"""What the store has of an experiment: its findings, read without computing anything."""
+"""What the store has of an experiment, read without computing anything; and the command that computes it."""
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
 
 import torch
 
+from .errors import UserError
 from .findings import Result, findings
+from .keys import lookup, split_key
 from .plan import Plan, add_trials, read_plan
 from .steps.step import Workspace
 from .store import Store
 
 ARITHMETIC = ("cpu", "cuda")
-"""Devices whose results the store may hold, by what they compute with; the first that has them all is read."""
+"""Devices whose results the store may hold, by what they compute with."""
 
 
 def workspaces(store: str) -> list[Workspace]:
@@ -21,31 +24,62 @@ def workspaces(store: str) -> list[Workspace]:
     return [Workspace(Store(store), torch.device(device), 0) for device in ARITHMETIC]
 
 
-def read_stored(file: str, places: Sequence[Workspace], overrides: Sequence[str] = ()) -> tuple[Plan, Result | None]:
-    """The plan of an experiment file, and its findings where one of the places has the result of every trial.
+def stored_plan(file: str, places: Sequence[Workspace], overrides: Sequence[str] = ()) -> Plan:
+    """The plan of an experiment file for the place that has the results of most trials; of equals, for the first.
 
-    Raises ConfigError with every fault of the file.
+    Its trials are laid out where its data are there. Raises ConfigError with every fault of the file.
     """
-    plans = [read_plan(file, overrides, place) for place in places]
-    for plan in plans:
-        if _complete(plan):
-            return plan, findings(plan)
-    return plans[0], None
+    plans: dict[int, Plan] = {}
+    for place in places:
+        plan = read_plan(file, overrides, place)
+        if all(place.is_prepared(variant.experiment.data.dataset) for variant in plan.variants):
+            add_trials(plan)
+        missing = missing_trials(plan)
+        if plan.trials and not missing:
+            return plan
+        plans.setdefault(len(plan.trials) - len(missing), plan)
+    return plans[max(plans)]
 
 
-def _complete(plan: Plan) -> bool:
-    """Lay out the trials of a plan whose data are there; whether the store has the result of each."""
-    workspace = plan.workspace
-    if not all(workspace.is_prepared(variant.experiment.data.dataset) for variant in plan.variants):
-        return False
-    add_trials(plan)
-    return all(trial.last.ready(workspace.store) for trial in plan.trials)
+def missing_trials(plan: Plan) -> list[str]:
+    """Names of a plan's trials whose results the store lacks."""
+    return [trial.name for trial in plan.trials if not trial.last.ready(plan.workspace.store)]
 
 
-def run_command(plan: Plan, store: str) -> str:
-    """What computes the results of a plan; with the device where that is what they were computed on."""
+def read_stored(file: str, places: Sequence[Workspace], overrides: Sequence[str] = ()) -> tuple[Plan, Result | None]:
+    """The `stored_plan`, and its findings where the store has the result of every trial."""
+    plan = stored_plan(file, places, overrides)
+    return plan, findings(plan) if plan.trials and not missing_trials(plan) else None
+
+
+def stored_result(file: str, overrides: Sequence[str], store: str) -> Result:
+    """The findings of an experiment as the store has them.
+
+    Raises ConfigError with every fault of the file, UserError where the store lacks results.
+    """
+    plan, result = read_stored(file, workspaces(store), overrides)
+    if result is None:
+        missing = missing_trials(plan)
+        told = f"{len(missing)} of its {len(plan.trials)} trials are missing ({missing[0]}, …)" if missing else ""
+        told = told or "its data set is not there"
+        raise UserError(f"{store} lacks results of {file}: {told}; compute them by: {run_command(plan, store)}")
+    return result
+
+
+def overrides(plan: Plan) -> list[str]:
+    """What the command line set: `train.epochs=3`."""
+    document = plan.document
+    given = [key for key, writer in document.origins.items() if writer == "command line"]
+    values = [json.dumps(lookup(document.values, split_key(key)), ensure_ascii=False) for key in given]
+    return [f"{key}={value}" for key, value in zip(given, values, strict=True)]
+
+
+def run_command(plan: Plan, store: str = "store") -> str:
+    """What computes the results of a plan again: its file, what the command line set but for how it is tracked, the
+    store, and the device where that is what they were computed on."""
     device = plan.workspace.device.type
     words = ["python", "-m", "core.run", plan.document.file]
+    words += [text for text in overrides(plan) if not text.startswith("tracking")]
     words += ["--store", store] if store != "store" else []
     words += ["--device", device] if device != "cpu" else []
     return shlex.join(words)

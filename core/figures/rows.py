@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..metrics import metric
-from ..panels import COST_WORDS, Forest, Pareto
+from ..panels import COST_WORDS, Forest, Pareto, short_number
 from .style import COLOURS, OUTCOME_COLOURS, entitle, open_frame, unit
 
 if TYPE_CHECKING:
@@ -51,12 +51,35 @@ def draw_pareto(axes: Axes, panel: Pareto) -> None:
         axes.errorbar(at, value, spread, color=colour, linewidth=0.8, alpha=0.5)
         label = f"{chr(ord('a') + number)}  {name}" + (" (baseline)" if name == panel.baseline else "")
         axes.plot(at, value, marker=marker, markersize=6, color=colour, linestyle="", label=label)
-        axes.annotate(chr(ord("a") + number), (at, value), xytext=(5, 4), textcoords="offset points", fontsize=8)
     if panel.cost.min() > 0 and panel.cost.max() / panel.cost.min() >= 8:
-        axes.set_xscale("log")
+        _logarithmic(axes, panel.cost.max() / panel.cost.min())
+    _letter(axes, panel)
     open_frame(axes, "y")
     axes.set_xlabel(f"{COST_WORDS[panel.against]}; cheaper is left")
     axes.set_ylabel(panel.metric)
     said = "blue, joined: no other variant is as cheap and as good; line at a point: 95 % interval"
     entitle(axes, panel.caption, "", said)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False, handletextpad=0.2)
+
+
+def _logarithmic(axes: Axes, ratio: float) -> None:
+    """Ticks at 1, 2, 5 of each power of ten, or at the powers only, written as the tables write them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if ratio < 100 else (1.0,)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+
+
+def _letter(axes: Axes, panel: Pareto) -> None:
+    """A letter at each point; those of points that lie on one another stand side by side at the first of them."""
+    points = axes.transData.transform(np.column_stack([panel.cost, panel.mean])) * 72 / axes.figure.dpi
+    together: dict[int, str] = {}
+    for number, point in enumerate(points):
+        near = (first for first in together if (np.abs(point - points[first]) < (9, 9)).all())
+        first = next(near, number)
+        together[first] = together.get(first, "") + chr(ord("a") + number)
+    for first, letters in together.items():
+        at = (panel.cost[first], panel.mean[first])
+        axes.annotate(letters, at, xytext=(5, 4), textcoords="offset points", fontsize=8)

@@ -7,6 +7,7 @@ from .axes import Axis, distinct, keys_of, marked, own, words
 from .ground import facts, ground, question
 from .lines import TOP_K, Curves, Training, curves, sweeps, trainings
 from .maps import GainMap, Grid, gain_maps, grid
+from .numbers import short_number
 from .rows import COST_WORDS, Forest, Pareto, RankChanges, forest, paretos, rank_changes
 
 Panel = GainMap | Grid | Curves | Training | Forest | Pareto | RankChanges
@@ -37,6 +38,7 @@ __all__ = [
     "paretos",
     "question",
     "rank_changes",
+    "short_number",
     "sweeps",
     "trainings",
     "words",

@@ -10,22 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
-from ..plan import Plan, add_trials, read_plan
 from ..store import write_atomically
-from ..stored import workspaces
+from ..stored import stored_plan, workspaces
 from . import drawn, pages, whole_page
-
-
-def stored_plan(file: str, overrides: Sequence[str], store: str) -> Plan:
-    """The plan as the device lays it out whose results the store has, of any trial; else as the first does."""
-    plans = [read_plan(file, overrides, place) for place in workspaces(store)]
-    for plan in plans:
-        prepared = all(plan.workspace.is_prepared(v.experiment.data.dataset) for v in plan.variants)
-        if prepared:
-            add_trials(plan)
-        if any(trial.last.ready(plan.workspace.store) for trial in plan.trials):
-            return plan
-    return plans[0]
 
 
 def _count(text: str) -> int:
@@ -39,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("file", help="experiment file whose results are in the store")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values that it was run with")
     parser.add_argument("--store", default="store", help="folder of the results store (default: store)")
-    parser.add_argument("--variant", help="its name (default: the best of those with several stages)")
+    parser.add_argument("--variant", help="its name (default: the best of those that re-rank)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--queries", metavar="ID,ID", type=lambda ids: ids.split(","), help="ids of texts")
     which.add_argument(
@@ -54,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit status 0; 2 for a fault of the configuration, 1 for one at run time."""
     chosen = _parser().parse_intermixed_args(arguments)
     try:
-        plan = stored_plan(chosen.file, chosen.overrides, chosen.store)
+        plan = stored_plan(chosen.file, workspaces(chosen.store), chosen.overrides)
         made = pages(plan, chosen.variant, chosen.queries or (), chosen.most_changed, chosen.top)
     except UserError as fault:
         print(f"error: {fault}", file=sys.stderr)

@@ -6,12 +6,9 @@ are shown are decoded anew.
 
 from __future__ import annotations
 
-import json
 import math
-import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -19,18 +16,16 @@ from numpy.typing import NDArray
 
 from ..config.schema import Data
 from ..errors import UserError
-from ..keys import lookup, split_key
-from ..metrics import metric
 from ..plan import Plan, Trial
-from ..references import reference_fault, select
 from ..steps.encoding import reordered
 from ..steps.retrieval import feature_steps
 from ..steps.split import Kept, kept
 from ..steps.step import Step, Workspace
-from ..stored import run_command
+from ..terminal import progress
 from ..video import Clip, Sampling, read_clip
+from .choice import chosen_rows, chosen_trial, most_changed_rows
 from .gates import Gate, Gates
-from .stages import Stage, stage_count, stages
+from .stages import Stage, stages
 
 HEIGHT = 60
 """Pixels of a shown frame's shorter side."""
@@ -80,87 +75,30 @@ class Pictures:
 def pages(
     plan: Plan, variant: str | None = None, queries: Sequence[str] = (), most_changed: int = 6, top: int = 5
 ) -> Pictures:
-    """Pictures of a variant's first trial, by name; None: the best by the primary metric of those with several stages.
+    """Pictures of a variant's first trial, by name; None: the best by the primary metric of those that re-rank.
 
     queries: ids of texts; () for the `most_changed` whose first relevant video changed its rank most from the first to
     the last stage, by the ratio of the ranks. top: videos of each stage.
-    The trials of the plan are laid out, where its data are there.
+    The trials of the plan are laid out, where its data are there; weights are computed on the CPU wherever it ran.
     Raises UserError for a variant or text that is not there, results that are not in the store, and for `most_changed`
     where no rank changed; VideoError for a video that cannot be read any more.
     """
-    trial = _trial(plan, variant)
-    workspace, rank = plan.workspace, _rank(trial)
+    trial, why = chosen_trial(plan, variant)
+    workspace, rank = replace(plan.workspace, device=torch.device("cpu")), _rank(trial)
     rows = kept(workspace, rank.payload.split, feature_steps(rank.inputs))
     passed = stages(workspace, rank, rows)
     places = [passed[0].first_right(rows.relevance), passed[-1].first_right(rows.relevance)]
-    chosen = _rows_of(queries, rows) if queries else _most_changed(places[0], places[1], most_changed, trial)
+    chosen = chosen_rows(queries, rows) if queries else most_changed_rows(places[0], places[1], most_changed, trial)
     reader = _Reader(workspace, rank, rows, passed, top)
-    notes = [_data(trial, rows), _moved(passed, *places), _told(queries, len(chosen))]
-    return Pictures(f"{plan.experiment.name}: {trial.name}", notes, [reader.page(query) for query in chosen])
-
-
-# ------------------------------------------------------------------------------------------------ what is chosen
-
-
-def _trial(plan: Plan, name: str | None) -> Trial:
-    """The first trial of a variant."""
-    store = plan.workspace.store
-    if name is not None:
-        found = select(plan.variants, name)
-        if not found:
-            raise UserError(f"--variant: {reference_fault(plan.variants, name)}")
-        for trial in plan.trials_of(found[0])[:1]:
-            if trial.last.ready(store):
-                return trial
-        raise UserError(_lacking(plan, f"results of `{found[0].name}`"))
-    trials = [trial for variant in plan.variants for trial in plan.trials_of(variant)[:1]]
-    several = [trial for trial in trials if stage_count(trial.variant.experiment.retrieve) > 1] or trials
-    ready = [trial for trial in several if trial.last.ready(store)]
-    if not ready:
-        raise UserError(_lacking(plan, f"results of {plan.document.file}"))
-    primary = plan.experiment.evaluate.primary
-    sign = 1 if metric(primary).higher_is_better else -1
-    return max(ready, key=lambda trial: sign * plan.workspace.read(trial.last).json()["metrics"][primary])
-
-
-def _lacking(plan: Plan, what: str) -> str:
-    """What the store lacks, and the command that computes it, with the values that were given on the command line."""
-    document, store = plan.document, str(plan.workspace.store.root)
-    given = {
-        key: lookup(document.values, split_key(key)) for key, by in document.origins.items() if by == "command line"
-    }
-    overrides = "".join(" " + shlex.quote(f"{key}={json.dumps(value)}") for key, value in given.items())
-    split = plan.experiment.evaluate.split
-    return f"{store} lacks {what} on the {split} split; compute them by: {run_command(plan, store)}{overrides}"
+    notes = [_data(trial, rows), why, _moved(passed, *places), _told(queries, len(chosen))]
+    made = [reader.page(query) for query in progress(chosen, "read what queries find")]
+    return Pictures(f"{plan.experiment.name}: {trial.name}", [note for note in notes if note], made)
 
 
 def _rank(trial: Trial) -> Step:
     if "t2v" not in trial.last.inputs:
         raise UserError(f"{trial.variant.name}: t2v was not evaluated: add it to `evaluate.directions` and run again")
     return trial.last.inputs["t2v"]
-
-
-def _rows_of(queries: Sequence[str], rows: Kept) -> list[int]:
-    known = {name: row for row, name in enumerate(rows.text_ids)}
-    for query in queries:
-        if query not in known:
-            near = ", ".join(f"`{name}`" for name in get_close_matches(query, known, n=3, cutoff=0))
-            raise UserError(f"--queries: the scored split has no text `{query}`; the nearest are {near}")
-    return [known[query] for query in queries]
-
-
-def _most_changed(first: NDArray[np.int64], last: NDArray[np.int64], count: int, trial: Trial) -> list[int]:
-    """Rows of the queries whose rank changed by the largest factor, those of one factor in order."""
-    change = np.abs(np.log(last / first))
-    order = np.argsort(-change, kind="stable")[:count]
-    chosen = order[change[order] > 0].tolist()
-    if not chosen:
-        one = stage_count(trial.variant.experiment.retrieve) == 1
-        why = "ranks in one stage" if one else "leaves the first right video of every query where it was"
-        raise UserError(
-            f"--most-changed: `{trial.variant.name}` {why}: choose texts by --queries, or another --variant"
-        )
-    return chosen
 
 
 # ------------------------------------------------------------------------------------------------ what is read

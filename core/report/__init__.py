@@ -9,12 +9,13 @@ from .files import slug, write_report
 from .numbers import interval, p_value, with_spread
 from .on_terminal import show_report
 from .tables import header, table
-from .wording import claim_line, notes
+from .wording import claim_line, in_short, notes
 
 __all__ = [
     "claim_line",
     "csv",
     "header",
+    "in_short",
     "interval",
     "markdown",
     "markdown_table",

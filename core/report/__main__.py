@@ -11,25 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
-from ..findings import Result
-from ..stored import read_stored, workspaces
+from ..stored import stored_result
 from .files import write_report
 from .trials import write_experiment
-from .wording import command
-
-
-def stored_result(file: str, overrides: Sequence[str], store: str) -> Result:
-    """The findings of an experiment as the store has them.
-
-    Raises ConfigError with every fault of the file, UserError where the store lacks results.
-    """
-    plan, result = read_stored(file, workspaces(store), overrides)
-    if result is None:
-        missing = [trial.name for trial in plan.trials if not trial.last.ready(plan.workspace.store)]
-        told = f"{len(missing)} of its {len(plan.trials)} trials are missing ({missing[0]}, …)" if missing else ""
-        told = told or "its data set is not there"
-        raise UserError(f"{store} lacks results of {file}: {told}; compute them by: {command(plan)} --store {store}")
-    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,11 +22,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("what", nargs="+", help="experiment file and key=value as given to core.run; or keys of trials")
     parser.add_argument("--store", default="store", help="folder of the results store (default: store)")
     parser.add_argument("--out", default=Path("runs"), type=Path, help="folder of the reports (default: runs)")
+    parser.add_argument(
+        "--anonymous", action="store_true", help="tell no user, host, folder or repository in what is written"
+    )
     chosen = parser.parse_intermixed_args(arguments)
     file, *more = chosen.what
     try:
         if not file.endswith((".yaml", ".yml")):
             file, more = str(write_experiment(chosen.what, chosen.store, chosen.out)), []
+        more += ["anonymous=true"] * chosen.anonymous
         print(f"Report: {write_report(stored_result(file, more, chosen.store), chosen.out) / 'report.html'}")
     except UserError as fault:
         print(f"error: {fault}", file=sys.stderr)

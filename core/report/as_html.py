@@ -9,48 +9,64 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ..findings import Claim, Result, Row
+from ..findings import Claim, Result
 from ..hypotheses import configuration
 from ..panels import distinct, facts, keys_of, own, question, words
 from ..plugins import registry
+from ..results import Row
 from ..significance import Comparison
+from ..stored import run_command
 from . import page
 from .numbers import counted, interval, p_value
 from .tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title
 from .tables import table as text_table
-from .wording import command, in_short, notes
+from .wording import in_short, notes
 
 LIBRARIES = ("torch", "numpy", "scipy", "transformers", "decord", "safetensors")
 SECTIONS = {
     "verdicts": "Verdicts",
     "compared": "What was compared, on what",
     "results": "Results",
+    "sure": "How sure",
     "costs": "At what cost",
     "figures": "Figures",
-    "sure": "How sure",
     "published": "Published numbers, not measured here",
     "repeat": "How to repeat it",
 }
+PICTURES = "pictures.html"
 MARKS = {"better": "▲ better", "worse": "▼ worse"}
 
 
-def html(result: Result, figures: Mapping[Path, str]) -> str:
-    """The page. figures: {SVG file: caption}, which become part of it."""
+def html(result: Result, figures: Mapping[Path, str], no_pictures: str = "") -> str:
+    """The page. figures: {SVG file: caption}, which become part of it. no_pictures: why no page of pictures lies
+    beside it; "" where one does."""
     asked = question(result.plan.document.file)
     parts = {
-        "verdicts": [_claim(claim) for claim in result.claims] or [page.paragraph("No hypothesis was stated.", "soft")],
+        "verdicts": _verdicts(result),
         "compared": _compared(result),
-        "results": [*_results(result), _all_metrics(result)],
+        "results": [*_results(result), _all_metrics(result), _pictures(no_pictures)],
+        "sure": [page.listed(notes(result))],
         "costs": _costs(result),
         "figures": _figures(figures),
-        "sure": [page.listed(notes(result))],
         "published": _published(result),
-        "repeat": _repeat(result),
+        "repeat": _repeat(result, no_pictures == ""),
     }
     sections = {name: page.section(name, SECTIONS[name], *shown) for name, shown in parts.items()}
-    links = "".join(f'<a href="#{name}">{SECTIONS[name]}</a>' for name, text in sections.items() if text)
+    targets = {f"#{name}": SECTIONS[name] for name, text in sections.items() if text}
+    targets |= {} if no_pictures else {PICTURES: "Pictures"}
+    links = "".join(page.link(target, words) for target, words in targets.items())
     opening = [f"<h1>{page.inline(result.name)}</h1>", page.paragraph(asked, "lead"), page.paragraph(in_short(result))]
     return page.page(result.name, [*opening, f"<nav>{links}</nav>", *filter(None, sections.values())])
+
+
+def _verdicts(result: Result) -> list[str]:
+    """Every hypothesis, decided or refused."""
+    shown = [_claim(claim) for claim in result.claims]
+    for hypothesis, reason in result.incomparable:
+        said = f"<b>NOT DECIDED</b> {page.inline(f'{hypothesis.name}: {hypothesis}')}"
+        why = page.paragraph(f"Because {reason}.", "soft")
+        shown.append(f'<div class="claim open"><p>{said}</p>{why}</div>')
+    return shown or [page.paragraph("No hypothesis was stated.", "soft")]
 
 
 def _claim(claim: Claim) -> str:
@@ -87,7 +103,8 @@ def _kind(row: Row) -> str:
 def _results(result: Result) -> list[str]:
     """The table of the report, the uncorrected p beside the corrected; the other direction in a table of its own."""
     head, cells = header(result), text_table(result)
-    at, outcome, first = head.index("p (Holm)"), head.index("outcome"), result.primary.partition("/")[0]
+    outcome, first = head.index("outcome"), result.primary.partition("/")[0]
+    at = outcome - 1  # the corrected p stands before the outcome
     rows, kinds, row_kinds = [], {}, [_kind(row) for row in result.rows]
     shown = [index for index, name in enumerate(head) if "/" not in name or name.startswith(f"{first}/")]
     for number, (row, texts) in enumerate(zip(result.rows, cells, strict=True)):
@@ -109,7 +126,8 @@ def _results(result: Result) -> list[str]:
 
 def _all_metrics(result: Result) -> str:
     """Every comparison on every metric, folded."""
-    head = ["variant", "metric", "difference", "95 % interval", "p, raw", "wins", "ties", "losses", "d_z", "detectable"]
+    head = ["variant", "metric", "difference", "95 % interval", "p, raw", "wins", "ties", "losses", "odds", "d_z"]
+    head += ["detectable"]
     rows = [
         [row.name, name, *_compared_cells(comparison)]
         for row in result.rows
@@ -117,20 +135,30 @@ def _all_metrics(result: Result) -> str:
     ]
     if not rows:
         return ""
-    caption = "p is not corrected here. Wins, ties and losses count clusters of queries, seeds averaged; d_z is the "
-    caption += "mean over the standard deviation of their differences; detectable: with 80 % power at .05, uncorrected."
+    caption = "p is not corrected here. Wins, ties and losses count clusters of queries, seeds averaged; the odds are "
+    caption += "wins for one loss; d_z is the mean over the standard deviation of their differences; detectable: with "
+    caption += "80 % power at .05, uncorrected."
     return page.folded(f"All {len(rows)} comparisons", page.table(head, rows, left=(0, 1), caption=caption))
 
 
 def _compared_cells(found: Comparison) -> list[str]:
     counts = [f"{count:,}" for count in (found.wins, found.ties, found.losses)]
-    sizes = ["" if math.isnan(value) else f"{value:.2f}" for value in (found.d_z, found.detectable)]
+    sizes = ["" if math.isnan(value) else f"{value:.2f}" for value in (found.odds, found.d_z, found.detectable)]
     return [f"{found.difference:+.2f}", interval(found), p_value(found.p), *counts, *sizes]
+
+
+def _pictures(lacking: str) -> str:
+    """Where single queries are shown, or why they are not."""
+    if lacking:
+        return page.paragraph(f"No pictures of single queries: {lacking}.", "soft")
+    said = "beside this file: what stands on top at each stage, for the texts whose right video moved most."
+    return f"<p>{page.link(PICTURES, 'Pictures of single queries')} lie {page.inline(said)}</p>"
 
 
 def _costs(result: Result) -> list[str]:
     head, rows = cost_table(result)
-    return [page.table(head, rows)] if rows else []
+    how = "Not measured: `evaluate.efficiency=true` adds memory, latency, multiply-adds and training of each variant."
+    return [page.table(head, rows) if rows else page.paragraph(how, "soft")]
 
 
 def _figures(figures: Mapping[Path, str]) -> list[str]:
@@ -149,21 +177,27 @@ def _published(result: Result) -> list[str]:
     return parts
 
 
-def _repeat(result: Result) -> list[str]:
+def _repeat(result: Result, pictures: bool) -> list[str]:
     stored = [found.entry.meta["created"] for row in result.rows for found in row.results]
     moments = [datetime.datetime.fromtimestamp(moment, datetime.UTC) for moment in (min(stored), max(stored))]
     days = dict.fromkeys(f"{moment:%Y-%m-%d}" for moment in moments)
+    beside = ["`report.md`", "`table.csv`", "`table.tex`", "`resolved.json` (all variants)", "`figures/`"]
+    beside += [f"`{PICTURES}`"] * pictures
     facts = {
         "Computed": " to ".join(days) + f", {counted(len(stored), 'trial')}",
         "Registered as": result.registration if result.claims else "",
         "Versions": ", ".join(versions()),
-        "Beside this file": "`report.md`, `table.csv`, `table.tex`, `resolved.json` (all variants), `figures/`",
+        "Beside this file": ", ".join(beside),
     }
     from yaml import safe_dump
 
     baseline = safe_dump(configuration(result.plan.baseline), sort_keys=False, allow_unicode=True, width=100)
     named = f"The baseline's configuration in full ({result.baseline.name})"
-    return [page.preformatted(command(result.plan)), page.terms(facts), page.folded(named, page.preformatted(baseline))]
+    return [
+        page.preformatted(run_command(result.plan)),
+        page.terms(facts),
+        page.folded(named, page.preformatted(baseline)),
+    ]
 
 
 def versions() -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..findings import Result
+from ..stored import run_command
 from .tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title, table
-from .wording import claim_line, command, notes
+from .wording import claim_line, notes
 
 
 def markdown(result: Result) -> str:
@@ -16,7 +17,7 @@ def markdown(result: Result) -> str:
     lines += markdown_table(header(result), table(result))
     head, rows = cost_table(result)
     lines += ["", *markdown_table(head, rows)] * bool(rows)
-    lines += ["", *notes(result), "", f"Repeat: `{command(result.plan)}`", ""]
+    lines += ["", *notes(result), "", f"Repeat: `{run_command(result.plan)}`", ""]
     for published in result.published:
         lines += [f"## {published_title(published)}", ""]
         lines += markdown_table(*published_table(published, published.metrics), texts=PUBLISHED_TEXTS)

@@ -6,46 +6,54 @@ import json
 import re
 from pathlib import Path
 
+from ..errors import UserError
 from ..findings import Result
 from ..hypotheses import configuration
+from ..privacy import hiding
 from ..store import digest, write_atomically
 from .as_csv import csv, hypotheses_csv, published_csv
-from .as_html import html
+from .as_html import PICTURES, html
 from .as_latex import latex
 from .as_markdown import markdown
 
 DRAWN = "drawn.json"
 FORMATS = (".svg", ".png", ".pdf")
+QUERIES = 6
+"""Shown on the page of pictures."""
 
 
 def write_report(result: Result, root: Path) -> Path:
     """Write every file of the report to `<root>/<experiment>`; the folder.
 
-    report.md, report.html, table.csv, table.tex, resolved.json, figures/; hypotheses.csv and published_<n>.csv where
-    there are any. Figures that would show the same as those that are there are left as they are.
+    report.md, report.html, table.csv, table.tex, resolved.json, figures/; pictures.html where variants re-rank;
+    hypotheses.csv and published_<n>.csv where there are any. Figures and pictures that would show the same as those
+    that are there are left as they are.
     """
     folder = root / slug(result.name)
     folder.mkdir(parents=True, exist_ok=True)
     captions = write_figures(result, folder / "figures")
+    figures = {folder / "figures" / f"{name}.svg": said for name, said in captions.items()}
+    no_pictures = write_pictures(result, folder / PICTURES)
     resolved = {variant.name: configuration(variant) for variant in result.plan.variants}
     files = {
         "report.md": markdown(result),
         "table.csv": csv(result),
         "table.tex": latex(result),
         "resolved.json": json.dumps(resolved, indent=1),
-        "report.html": html(result, {folder / "figures" / f"{name}.svg": said for name, said in captions.items()}),
+        "report.html": html(result, figures, no_pictures),
     }
     if result.claims:
         files["hypotheses.csv"] = hypotheses_csv(result)
     files |= {f"published_{n}.csv": published_csv(one) for n, one in enumerate(result.published, 1)}
+    hide = hiding(result.plan)
     for name, content in files.items():
-        write_atomically(folder / name, content)
+        write_atomically(folder / name, hide(content))
     return folder
 
 
 def write_figures(result: Result, folder: Path) -> dict[str, str]:
     """Draw what the plan has panels for, as SVG, PNG and PDF; {name: caption}. Nothing is drawn twice."""
-    state, drawn = _state(result), folder / DRAWN
+    state, drawn = _shown_in_figures(result), folder / DRAWN
     if drawn.is_file():
         known = json.loads(drawn.read_text())
         there = all((folder / f"{name}{suffix}").is_file() for name in known["captions"] for suffix in FORMATS)
@@ -67,14 +75,52 @@ def write_figures(result: Result, folder: Path) -> dict[str, str]:
     return captions
 
 
-def _state(result: Result) -> str:
-    """Of all that figures show: results, what they are compared with and called, and the code that draws."""
-    here = Path(__file__).parents[1]
-    code = [path.read_text() for part in ("panels", "figures") for path in sorted((here / part).glob("*.py"))]
-    trials = [[row.name, row.outcome, *(found.trial.last.key for found in row.results)] for row in result.rows]
+def write_pictures(result: Result, file: Path) -> str:
+    """Write what a few queries find at each stage, unless the file shows the same already; "" then, else why there is
+    no such page. Whatever goes wrong, the report goes without it."""
+    mark = f"<!-- {_shown_in_pictures(result)} -->\n"
+    if file.is_file() and file.read_text().endswith(mark):
+        return ""
+    try:
+        write_atomically(file, hiding(result.plan)(_pictures(result)) + mark)
+    except Exception as fault:  # of a video, a component, the memory: no reason to lose a finished run
+        file.unlink(missing_ok=True)
+        told = str(fault).strip().partition("\n")[0]
+        return told if isinstance(fault, UserError) else f"{type(fault).__name__}: {told}"
+    return ""
+
+
+def _pictures(result: Result) -> str:
+    if not any(variant.experiment.retrieve.rerank for variant in result.plan.variants):
+        raise UserError("no variant re-ranks")
+    from ..pictures import pages, whole_page
+
+    return whole_page(pages(result.plan, most_changed=QUERIES))
+
+
+def _shown_in_figures(result: Result) -> str:
+    """Digest of all that figures show: results, what they are compared with and called, and the code that draws."""
     costs = [found.costs for row in result.rows for found in row.results]
     claims = [[str(claim.hypothesis), claim.verdict.reason, claim.post_hoc] for claim in result.claims]
-    return digest([code, trials, costs, claims, result.primary, result.baseline.name])
+    outcomes = [row.outcome for row in result.rows]
+    compared = [_trials(result), outcomes, costs, claims, result.primary, result.baseline.name]
+    return digest([_code("panels", "figures"), compared])
+
+
+def _shown_in_pictures(result: Result) -> str:
+    """Digest of all that decides what pictures show, and of the code that draws."""
+    shown = [result.name, result.primary, result.plan.experiment.anonymous]
+    return digest([_code("pictures"), _trials(result), shown])
+
+
+def _trials(result: Result) -> list[list[str]]:
+    return [[row.name, *(found.trial.last.key for found in row.results)] for row in result.rows]
+
+
+def _code(*parts: str) -> list[str]:
+    """The source of parts of core."""
+    here = Path(__file__).parents[1]
+    return [path.read_text() for part in parts for path in sorted((here / part).glob("*.py"))]
 
 
 def slug(name: str) -> str:

@@ -7,8 +7,6 @@ import math
 from ..results import Row
 from ..significance import Comparison
 
-UNITS = {3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
-
 
 def with_spread(row: Row, name: str) -> str:
     """`44.8 ± 0.4`: mean and standard deviation over seeds."""
@@ -33,12 +31,3 @@ def span(values: list[float]) -> str:
 
 def counted(number: int, singular: str, plural: str = "") -> str:
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
-
-
-def short_number(value: float) -> str:
-    """Three digits and a unit of a thousand: `1.23 M`, `0.0123`, `850`."""
-    exponent = min(15, 3 * (math.floor(math.log10(abs(value))) // 3)) if abs(value) >= 1000 else 0
-    scaled = float(f"{value:.3g}") / 10**exponent
-    if abs(scaled) >= 1000 and exponent + 3 in UNITS:
-        scaled, exponent = scaled / 1000, exponent + 3
-    return f"{scaled:.3g}" + (f" {UNITS[exponent]}" if exponent else "")

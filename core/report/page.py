@@ -18,15 +18,17 @@ p { margin: .4rem 0; max-width: 52rem; }
 .lead { font-size: 1.1rem; }
 .soft, figcaption, caption { color: var(--soft); }
 nav { margin: .8rem 0 0; font-size: .9rem; }
-nav a { margin-right: 1rem; color: var(--good); }
+nav a { margin-right: 1rem; }
+a { color: var(--good); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
 caption { text-align: left; padding-bottom: .4rem; caption-side: top; }
 th, td { padding: .3rem .5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { border-bottom: 2px solid var(--ink); vertical-align: bottom; }
+thead th, tbody th { white-space: normal; }
+tbody th { min-width: 7rem; border-bottom: 1px solid var(--line); font-weight: normal; }
 .left { text-align: left; }
 .prose { white-space: normal; min-width: 14rem; }
-tbody th { border-bottom: 1px solid var(--line); font-weight: normal; }
 tbody th, tbody td { vertical-align: top; }
 tr.baseline td, tr.baseline th { background: var(--pale); font-weight: 600; }
 tr.apart td, tr.apart th { color: var(--soft); font-style: italic; }
@@ -75,6 +77,10 @@ def inline(text: str) -> str:
     if len(pieces) % 2 == 0:
         return "`".join(pieces)
     return "".join(f"<code>{piece}</code>" if number % 2 else piece for number, piece in enumerate(pieces))
+
+
+def link(target: str, words: str) -> str:
+    return f'<a href="{escape(target)}">{inline(words)}</a>'
 
 
 def listed(lines: Iterable[str]) -> str:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 from ..findings import Result
-from ..panels import COST_WORDS, marked
+from ..panels import COST_WORDS, marked, short_number
 from ..published import Published, PublishedRow
 from ..results import Row
 from ..significance import Comparison
-from .numbers import interval, p_value, short_number, with_spread
+from .numbers import interval, p_value, with_spread
 
 PUBLISHED_TEXTS = ("backbone", "post-processing", "source")
 """Columns of published numbers that hold no number."""

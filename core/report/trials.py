@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..config import DESIGN, PROSE
-from ..errors import StoreError
 from ..keys import join, lookup, split_key
+from ..loading import find_trial
 from ..references import name_of
-from ..store import Entry, Store, digest, write_atomically
+from ..store import Store, digest, write_atomically
 
 
 def write_experiment(trials: Sequence[str], store: str, root: Path) -> Path:
@@ -20,7 +20,7 @@ def write_experiment(trials: Sequence[str], store: str, root: Path) -> Path:
     """
     from yaml import safe_dump
 
-    told = [_entry(Store(store), trial).json("trial.json") for trial in trials]
+    told = [find_trial(Store(store), trial).json("trial.json") for trial in trials]
     values = experiment_of([one["experiment"] for one in told], [one["seed"] for one in told])
     values = {"name": f"trials_{digest(list(trials))[:8]}", **values}
     folder = root / values["name"]
@@ -58,13 +58,3 @@ def _differing(base: Any, other: Any, key: str) -> Iterator[str]:
 def _holds(outer: str, inner: str) -> bool:
     """Whether one key lies under another."""
     return split_key(inner)[: len(split_key(outer))] == split_key(outer)
-
-
-def _entry(store: Store, key: str) -> Entry:
-    names = sorted(path.parent.name for path in (store.root / "evaluate").glob(f"{key}*/trial.json"))
-    names = [name for name in names if store.has("evaluate", name)]
-    if len(names) != 1:
-        several = f"several trials: {', '.join(names[:5])}" if names else "no trial"
-        listed = "`python -m core.store` lists them"
-        raise StoreError(f"{store.root}: {several} with a key that begins with `{key}`; {listed}")
-    return store.read("evaluate", names[0])

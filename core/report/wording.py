@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shlex
 from collections import Counter
 
 from ..findings import Claim, Result
-from ..keys import lookup, split_key
-from ..plan import Plan
 from ..refusals import Refusal
 from ..results import Row
 from ..significance import Comparison
@@ -153,12 +149,3 @@ def in_short(result: Result) -> str:
         number = counted(sum(outcomes.values()), "variant")
         parts.append(f"{number} against `{result.baseline.name}` on {result.primary}: {told.removesuffix('.')}.")
     return " ".join(parts)
-
-
-def command(plan: Plan) -> str:
-    """What computes the results again: file, and what the command line set."""
-    document = plan.document
-    keys = [key for key, writer in document.origins.items() if writer == "command line"]
-    values = [json.dumps(lookup(document.values, split_key(key)), ensure_ascii=False) for key in keys]
-    given = [f"{key}={value}" for key, value in zip(keys, values, strict=True) if not key.startswith("tracking")]
-    return shlex.join(["python", "-m", "core.run", document.file, *given])

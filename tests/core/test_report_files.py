@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,41 +14,25 @@ from typing import Any
 import pytest
 
 from core import report
+from core.errors import UserError
 from core.findings import Result, findings
-from core.panels import forest
+from core.panels import forest, short_number
 from core.report.__main__ import main
 from core.report.as_html import html
-from core.report.as_latex import escaped, latex
-from core.report.numbers import short_number
+from core.report.files import write_pictures
 from core.report.trials import experiment_of
-from tests.engine import COUNTS, Lab, registered_toys
+from tests.engine import COUNTS, Lab
 
-CHANGES = {
-    "ablate": {"retrieve.rerank.top_k": [1, 2, 3]},
-    "baseline": {"retrieve.rerank": None},
-    "seeds": [0, 1],
-    "hypotheses": {"a_<b>_&_c": {"better": {"retrieve.rerank.top_k": 2}, "than": "baseline"}},
-}
+from .reported import EXPERIMENT, TEMPERATURE
+
+FEWER = {**EXPERIMENT, "ablate": {"retrieve.rerank.top_k": [3], TEMPERATURE: [0.5]}, "hypotheses": {}}
 VOID = {"meta", "img", "br"}
 
 
-@pytest.fixture(scope="module")
-def ran_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where CHANGES were run and reported."""
-    with registered_toys():
-        lab = Lab(tmp_path_factory.mktemp("reported"), {"train": 6, "val": 4, "test": 12})
-        report.write_report(lab.result(CHANGES), lab.folder / "runs")
-    return lab.folder
-
-
 @pytest.fixture
-def ran(toys: None, ran_folder: Path) -> Lab:
-    return Lab(ran_folder)
-
-
-@pytest.fixture
-def result(ran: Lab) -> Result:
-    return findings(ran.plan(CHANGES))
+def runs(reported: Lab, tmp_path: Path) -> Path:
+    """A folder with the report, to be written again."""
+    return shutil.copytree(reported.folder / "runs", tmp_path / "runs")
 
 
 class Page(HTMLParser):
@@ -84,41 +70,43 @@ class Page(HTMLParser):
             self.tables[-1][-1][-1] += data
 
 
-def page_of(ran: Lab) -> Page:
-    return Page((ran.folder / "runs" / "lab" / "report.html").read_text())
+def page_of(reported: Lab) -> Page:
+    return Page((reported.folder / "runs" / "lab" / "report.html").read_text())
 
 
 # ------------------------------------------------------------------------------------------------ HTML
 
 
-def test_the_page_needs_no_other_file(ran: Lab) -> None:
-    page = page_of(ran)
-    assert all(reference.startswith(("#", "data:image/svg+xml;base64,")) for reference in page.references)
+def test_the_page_needs_no_other_file_to_be_read(reported: Lab) -> None:
+    page = page_of(reported)
+    inside = [reference for reference in page.references if reference != "pictures.html"]
+    assert all(reference.startswith(("#", "data:image/svg+xml;base64,")) for reference in inside)
     assert sum(reference.startswith("data:") for reference in page.references) >= 3
     links = {reference[1:] for reference in page.references if reference.startswith("#")}
     assert links == set(page.sections)
-    text = (ran.folder / "runs" / "lab" / "report.html").read_text()
+    text = (reported.folder / "runs" / "lab" / "report.html").read_text()
     assert not re.search(r"https?://|url\(|@import|<script|<link", text)
 
 
-def test_the_page_says_verdicts_first_then_what_was_compared_and_how_to_repeat_it_last(ran: Lab) -> None:
-    page = page_of(ran)
-    assert page.sections == ["verdicts", "compared", "results", "figures", "sure", "repeat"]
+def test_the_page_says_verdicts_first_then_what_was_compared_and_how_to_repeat_it_last(reported: Lab) -> None:
+    page = page_of(reported)
+    assert page.sections == ["verdicts", "compared", "results", "sure", "costs", "figures", "repeat"]
     for said in (
-        "a_<b>_&_c: top_k=2 is better than rerank=none on t2v/R1",
+        "a_<b>_&_c: top_k=3 temperature=0.5 is better than rerank=none on t2v/R1",
         "python -m core.run ",
         "retrieve.rerank.top_k",
-        "n = 12 videos, 24 texts",
+        "n = 24 videos, 48 texts",
         "toy_encoder",
         "2, the same for every variant",
-        "Holm over 3 variants",
+        "Holm over 6 variants",
+        "Not measured: evaluate.efficiency=true adds memory",
         "torch ",
     ):
         assert said in page.text
 
 
-def test_the_page_has_the_numbers_of_the_table(ran: Lab, result: Result) -> None:
-    head, *rows = page_of(ran).tables[0]
+def test_the_page_has_the_numbers_of_the_table(reported: Lab, result: Result) -> None:
+    head, *rows = page_of(reported).tables[0]
     expected_head, expected = report.header(result), report.table(result)
     for name in head:
         if name == "p, raw":
@@ -128,12 +116,33 @@ def test_the_page_has_the_numbers_of_the_table(ran: Lab, result: Result) -> None
     raw = [row[head.index("p, raw")] for row in rows]
     tested = [row.comparisons.get("t2v/R1") for row in result.rows]
     assert raw == [report.p_value(one.p) if one else "" for one in tested]
-    other_head, *other = page_of(ran).tables[1]
+    other_head, *other = page_of(reported).tables[1]
     assert other_head == ["variant", "v2t/R1", "v2t/R5", "v2t/MnR"]
     assert [row[1] for row in other] == [f"{row.mean('v2t/R1'):.1f}" for row in result.rows]
 
 
-def test_measured_costs_have_a_table_and_a_figure_each(result: Result, tmp_path: Path) -> None:
+def test_a_refused_hypothesis_stands_among_the_verdicts_with_its_reason(lab: Lab) -> None:
+    arms = {"variants": {"plain": {}, "tied": {"evaluate.ties": "optimistic"}}}
+    claim = {"hypotheses": {"moved": {"better": "tied", "than": "plain"}}}
+    page = Page(html(lab.result({"retrieve.rerank": None} | arms | claim), {}))
+    assert "NOT DECIDED moved: tied is better than plain on t2v/R1" in page.text
+    assert "Because evaluate.ties is optimistic in tied and expected in plain." in page.text
+    assert "No hypothesis was stated." not in page.text
+
+
+def test_the_odds_of_discordant_queries_stand_with_the_comparisons(result: Result) -> None:
+    first = result.rows[0]
+    found = first.comparisons["t2v/R1"]
+    lines = csv.DictReader(io.StringIO(report.csv(result)))
+    (line,) = [line for line in lines if (line["variant"], line["metric"]) == (first.name, "t2v/R1")]
+    expected = found.wins / found.losses if found.losses else math.inf if found.wins else math.nan
+    assert float(line["odds"] or "nan") == pytest.approx(expected, nan_ok=True)
+    head = next(table for table in Page(html(result, {})).tables if "odds" in table[0])[0]
+    assert head[head.index("losses") + 1] == "odds"
+
+
+def test_measured_costs_have_a_table_and_a_figure_each(reported: Lab, tmp_path: Path) -> None:
+    result = findings(reported.plan(FEWER))
     for number, row in enumerate(result.rows):
         for found in row.results:
             costs = {"cost/latency_ms": 1.0 + number, "cost/parameters": 1234567.0}
@@ -146,7 +155,9 @@ def test_measured_costs_have_a_table_and_a_figure_each(result: Result, tmp_path:
     assert (folder / "figures" / "pareto_latency_ms.svg").is_file()
     assert not (folder / "figures" / "pareto_parameters.svg").exists()
     lines = list(csv.DictReader(io.StringIO(report.csv(result))))
-    assert [float(line["mean"]) for line in lines if line["metric"] == "cost/latency_ms"] == [1.0, 2.0, 3.0, 4.0]
+    assert [float(line["mean"]) for line in lines if line["metric"] == "cost/latency_ms"] == [
+        1.0 + number for number in range(len(result.rows))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -160,69 +171,11 @@ def test_large_numbers_are_written_with_units_of_a_thousand(value: float, expect
     assert short_number(value) == expected
 
 
-# ------------------------------------------------------------------------------------------------ LaTeX
-
-
-@pytest.mark.parametrize("first", [None, {"retrieve.rerank.top_k": 1}, "alone"])
-def test_latex_is_whole_wherever_the_baseline_stands(ran: Lab, first: Any) -> None:
-    changes = CHANGES if first is None else {**CHANGES, "baseline": first, "hypotheses": {}}
-    result = findings(ran.plan({"seeds": [0, 1]} if first == "alone" else changes))
-    text = latex(result)
-    bare = re.sub(r"\\[\\{}$&#%_]", "", text)
-    depth = 0
-    for letter in bare:
-        depth += {"{": 1, "}": -1}.get(letter, 0)
-        assert depth >= 0
-    assert depth == 0
-    assert bare.count("$") % 2 == 0
-    assert re.findall(r"\\begin{(\w+)}", text) == ["table", "tabular"] * 2
-    assert re.findall(r"\\end{(\w+)}", text) == ["tabular", "table"] * 2
-    for columns, body in re.findall(r"\\begin{tabular}{@{}(\w+)@{}}(.*?)\\end{tabular}", text, re.DOTALL):
-        lines = [line for line in body.splitlines() if line.endswith(r" \\")]
-        assert len(lines) == 1 + len(result.rows)
-        for line in lines:
-            spans = sum(int(span) - 1 for span in re.findall(r"\\multicolumn{(\d)}", line))
-            assert len(re.findall(r"(?<!\\)&", line)) + 1 + spans == len(columns)
-
-
-def test_latex_prints_every_mean_and_the_best_in_bold(result: Result) -> None:
-    lines = [line for line in latex(result).splitlines() if line.endswith(r" \\")]
-    printed = {line.split(" & ")[0]: line for line in lines[1 : 1 + len(result.rows)]}
-    best = max(row.mean("t2v/R1") for row in result.rows)
-    for row in result.rows:
-        shown = printed[escaped(row.name)].split(" & ")[1]
-        value = f"{row.mean('t2v/R1'):.1f}"
-        assert shown.startswith(rf"\textbf{{{value}}}" if f"{best:.1f}" == value else value)
-        assert (f"$\\pm${row.spread('t2v/R1'):.1f}" in shown) == (len(row.results) > 1)
-
-
-def test_the_caption_says_test_correction_n_seeds_and_protocol(result: Result) -> None:
-    caption = re.search(r"\\caption{(.*)}", latex(result))
-    assert caption is not None
-    tested = result.rows[0].comparisons["t2v/R1"]
-    for said in (
-        tested.method,
-        "Holm over 3",
-        "n = 24 queries in 12 clusters",
-        "2 seeds",
-        "last epoch",
-        "ties expected",
-    ):
-        assert said in caption[1]
-
-
-def test_what_latex_would_read_as_its_own_is_escaped() -> None:
-    assert escaped(r"a_b 5% {x} $y$ #1 &c \d ~ ^ < > | ± ½") == (
-        r"a\_b 5\% \{x\} \$y\$ \#1 \&c \textbackslash{}d \textasciitilde{} \textasciicircum{} "
-        r"\textless{} \textgreater{} \textbar{} $\pm$ $\tfrac12$"
-    )
-
-
 # ------------------------------------------------------------------------------------------------ CSV
 
 
-def test_csv_gives_back_every_number_to_the_last_digit(ran: Lab, result: Result) -> None:
-    lines = list(csv.DictReader(io.StringIO((ran.folder / "runs" / "lab" / "table.csv").read_text(), newline="")))
+def test_csv_gives_back_every_number_to_the_last_digit(reported: Lab, result: Result) -> None:
+    lines = list(csv.DictReader(io.StringIO((reported.folder / "runs" / "lab" / "table.csv").read_text(), newline="")))
     for row in result.rows:
         for name in result.metrics:
             (line,) = [line for line in lines if (line["variant"], line["metric"]) == (row.name, name)]
@@ -234,20 +187,24 @@ def test_csv_gives_back_every_number_to_the_last_digit(ran: Lab, result: Result)
                 assert float(line[column] or "nan") == pytest.approx(value, rel=0, abs=0, nan_ok=True)
 
 
-def test_hypotheses_stand_in_a_file_of_their_own(ran: Lab, result: Result) -> None:
-    (line,) = csv.DictReader(io.StringIO((ran.folder / "runs" / "lab" / "hypotheses.csv").read_text(), newline=""))
+def test_hypotheses_stand_in_a_file_of_their_own(reported: Lab, result: Result) -> None:
+    (line,) = csv.DictReader(io.StringIO((reported.folder / "runs" / "lab" / "hypotheses.csv").read_text(), newline=""))
     verdict = result.claims[0].verdict
-    assert (line["name"], line["verdict"], line["arms"]) == ("a_<b>_&_c", verdict.verdict, "top_k=2; rerank=none")
+    assert (line["name"], line["verdict"], line["arms"]) == (
+        "a_<b>_&_c",
+        verdict.verdict,
+        "top_k=3 temperature=0.5; rerank=none",
+    )
     assert float(line["p_corrected"]) == verdict.p_corrected
 
 
 # ------------------------------------------------------------------------------------------------ written again
 
 
-def test_the_command_writes_the_same_files_from_the_store_and_computes_nothing(ran: Lab, tmp_path: Path) -> None:
-    file, first = ran.write(CHANGES), ran.folder / "runs" / "lab"
+def test_the_command_writes_the_same_files_from_the_store_and_computes_nothing(reported: Lab, tmp_path: Path) -> None:
+    file, first = reported.write(EXPERIMENT), reported.folder / "runs" / "lab"
     COUNTS.clear()
-    assert main([str(file), "--store", str(ran.store), "--out", str(tmp_path)]) == 0
+    assert main([str(file), "--store", str(reported.store), "--out", str(tmp_path)]) == 0
     assert not COUNTS
     names = {path.relative_to(first) for path in first.rglob("*") if path.is_file()}
     assert {Path(name) for name in ("report.html", "report.md", "table.csv", "table.tex", "resolved.json")} <= names
@@ -256,44 +213,42 @@ def test_the_command_writes_the_same_files_from_the_store_and_computes_nothing(r
         assert (first / name).read_bytes() == (tmp_path / "lab" / name).read_bytes(), name
 
 
-def test_figures_are_drawn_again_only_where_the_result_changed(ran: Lab, tmp_path: Path) -> None:
+def test_figures_are_drawn_again_only_where_the_result_changed(reported: Lab, result: Result, runs: Path) -> None:
     def drawn() -> dict[str, int]:
-        return {path.name: path.stat().st_mtime_ns for path in (tmp_path / "lab" / "figures").iterdir()}
+        return {path.name: path.stat().st_mtime_ns for path in (runs / "lab" / "figures").iterdir()}
 
-    report.write_report(findings(ran.plan(CHANGES)), tmp_path)
     before = drawn()
-    report.write_report(findings(ran.plan(CHANGES)), tmp_path)
+    report.write_report(result, runs)
     assert drawn() == before
-    fewer = {**CHANGES, "ablate": {"retrieve.rerank.top_k": [2]}}
-    report.write_report(findings(ran.plan(fewer)), tmp_path)
+    report.write_report(findings(reported.plan(FEWER)), runs)
     assert "sweep_top_k.png" in before
     assert "sweep_top_k.png" not in drawn()
     assert drawn()["differences.png"] > before["differences.png"]
 
 
 def test_missing_results_are_told_with_the_command_that_computes_them(
-    ran: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    reported: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = ran.write({**CHANGES, "seeds": [0, 7]})
-    assert main([str(file), "--store", str(ran.store), "--out", str(tmp_path)]) == 1
+    file = reported.write({**EXPERIMENT, "seeds": [0, 7]})
+    assert main([str(file), "--store", str(reported.store), "--out", str(tmp_path)]) == 1
     told = capsys.readouterr().err
     assert f"python -m core.run {file}" in told
-    assert f"--store {ran.store}" in told
+    assert f"--store {reported.store}" in told
     assert not list(tmp_path.iterdir())
 
 
-def test_a_fault_of_the_file_ends_the_command_with_2(ran: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(ran.write(CHANGES)), "train.epoch=3", "--store", str(ran.store)]) == 2
+def test_a_fault_of_the_file_ends_the_command_with_2(reported: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(reported.write(EXPERIMENT)), "train.epoch=3", "--store", str(reported.store)]) == 2
     assert "train.epoch: unknown field" in capsys.readouterr().err
 
 
 def test_trials_are_compared_by_their_keys(
-    ran: Lab, result: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    reported: Lab, result: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chosen = [result.rows[0], result.rows[2]]
     keys = [found.trial.last.key for row in chosen for found in row.results]
     COUNTS.clear()
-    assert main([*keys, "--store", str(ran.store), "--out", str(tmp_path)]) == 0
+    assert main([*keys, "--store", str(reported.store), "--out", str(tmp_path)]) == 0
     assert not COUNTS
     (folder,) = tmp_path.iterdir()
     assert str(folder / "report.html") in capsys.readouterr().out
@@ -302,8 +257,8 @@ def test_trials_are_compared_by_their_keys(
     assert means == {f"top_k={k}": row.mean("t2v/R1") for k, row in zip((1, 3), chosen, strict=True)}
 
 
-def test_a_trial_that_is_not_there_is_told(ran: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["feedbeef", "--store", str(ran.store), "--out", str(tmp_path)]) == 1
+def test_a_trial_that_is_not_there_is_told(reported: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["feedbeef", "--store", str(reported.store), "--out", str(tmp_path)]) == 1
     assert "no trial with a key that begins with `feedbeef`" in capsys.readouterr().err
 
 
@@ -315,6 +270,72 @@ def test_trials_of_other_components_vary_in_the_whole_component() -> None:
     assert made["seeds"] == [0, 3]
     assert list(made["variants"].values()) == [{"retrieve.rerank": None}, {"retrieve.rerank": {"name": "r", "k": 2}}]
     assert made["baseline"] == "rerank=none"
+
+
+# ------------------------------------------------------------------------------------------------ pictures
+
+
+def test_pictures_of_the_queries_that_the_best_variant_moved_most_lie_beside_the_page(
+    reported: Lab, result: Result
+) -> None:
+    page = page_of(reported)
+    assert page.references.count("pictures.html") == 2
+    assert "Pictures of single queries lie beside this file" in page.text
+    text = (reported.folder / "runs" / "lab" / "pictures.html").read_text()
+    moving = [row for row in result.rows if "top_k=3 " in row.name or "top_k=24 " in row.name]
+    assert len(moving) == 4
+    best = max(moving, key=lambda row: row.mean("t2v/R1"))
+    assert f"<h1>lab: {best.name} · seed 0</h1>" in text
+    assert 1 <= text.count("<section id=q") <= 6
+
+
+def test_pictures_are_made_again_only_where_the_result_changed(
+    reported: Lab, result: Result, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = runs / "lab" / "pictures.html"
+    before = file.stat().st_mtime_ns
+    with monkeypatch.context() as patched:
+        patched.setattr("core.pictures.pages", None)
+        assert write_pictures(result, file) == ""
+    assert file.stat().st_mtime_ns == before
+    assert write_pictures(findings(reported.plan(FEWER)), file) == ""
+    assert file.stat().st_mtime_ns > before
+    assert "<h1>lab: top_k=3 temperature=0.5 · seed 0</h1>" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (RuntimeError("no weights\nat all"), "RuntimeError: no weights."),
+        (UserError("no videos: `a_<b>`"), "no videos: a_<b>."),
+    ],
+)
+def test_whatever_hinders_the_pictures_the_report_is_written_without_them(
+    result: Result, runs: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, told: str
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr("core.pictures.pages", broken)
+    (runs / "lab" / "pictures.html").write_text("of another result")
+    folder = report.write_report(result, runs)
+    assert not (folder / "pictures.html").exists()
+    page = Page((folder / "report.html").read_text())
+    assert f"No pictures of single queries: {told}" in page.text
+    assert "pictures.html" not in page.references
+
+
+def test_a_video_that_cannot_be_read_any_more_is_named(copied: Lab) -> None:
+    result, file = findings(copied.plan(EXPERIMENT)), copied.folder / "pictures.html"
+    for picture in (copied.videos / "test").rglob("*.png"):
+        picture.write_bytes(b"")
+    assert re.match(rf"{copied.videos}/test/v\d+", write_pictures(result, file))
+    assert not file.exists()
+
+
+def test_without_re_ranking_there_are_no_pictures(reported: Lab, tmp_path: Path) -> None:
+    told = write_pictures(findings(reported.plan({"retrieve.rerank": None})), tmp_path / "pictures.html")
+    assert told == "no variant re-ranks"
 
 
 def test_text_of_a_page_is_escaped(result: Result) -> None:
@@ -334,8 +355,6 @@ def test_transductive_rows_are_marked_in_every_table_and_figure(lab: Lab, tmp_pa
     assert [row[0] for row in page.tables[0]] == [row[0] for row in page.tables[1]] == ["variant", "plain", mark]
     assert f"| {mark} |" in report.markdown(result)
     assert "Transductive: re_weighted." in report.markdown(result)
-    assert r"re\_weighted$^\ddagger$ & " in latex(result)
-    assert r"$^\ddagger$ transductive" in latex(result)
     panel = forest(result)
     assert panel is not None
     assert panel.rows == (mark,)

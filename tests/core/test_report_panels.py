@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from PIL import Image
 
 from core.figures import draw
-from core.findings import Result, findings
+from core.figures.rows import draw_pareto
+from core.findings import Result
 from core.panels import (
     Panel,
     Pareto,
@@ -25,34 +28,11 @@ from core.panels import (
     sweeps,
     trainings,
 )
-from tests.engine import Lab, registered_toys
+from tests.engine import Lab
+
+from .reported import EXPERIMENT, TEMPERATURE
 
 pytestmark = pytest.mark.filterwarnings("error:constrained_layout not applied")
-
-TWO_AXES = {
-    "ablate": {"retrieve.rerank.top_k": [1, 3, 24], "model.interactions.linear.temperature": [0.5, 2.0]},
-    "baseline": {"retrieve.rerank": None},
-    "seeds": [0, 1],
-    "evaluate": {"metrics": ["R1", "MnR"]},
-}
-
-
-@pytest.fixture(scope="module")
-def ran_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with registered_toys():
-        lab = Lab(tmp_path_factory.mktemp("panels"), {"train": 6, "val": 4, "test": 24})
-        lab.run(TWO_AXES)
-    return lab.folder
-
-
-@pytest.fixture
-def ran(toys: None, ran_folder: Path) -> Lab:
-    return Lab(ran_folder)
-
-
-@pytest.fixture
-def result(ran: Lab) -> Result:
-    return findings(ran.plan(TWO_AXES))
 
 
 def stored(result: Result, name: str, settings: dict[str, Any]) -> np.ndarray:
@@ -64,7 +44,7 @@ def stored(result: Result, name: str, settings: dict[str, Any]) -> np.ndarray:
 
 
 def setting(k: int, temperature: float) -> dict[str, Any]:
-    return {"retrieve.rerank.top_k": k, "model.interactions.linear.temperature": temperature}
+    return {"retrieve.rerank.top_k": k, TEMPERATURE: temperature}
 
 
 BASELINE = {"retrieve.rerank": None}
@@ -108,9 +88,9 @@ def test_each_swept_number_has_curves_with_the_baseline_beside_them(result: Resu
         assert low < mean < high
 
 
-def test_axes_varied_one_at_a_time_make_no_grid(ran: Lab) -> None:
-    axes = {"retrieve.rerank.top_k": [1, 3, 24], "model.interactions.linear.temperature": [0.5, 2.0]}
-    assert grid(findings(ran.run({**TWO_AXES, "ablate": {}, "baseline": None, "one_at_a_time": axes}))) is None
+def test_axes_varied_one_at_a_time_make_no_grid(copied: Lab) -> None:
+    changes = {"ablate": {}, "baseline": None, "hypotheses": {}, "one_at_a_time": EXPERIMENT["ablate"]}
+    assert grid(copied.result({**EXPERIMENT, **changes})) is None
 
 
 def test_every_query_is_counted_once_where_its_ranks_put_it(result: Result) -> None:
@@ -138,8 +118,8 @@ def test_every_query_is_counted_once_where_its_ranks_put_it(result: Result) -> N
     assert (panel.gained, panel.lost) == (gained, lost)
 
 
-def test_without_ranks_among_the_metrics_there_is_no_panel_of_them(ran: Lab) -> None:
-    assert rank_changes(findings(ran.run({**TWO_AXES, "evaluate": {"metrics": ["R1"]}}))) is None
+def test_without_ranks_among_the_metrics_there_is_no_panel_of_them(copied: Lab) -> None:
+    assert rank_changes(copied.result({**EXPERIMENT, "evaluate": {"metrics": ["R1"]}})) is None
 
 
 def test_the_front_holds_what_no_other_variant_beats(result: Result) -> None:
@@ -160,16 +140,18 @@ def test_the_front_holds_what_no_other_variant_beats(result: Result) -> None:
         assert panel.mean[number] == pytest.approx(result.rows[number].mean("t2v/R1"))
 
 
-def test_training_curves_are_the_stored_histories(ran: Lab) -> None:
-    settings = {**TWO_AXES, "train.keep": "best", "ablate": {"train.learning_rate": [0.1, 0.001]}, "baseline": None}
-    result = findings(ran.run({**settings, "retrieve": {"first_stage": "linear"}}))
+def test_training_curves_are_the_stored_histories(copied: Lab) -> None:
+    axes = {"train.learning_rate": [0.1, 0.001]}
+    result = copied.result(
+        {"train.keep": "best", "ablate": axes, "seeds": [0, 1], "retrieve": {"first_stage": "linear"}}
+    )
     panel = trainings(result)["model"]
     assert panel.lines == ("learning_rate 0.1", "learning_rate 0.001")
     assert panel.loss.shape == panel.validation.shape == (2, 2, 2)
     for number, variant in enumerate(result.plan.variants):
         for seed, trial in enumerate(result.plan.trials_of(variant)):
             (fit,) = {step.key for step in trial.last.walk() if step.name == "fit"}
-            history = json.loads((ran.store / "fit" / fit / "history.json").read_text())
+            history = json.loads((copied.store / "fit" / fit / "history.json").read_text())
             assert panel.loss[number, seed].tolist() == [record["loss"] for record in history]
             assert panel.validation[number, seed].tolist() == [record["validation"] for record in history]
             scores = [record["validation"] for record in history]
@@ -195,6 +177,15 @@ def test_every_panel_is_drawn_the_same_twice_in_each_format(result: Result, tmp_
         with Image.open(tmp_path / f"{name}.png") as picture:
             assert picture.width > 700
         assert panel.caption
+
+
+def test_letters_of_points_on_one_another_stand_side_by_side() -> None:
+    cost, mean = np.array([1.0, 1.001, 5.0, 1.0, 5.0]), np.array([40.0, 40.01, 50.0, 50.0, 50.0])
+    front = np.array([True, False, False, True, False])
+    axes = Figure().subplots()
+    draw_pareto(axes, Pareto("a", "t2v/R1", "cost/latency_ms", tuple("vwxyz"), cost, mean, mean - 1, mean + 1, front))
+    letters = {text.get_text(): text.xy for text in axes.texts if isinstance(text, Annotation)}
+    assert letters == {"ab": (1.0, 40.0), "ce": (5.0, 50.0), "d": (1.0, 50.0)}
 
 
 def test_panels_without_data_of_some_kind_are_drawn(tmp_path: Path) -> None:
