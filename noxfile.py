@@ -47,6 +47,7 @@ BENCHMARKS = (
     "scale",
     "decode_encode",
     "startup",
+    "tracking",
     "matching_cost",
     "training_cost",
     "error_rates",

@@ -95,10 +95,11 @@ def _run(
     `show` is given the findings and the report's folder as soon as both are there; `say` what else there is to know.
     """
     from .execute import execute
-    from .findings import TrialResult, findings
+    from .findings import findings
     from .plugins import registry
     from .registration import register
     from .report import write_report
+    from .results import TrialResult
     from .tracking import track
 
     hook = registry().manager.hook
@@ -111,11 +112,12 @@ def _run(
 
     execute(plan, finished)
     result = findings(plan)
-    show(result, write_report(result, Path(runs)))
+    report = write_report(result, Path(runs))
+    show(result, report)
     if plan.experiment.export:
         _export(plan, Path(plan.experiment.export))
         say(f"Encoder: {plan.experiment.export}")
-    tracked = track(result)
+    tracked = track(result, report)
     for line in tracked.lines if tracked else []:
         say(line)
     hook.experiment_finished(experiment=plan.experiment, result=result)
@@ -154,6 +156,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--store", default="store", help="folder of the results store (default: store)")
     parser.add_argument("--runs", default="runs", help="folder of the reports (default: runs)")
     parser.add_argument("--memory", help="what scoring may take, as 512MiB or 4GB (default: a quarter of what is free)")
+    parser.add_argument(
+        "--anonymous", action="store_true", help="tell no user, host, folder or repository in what is written"
+    )
     parser.add_argument("--workers", type=int, help="processes that decode videos (default: one a processor)")
     return parser
 
@@ -206,7 +211,7 @@ def _command(chosen: argparse.Namespace) -> int:
 
         limit_memory(chosen.memory)
     further = [word for word in chosen.more if word.endswith((".yaml", ".yml")) and "=" not in word]
-    chosen.overrides = [word for word in chosen.more if word not in further]
+    chosen.overrides = [word for word in chosen.more if word not in further] + ["anonymous=true"] * chosen.anonymous
     files = [chosen.file, *further]
     problems: list[Problem] = []
     for file in files if further else ():

@@ -1,20 +1,29 @@
 """A finished experiment in MLflow: one parent an experiment file version, one child a trial.
 
-Written from the store's results, which stay the truth: it can be written again at any time
+Written from the store's results, which stay the truth: it can be written again at any time, into any tracking store
 (`python -m core.tracking sync FILE`), and writing again adds nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 
 from ..errors import RunError, UserError
 from ..findings import Result
+from ..privacy import Hide, hidden_password, hiding
+from ..store import digest
 from ..terminal import progress
-from . import records, view
-from .records import TrialRecord
-from .server import Run, Server, held, hidden_password, tracking_uri
+from . import experiment, view
+from .origin import origin, sync_command
+from .server import Run, Server, held, tracking_uri
+from .trial import TrialRecord
+
+FIGURE = "get-artifact?path=report/figures/{name}&run_uuid={run_id}"
+"""Where MLflow's page finds a figure of a run, from itself."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +37,12 @@ class Tracked:
     lines: list[str]
 
 
-def track(result: Result) -> Tracked | None:
+def track(result: Result, report: Path) -> Tracked | None:
     """Write a finished experiment to MLflow, or bring up to date what is there; None where tracking is off.
 
-    Raises RunError where MLflow cannot be written; the results are in the store all the same.
+    report: folder of its report, whose files become artifacts. Passwords go nowhere; what an `anonymous` experiment
+    leaves out is told in `core.privacy`. Raises RunError where MLflow cannot be written; the results are in the store
+    all the same.
     """
     settings, store = result.plan.experiment.tracking, result.plan.workspace.store
     if not settings.enabled:
@@ -39,7 +50,7 @@ def track(result: Result) -> Tracked | None:
     uri = tracking_uri(settings.uri)
     try:
         with held(uri, store.root):
-            return _track(result, Server(uri), uri)
+            return _Writing(result, report, Server(uri), uri).write()
     except UserError:
         raise
     except Exception as fault:  # MLflow's own, a database's, a network's: none of them may cost a result
@@ -47,68 +58,106 @@ def track(result: Result) -> Tracked | None:
         message = (
             f"{result.name}: MLflow at {uri} could not be written: {reason}\n"
             f"No result is lost: all are in {store.root}. Once MLflow can be reached, write them with\n"
-            f"  {records.sync_command(result.plan)}\n"
+            f"  {sync_command(result.plan)}\n"
             "or choose another place with --uri; `tracking.enabled=false` runs without MLflow"
         )
-        raise RunError(hidden_password(message)) from fault
+        raise RunError(hidden_password(message)) from None  # what the fault says may hold a password
 
 
-def _track(result: Result, server: Server, uri: str) -> Tracked:
-    version = records.file_version(result.plan)
-    experiment_id = server.experiment(result.name)
-    runs = server.runs(experiment_id, version)
-    origin = records.origin(result)
-    parent = next((run for run in runs if run.tags.get("role") == "experiment"), None)
-    new = parent is None
-    if parent is None:
-        tags = origin | {"role": "experiment", "file_version": version}
-        parent = server.create(experiment_id, f"{result.name} · file {version[:6]}", tags, int(1000 * time.time()))
-    children = {_identity(run.tags): run for run in runs if run.id != parent.id}
-    trials = [TrialRecord(result, row, found, version) for row in result.rows for found in row.results]
-    added = [
-        _write_trial(server, experiment_id, parent.id, trial, children.pop(trial.identity, None), origin)
-        for trial in progress(trials, "write to MLflow")
-    ]
-    _retire(server, list(children.values()))
-    links = view.links(uri, experiment_id, parent.id, version)
-    _write_parent(server, parent, result, links.fragment)
-    server.tag_experiment(experiment_id, view.experiment_tags(result, version, links.fragment))
-    return Tracked(uri, experiment_id, parent.id, new + sum(added), links.lines)
+@dataclass
+class _Writing:
+    """One experiment on its way into one tracking store. Every text passes `hide` before it leaves."""
+
+    result: Result
+    report: Path
+    server: Server
+    uri: str
+    hide: Hide = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hide = hiding(self.result.plan)
+        self.version = experiment.file_version(self.result.plan)
+
+    def write(self) -> Tracked:
+        name = self.hide(self.result.name)
+        experiment_id = self.server.experiment(name)
+        runs = self.server.runs(experiment_id, self.version)
+        parent = next((run for run in runs if run.tags.get("role") == "experiment"), None)
+        new = parent is None
+        if parent is None:
+            tags = self.origin | {"role": "experiment", "file_version": self.version}
+            title = f"{name} · file {self.version[:6]}"
+            parent = self.server.create(experiment_id, title, tags, int(1000 * time.time()))
+        children = {_identity(run.tags): run for run in runs if run.id != parent.id}
+        rows = self.result.rows
+        trials = [TrialRecord(self.result, row, found, self.version) for row in rows for found in row.results]
+        known = [(trial, children.pop(self._identity(trial), None)) for trial in trials]
+        added = [self._trial(experiment_id, parent.id, *pair) for pair in progress(known, "write to MLflow")]
+        self._retire(list(children.values()))
+        links = view.links(self.result, self.uri, experiment_id, parent.id, self.version)
+        self._parent(parent, links)
+        note = experiment.experiment_note(self.result, links.views)
+        self.server.tag_experiment(experiment_id, self._hidden(view.experiment_tags(self.result, self.version, note)))
+        return Tracked(self.uri, experiment_id, parent.id, new + sum(added), links.lines)
+
+    @cached_property
+    def origin(self) -> dict[str, str]:
+        return self._hidden(origin(self.result))
+
+    def _hidden(self, texts: dict[str, str]) -> dict[str, str]:
+        return {name: self.hide(text) for name, text in texts.items()}
+
+    def _identity(self, trial: TrialRecord) -> tuple[str, str]:
+        key, variant = trial.identity
+        return key, self.hide(variant)
+
+    def _trial(self, experiment_id: str, parent_id: str, trial: TrialRecord, run: Run | None) -> bool:
+        """Write one child; one that is whole only has its outcome brought up to date. Whether it is new."""
+        current = trial.current_tags | {"mlflow.parentRunId": parent_id}
+        new = run is None
+        if run is None:
+            tags = self.origin | self._hidden(trial.tags) | current
+            run = self.server.create(experiment_id, self.hide(trial.name), tags, trial.started)
+        if not run.finished:
+            self.server.fill(run.id, self._hidden(trial.params), trial.points, trial.ended)
+            self._data(run, trial)
+            self.server.upload(run.id, self._hidden(trial.files))
+            self.server.end(run.id, "FINISHED", trial.ended)
+        self.server.refresh(run, current)
+        return new
+
+    def _data(self, run: Run, trial: TrialRecord) -> None:
+        self.server.inputs(run.id, [replace(one, source=self.hide(one.source)) for one in trial.data])
+
+    def _retire(self, runs: list[Run]) -> None:
+        """Children whose trial has another key by now (changed code or data) leave the table, and stay readable."""
+        for run in runs:
+            if not run.finished:
+                self.server.end(run.id, "KILLED")
+            self.server.refresh(run, {"role": "superseded"})
+
+    def _parent(self, parent: Run, links: view.Links) -> None:
+        files = self._hidden(experiment.experiment_files(self.result))
+        figures = sorted(path.name for path in (self.report / "figures").glob("*.svg"))
+        addresses = [FIGURE.format(name=name, run_id=parent.id) for name in figures]
+        tags = experiment.experiment_tags(self.result)
+        tags["mlflow.note.content"] = experiment.note(self.result, links.table, addresses)
+        tags = self._hidden(tags) | {"content": digest([files, _contents(self.report)])}
+        if not parent.finished or parent.tags.get("content") != tags["content"]:
+            self.server.upload(parent.id, files)
+            self.server.upload_folder(parent.id, self.report, "report")
+        self.server.refresh(parent, tags)
+        if not parent.finished:
+            baseline = self.result.baseline
+            self._data(parent, TrialRecord(self.result, baseline, baseline.results[0], self.version))
+            self.server.end(parent.id, "FINISHED")
 
 
 def _identity(tags: dict[str, str]) -> tuple[str, str]:
     return tags.get("trial_key", ""), tags.get("variant", "")
 
 
-def _write_trial(
-    server: Server, experiment_id: str, parent_id: str, trial: TrialRecord, run: Run | None, origin: dict[str, str]
-) -> bool:
-    """Write one child; one that is whole only has its outcome brought up to date. Whether it is new."""
-    current = trial.current_tags | {"mlflow.parentRunId": parent_id}
-    new = run is None
-    if run is None:
-        run = server.create(experiment_id, trial.name, origin | trial.tags | current, trial.started)
-    if not run.finished:
-        server.fill(run.id, trial.params, trial.points, trial.ended)
-        server.upload(run.id, trial.files)
-        server.end(run.id, "FINISHED", trial.ended)
-    server.refresh(run, current)
-    return new
-
-
-def _retire(server: Server, runs: list[Run]) -> None:
-    """Children whose trial has another key by now (changed code or data) leave the table, and stay readable."""
-    for run in runs:
-        if not run.finished:
-            server.end(run.id, "KILLED")
-        server.refresh(run, {"role": "superseded"})
-
-
-def _write_parent(server: Server, parent: Run, result: Result, table: str) -> None:
-    files = records.experiment_files(result)
-    tags = records.experiment_tags(result, files, table)
-    if not parent.finished or parent.tags.get("content") != tags["content"]:
-        server.upload(parent.id, files)
-    server.refresh(parent, tags)
-    if not parent.finished:
-        server.end(parent.id, "FINISHED")
+def _contents(folder: Path) -> dict[str, str]:
+    """{path: digest} of every file below a folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

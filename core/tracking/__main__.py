@@ -5,23 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from ..errors import RunError, UserError
-from ..findings import findings
-from ..run import prepared_plan
+from ..errors import UserError
+from ..report import write_report
+from ..stored import stored_result
 from . import Tracked, track
 
 
-def sync(file: str, overrides: Sequence[str], store: str, device: str = "auto") -> Tracked | None:
-    """Track what the store holds of an experiment; nothing is computed. Raises RunError for trials without a result."""
-    plan = prepared_plan(file, [*overrides, "tracking.enabled=true"], store, device, None)
-    missing = [trial.name for trial in plan.trials if not trial.last.ready(plan.workspace.store)]
-    if missing:
-        raise RunError(
-            f"{plan.workspace.store.root} has no result of {len(missing)} of the {len(plan.trials)} trials: "
-            f"{'; '.join(missing)}. They are computed by: python -m core.run {file}"
-        )
-    return track(findings(plan))
+def sync(file: str, overrides: Sequence[str], store: str, runs: str) -> Tracked | None:
+    """Track what the store holds of an experiment, with its report; nothing is computed.
+
+    Raises UserError where a trial has no result.
+    """
+    result = stored_result(file, [*overrides, "tracking.enabled=true"], store)
+    return track(result, write_report(result, Path(runs)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,12 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("file", help="experiment file (YAML)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as given to core.run")
     parser.add_argument("--store", default="store", help="folder of the results store (default: store)")
+    parser.add_argument("--runs", default="runs", help="folder of the reports (default: runs)")
     parser.add_argument("--uri", help="MLflow tracking URI, in place of the file's tracking.uri")
-    parser.add_argument("--device", default="auto", help="as given to core.run: results of CUDA are others")
+    parser.add_argument(
+        "--anonymous", action="store_true", help="tell no user, host, folder or repository in what is written"
+    )
     chosen = parser.parse_intermixed_args(arguments)
     overrides = [*chosen.overrides, *([f"tracking.uri={chosen.uri}"] if chosen.uri else [])]
     try:
-        tracked = sync(chosen.file, overrides, chosen.store, chosen.device)
+        tracked = sync(chosen.file, overrides + ["anonymous=true"] * chosen.anonymous, chosen.store, chosen.runs)
     except UserError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return fault.exit_code

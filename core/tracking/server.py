@@ -1,32 +1,30 @@
-"""The one file that imports mlflow: a tracking server, or a database file, that runs are written to by their ids."""
+"""The one file that imports mlflow: a tracking server, or a database, that runs are written to by their ids."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import re
-import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "PGCONNECT_TIMEOUT": "5",
 }
 """What MLflow is told unless the person says otherwise: no telemetry, and a server that is down is noticed soon."""
 
-METRICS_A_REQUEST, PARAMS_A_REQUEST = 900, 100
-"""Within MLflow's limit of 1,000 entities a request."""
-
-Item = TypeVar("Item")
+SERVED = "mlflow-artifacts:/"
+"""Begins the address of artifacts that lie wherever MLflow's page is told to look for them."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,17 @@ class Run:
     id: str
     tags: dict[str, str]
     finished: bool
+
+
+@dataclass(frozen=True)
+class DataInput:
+    """Data that a run used. digest: at most 36 characters; context: what for; source: its place; profile: JSON."""
+
+    name: str
+    digest: str
+    context: str
+    source: str
+    profile: str
 
 
 def tracking_uri(given: str | None) -> str:
@@ -49,8 +58,13 @@ def database_of(uri: str) -> Path | None:
     return None if path in (uri, "", ":memory:") else Path(path).resolve()
 
 
-def hidden_password(text: str) -> str:
-    return re.sub(r"(\w+://[^:/@\s]*):[^@/\s]+@", r"\1:***@", text)
+def artifacts_of(uri: str) -> Path | None:
+    """The folder of a database's artifacts: beside an SQLite file, else in the working directory, where
+    `mlflow ui` looks by itself. None: a server's own affair."""
+    if not re.match(r"(sqlite|postgresql|mysql|mssql)(\+\w+)?://", uri):
+        return None
+    database = database_of(uri)
+    return (Path.cwd() if database is None else database.parent) / "mlartifacts"
 
 
 @contextmanager
@@ -70,30 +84,30 @@ class Server:
     def __init__(self, uri: str):
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        self.database = database_of(uri)
-        if self.database is not None:
-            _write_ahead(self.database)
+        for name in ("mlflow.store.db.utils", "alembic", "urllib3.connectionpool"):  # faults are raised as well
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        self.uri, self.artifacts = uri, artifacts_of(uri)
+        if self.artifacts is not None:
+            _open(uri)
         from mlflow import MlflowClient
 
-        for name in ("mlflow.store.db.utils", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
         self.client = MlflowClient(uri)
+        self._artifact_uris: dict[str, str] = {}
 
     def experiment(self, name: str) -> str:
         """The id of the experiment of that name; made where there is none, restored where it was deleted."""
         found = self.client.get_experiment_by_name(name)
         if found is None:
-            return str(self.client.create_experiment(name, self._artifacts(name)))
+            return str(self.client.create_experiment(name, self._location(name)))
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def _artifacts(self, name: str) -> str | None:
-        """A folder beside the database file; a server knows its own place."""
-        if self.database is None:
+    def _location(self, name: str) -> str | None:
+        """Where artifacts of a new experiment are to be found: in a database no path, so that it can be moved."""
+        if self.artifacts is None:
             return None
-        folder = re.sub(r"[^\w.-]+", "_", name)
-        return (self.database.parent / "mlartifacts" / folder).as_uri()
+        return SERVED + (re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "experiment")
 
     def tag_experiment(self, experiment_id: str, tags: Mapping[str, str]) -> None:
         """Set the tags that differ. They are for looks: one that the server refuses is left out."""
@@ -112,52 +126,94 @@ class Server:
         token = None
         while token is None or token:
             page = self.client.search_runs([experiment_id], wanted, max_results=1000, order_by=order, page_token=token)
-            found += [Run(run.info.run_id, dict(run.data.tags), run.info.status == "FINISHED") for run in page]
+            found += [self._known(run) for run in page]
             token = page.token or ""
         return found
 
     def create(self, experiment_id: str, name: str, tags: dict[str, str], started: int) -> Run:
         """A new run, running until it is ended. `started` in milliseconds."""
-        made = self.client.create_run(experiment_id, started, tags, name)
-        return Run(made.info.run_id, tags, finished=False)
+        return self._known(self.client.create_run(experiment_id, started, tags, name))
+
+    def _known(self, run: Any) -> Run:
+        self._artifact_uris[run.info.run_id] = run.info.artifact_uri
+        return Run(run.info.run_id, dict(run.data.tags), run.info.status == "FINISHED")
 
     def fill(self, run_id: str, params: Mapping[str, str], points: Sequence[tuple[str, float, int]], at: int) -> None:
-        """Log params and metric points (name, value, step), in as few requests as the limits allow."""
+        """Log params and metric points (name, value, step): one request up to 100 params and 1,000 of both."""
         from mlflow.entities import Metric, Param
 
-        all_params = [Param(name, value) for name, value in params.items()]
-        all_metrics = [Metric(name, value, at, step) for name, value, step in points]
-        parts = zip_longest(_parts(all_params, PARAMS_A_REQUEST), _parts(all_metrics, METRICS_A_REQUEST), fillvalue=())
-        for some_params, some_metrics in parts:
-            self.client.log_batch(run_id, metrics=some_metrics, params=some_params)
+        metrics = [Metric(name, value, at, step) for name, value, step in points]
+        self.client.log_batch(run_id, metrics, [Param(name, value) for name, value in params.items()])
 
-    def upload(self, run_id: str, files: Mapping[str, str]) -> None:
-        """Put texts among the run's artifacts, by path; what has the same path is replaced."""
-        with tempfile.TemporaryDirectory() as folder:
+    def inputs(self, run_id: str, datasets: Sequence[DataInput]) -> None:
+        """Say what data a run used; what it has by name and digest is not added again."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        found = []
+        for one in datasets:
+            source = json.dumps({"uri": one.source}, ensure_ascii=False)  # as MLflow's page reads it
+            dataset = Dataset(one.name, one.digest, "local", source, profile=one.profile)
+            found.append(DatasetInput(dataset, [InputTag("mlflow.data.context", one.context)]))
+        if found:
+            self.client.log_inputs(run_id, found)
+
+    def upload(self, run_id: str, files: Mapping[str, str], folder: str = "") -> None:
+        """Put texts among the run's artifacts, by path below `folder`; what has the same path is replaced."""
+        with tempfile.TemporaryDirectory() as place:
             for name, text in files.items():
-                path = Path(folder, name)
+                path = Path(place, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
-            self.client.log_artifacts(run_id, folder)
+            self.upload_folder(run_id, Path(place), folder)
+
+    def upload_folder(self, run_id: str, folder: Path, into: str) -> None:
+        """Put what lies in a folder among the run's artifacts, below `into`; what has the same path is replaced."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        get_artifact_repository(self._place(run_id), self.uri).log_artifacts(str(folder), into or None)
+
+    def _place(self, run_id: str) -> str:
+        """Where to put a run's artifacts: of a database that MLflow's page serves, into its folder of them."""
+        uri = self._artifact_uris[run_id]
+        if self.artifacts is None or not uri.startswith(SERVED) or uri.startswith(f"{SERVED}/"):
+            return uri
+        return (self.artifacts / uri.removeprefix(SERVED)).as_uri()
 
     def refresh(self, run: Run, tags: Mapping[str, str]) -> None:
         """Set the tags that differ from what the run has."""
         from mlflow.entities import RunTag
 
         changed = [RunTag(name, value) for name, value in tags.items() if run.tags.get(name) != value]
-        for part in _parts(changed, PARAMS_A_REQUEST):
-            self.client.log_batch(run.id, tags=part)
+        self.client.log_batch(run.id, tags=changed)
 
     def end(self, run_id: str, status: str, at: int | None = None) -> None:
         self.client.set_terminated(run_id, status, at)
 
 
-def _parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    for at in range(0, len(items), size):
-        yield items[at : at + size]
+def _open(uri: str) -> None:
+    """Reach a database, once: MLflow would try for two minutes. Make its tables where it has none.
+
+    A file becomes write-ahead, which it stays: readers do not wait. What this process commits to it is then flushed
+    now and then in place of every time: power that fails can take the last runs along, never break the file.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import NullPool, create_engine, event
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        engine = create_engine(uri, poolclass=NullPool)
+    except ModuleNotFoundError as fault:
+        hint = "PostgreSQL: pip install 'retrieval-ablations[postgres]', and begin the URI with postgresql+psycopg://"
+        raise ModuleNotFoundError(f"{fault}, the driver of this database ({hint})") from None
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            with suppress(OperationalError):  # someone is reading it
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    engine = SqlAlchemyStore(uri, SERVED).engine  # MlflowClient will have the same
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _flush_seldom)
+        engine.dispose()
 
 
-def _write_ahead(database: Path) -> None:
-    """Make the file write-ahead, which it stays: 2.5 times as many runs a second, and readers do not wait."""
-    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(database)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
+def _flush_seldom(connection: Any, _: object) -> None:
+    connection.execute("PRAGMA synchronous=NORMAL")

@@ -1,45 +1,73 @@
-"""How MLflow shows an experiment: the saved view of its trials, the note, and the link to both."""
+"""How MLflow's page shows an experiment: saved views of its trials, and the links to them and to the report."""
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..findings import Result
 from ..metrics import metric
-from .records import headline, param_keys, question
-from .server import hidden_password
+from ..privacy import hidden_password
+from .server import artifacts_of
+from .trial import allowed, param_keys
 
 LOCAL = "http://127.0.0.1:5000"
 MODEL_TRAINING = "workflowType=machine_learning"
 """Has MLflow's page leave out what is for chat agents."""
 
-OUTCOME = "tags.`outcome`"
+SETTINGS = "MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"
+"""Of MLflow's page: nobody is told of its use, and it runs no jobs, which would take 8 more processes."""
+
+WORKERS = ["--workers", "1"]
+"""Of 4, MLflow's default, it takes 2.5 times the memory and answers 40 ms later: headers and body then go apart, and
+the second waits until the first has been acknowledged."""
+
+OUTCOME, DIFFERENCE = "tags.`outcome`", "tags.`difference`"
+WIDTHS = {OUTCOME: 150, DIFFERENCE: 170}
 
 
 @dataclass(frozen=True)
 class Links:
-    """`fragment`: the saved view, within MLflow's page; `lines`: what a person needs to see it."""
+    """`views`: {name: saved view, within MLflow's page}, the trials first; `lines`: what a person needs to see it."""
 
-    fragment: str
+    views: dict[str, str]
     lines: list[str]
 
+    @property
+    def table(self) -> str:
+        return next(iter(self.views.values()))
 
-def links(uri: str, experiment_id: str, parent_id: str, version: str) -> Links:
-    """The way to the saved view and to the parent. A database has no page of its own: MLflow serves it."""
-    table = f"#/experiments/{experiment_id}/runs?{MODEL_TRAINING}&viewStateShareKey={version}"
-    shown = hidden_password(uri)
-    place = shown.rstrip("/") if uri.startswith(("http://", "https://")) else LOCAL
-    report = f"#/experiments/{experiment_id}/runs/{parent_id}?{MODEL_TRAINING}"
-    lines = [f"MLflow, table of the trials: {place}/{table}", f"MLflow, report: {place}/{report}"]
+
+def links(result: Result, uri: str, experiment_id: str, parent_id: str, version: str) -> Links:
+    """The ways to the saved views and to the parent. A database has no page of its own: MLflow serves it."""
+    server = re.fullmatch(r"(https?://)(?:[^/]*@)?(.*?)/?", uri)
+    place = server[1] + server[2] if server else LOCAL  # without user and password: a browser asks for them
+    runs = f"#/experiments/{experiment_id}/runs"
+    views = {
+        view["name"]: f"{runs}?{MODEL_TRAINING}&viewStateShareKey={key}"
+        for key, view in shared_views(result, version).items()
+    }
+    found = Links(views, [])
+    found.lines.append(f"MLflow, table of the trials: {place}/{found.table}")
+    found.lines.append(f"MLflow, report: {place}/{runs}/{parent_id}?{MODEL_TRAINING}")
     if place == LOCAL:
-        # Without its job runner MLflow starts 2 processes in place of 10.
-        program = f"MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false {mlflow_command()}"
-        lines.insert(0, f"To open MLflow: {program} ui --backend-store-uri {shlex.quote(shown)}")
-    return Links(table, lines)
+        found.lines.insert(0, f"To open MLflow: {SETTINGS} {mlflow_command()} ui {_served(uri)}")
+    return found
+
+
+def _served(uri: str) -> str:
+    """What `mlflow ui` is told: the database and the folder of its artifacts."""
+    words = [*WORKERS, "--backend-store-uri", hidden_password(uri)]
+    artifacts = artifacts_of(uri)
+    if artifacts is not None:
+        words += ["--artifacts-destination", str(artifacts)]
+    return shlex.join(words)
 
 
 def mlflow_command() -> str:
@@ -51,27 +79,37 @@ def mlflow_command() -> str:
     return shlex.quote(str(program.relative_to(Path.cwd()) if below else program))
 
 
-def experiment_tags(result: Result, version: str, table: str) -> dict[str, str]:
-    """Tags of the MLflow experiment: the saved view, what the page says on top, and that it trains models."""
-    note = [f"[Table of the trials]({table}): {headline(result)}", "", *question(result)]
-    return {
-        f"mlflow.sharedViewState.{version}": json.dumps(shared_view(result, version)),
-        "mlflow.note.content": "\n".join(note).strip(),
-        "mlflow.experimentKind": "custom_model_development",
-    }
+def experiment_tags(result: Result, version: str, note: str) -> dict[str, str]:
+    """Tags of the MLflow experiment: the saved views, what the page says on top, and that it trains models."""
+    views = {f"mlflow.sharedViewState.{key}": json.dumps(view) for key, view in shared_views(result, version).items()}
+    return views | {"mlflow.note.content": note, "mlflow.experimentKind": "custom_model_development"}
 
 
-def shared_view(result: Result, version: str) -> dict[str, object]:
-    """The value that MLflow's page keeps for a shared view of its runs table: one flat row a trial, best first.
+def shared_views(result: Result, version: str) -> dict[str, dict[str, Any]]:
+    """Values that MLflow's page keeps for shared views of its runs table, by key; each shows the best first.
 
-    Undocumented, as of MLflow 3.17: a page that does not know it shows its default table.
+    One flat row a trial; where there are several seeds also one group a variant, with means over them. Undocumented,
+    as of MLflow 3.17: a page that does not know it shows its default table.
     """
+    file = version[:6]
     params = [f"params.`{name}`" for name in param_keys(result.plan).values()]
-    metrics = [f"metrics.`{name}`" for name in result.metrics]
-    columns = [metrics[0], OUTCOME, *params, *metrics[1:]]
+    metrics = [f"metrics.`{allowed(name)}`" for name in result.metrics]
+    costs = dict.fromkeys(f"metrics.`{allowed(name)}`" for row in result.rows for name in row.costs)
+    columns = [metrics[0], OUTCOME, DIFFERENCE, *params, *metrics[1:], *costs]
+    views = {version: _view(result, f"Trials · file {file}", version, columns, None)}
+    if any(len(row.seeds) > 1 for row in result.rows):
+        by_variant = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "variant"}]}
+        name = f"Means over seeds · file {file}"
+        views[f"{version}-means"] = _view(result, name, version, [*metrics, *costs], by_variant)
+    return views
+
+
+def _view(
+    result: Result, name: str, version: str, columns: list[str], group_by: Mapping[str, object] | None
+) -> dict[str, Any]:
     state = {
         "searchFilter": f"tags.role = 'trial' and tags.file_version = '{version}'",
-        "orderByKey": metrics[0],
+        "orderByKey": columns[0],
         "orderByAsc": not metric(result.primary).higher_is_better,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
@@ -79,7 +117,7 @@ def shared_view(result: Result, version: str) -> dict[str, object]:
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
         "columnOrder": columns,
-        "columnWidths": {OUTCOME: 150},
-        "groupBy": None,
+        "columnWidths": {column: width for column, width in WIDTHS.items() if column in columns},
+        "groupBy": group_by,
     }
-    return {"name": f"Trials · file {version[:6]}", "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)}
+    return {"name": name, "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)}

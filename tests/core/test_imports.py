@@ -24,8 +24,9 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"run", "claims", "compare"},
     {"report", "figures", "tracking", "dryrun", "pictures", "stored", "panels"},
-    {"findings", "execute", "loading"},
-    {"registration"},
+    {"findings", "execute", "loading", "privacy"},
+    {"refusals"},
+    {"registration", "results"},
     {"plan", "checks", "graph", "steps"},
     {"training", "scoring", "index", "reranking", "efficiency", "testing", "model", "hypotheses", "published"},
     {"variants"},
@@ -41,6 +42,7 @@ LAYERS = [
 ONLY_IN = {
     "matplotlib": {"core.figures"},
     "mlflow": {"core.tracking"},
+    "sqlalchemy": {"core.tracking"},
     "decord": {"core.video"},
     "omegaconf": {"core.config"},
     "pluggy": {"core.hookspecs", "core.plugins"},
