@@ -414,6 +414,18 @@ def test_the_sign_flip_keeps_its_error(world):
     assert within_six_percent((sign_flip(d, labels, draws=1000) < 0.05).sum(), runs)
 
 
+def test_mcnemar_and_the_paired_t_keep_their_error():
+    rng, runs = np.random.default_rng(33), 1000
+    tested = paired_tests(recall(rng, runs, 500, 0.15)[:, None], draws=1000)
+    flips, exact, t = (np.array([getattr(one, p) for one in tested]) for p in ("p", "p_mcnemar", "p_t"))
+    for p in (exact, t):
+        assert within_six_percent((p < 0.05).sum(), runs)
+    assert np.abs(exact - flips).mean() < 0.02
+    tested = paired_tests(ranks(rng, runs, 200)[:, None], draws=200)
+    assert within_six_percent(sum(one.p_t < 0.05 for one in tested), runs)
+    assert all(np.isnan(one.p_mcnemar) for one in tested)
+
+
 def test_claims_with_a_bound_keep_their_error_at_the_bound():
     rng, runs = np.random.default_rng(26), 1000
     better_by = recall(rng, runs, 500, 0.15, 3.0) - 3.0
@@ -501,6 +513,17 @@ def test_a_single_cluster_decides_nothing():
         found = paired_test(np.random.default_rng(seeds).normal(5, 1, size=(seeds, 10)), clusters=np.zeros(10))
         assert found.p == 1
         assert (found.low, found.high) == (-np.inf, np.inf)
+        assert "shared answers link the 10 queries into one group: nothing can be tested" in found.warning
+
+
+def test_the_size_names_videos_only_where_each_text_has_one() -> None:
+    found = paired_test(np.arange(60.0), clusters=np.arange(60) // 2)
+    assert found.size("t2v/R1") == "30 videos (60 captions)"
+    assert found.size("t2v/R1", single=False) == "30 groups of texts that share answers (60 texts)"
+    assert found.size("v2t/R1") == "30 groups of videos that share answers (60 videos)"
+    assert paired_test(np.arange(60.0)).size("v2t/R1") == "60 videos"
+    linked = paired_test(np.arange(60.0), clusters=np.zeros(60))
+    assert linked.size("t2v/R1") == "1 group of texts that share answers (60 texts)"
 
 
 def test_two_matrices_are_compared_as_their_per_query_values_are() -> None:
