@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from .errors import DataError, nearest
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
+PICKLES = (".pt", ".pth", ".pkl", ".pickle")
+"""Can run code when they are read, and are not."""
 IDS = ("text_ids", "video_ids")
 """Names under which a .npz (arrays of text) or a .safetensors file (JSON lists in its metadata) may hold the ids."""
 
@@ -87,6 +89,8 @@ def _split_key(path: str) -> tuple[Path, str | None]:
         head, _, tail = path.rpartition(":")
         if Path(head).suffix in (".npz", ".safetensors"):
             file, key = Path(head), tail
+    if file.is_dir():
+        raise DataError(f"{file}: is a folder; scores are read from a file")
     if not file.is_file():
         beside = [one.name for one in file.parent.glob("*") if one.suffix in SUFFIXES] if file.parent.is_dir() else []
         raise DataError(f"{file}: no such file.{nearest(file.name, beside) if beside else ''}")

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError
-from ..metrics import DIRECTIONS, evaluate, metric, query_relevance, summarise
+from ..metrics import DIRECTIONS, metric, summarise
 from ..significance import Comparison, correct, outcome, paired_medians, paired_tests
-from . import inspection
-from .pairing import Common, bring_together, in_one_order
+from .call import each_file, refuse_call, refuse_same, shown_names
+from .judged import Judged
+from .pairing import in_one_order
 from .printed import Printed, printed
-from .relevance import Judgements, assumed_relevance, read_judgements
-from .sources import Ranks, Scores, Source, Stored, Values, read_source
+from .protocol import refuse_other_protocols
+from .relevance import read_judgements
+from .sources import Scores, Source, Values, read_source
 
 __all__ = ["Compared", "Line", "Printed", "compare_inputs", "printed"]
+
+LEAST_GROUPS = 6
+"""Of independent queries: the signs of five can be flipped in 32 ways, so that the smallest two-sided p is .0625."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Line:
     value         of the metric, percent or rank
     comparison    with the first input, p corrected for all comparisons of the call; None for the first itself
     transductive  why its scores are taken to depend on the other queries; "" where nothing says so
+    size          of the comparison, in words: `670 videos (27,763 captions)`; "" for the first itself
     """
 
     name: str
@@ -38,12 +41,27 @@ class Line:
     value: float
     comparison: Comparison | None
     transductive: str
+    size: str
+
+    @property
+    def untested(self) -> str:
+        """Why no result could have been significant, too few queries being independent; "" where one could."""
+        made = self.comparison
+        if made is None or made.n_clusters >= LEAST_GROUPS:
+            return ""
+        why = f"{made.n_queries:,} queries are too few to test"
+        if made.n_clusters < made.n_queries:
+            groups = "one group" if made.n_clusters == 1 else f"{made.n_clusters} groups"
+            why = f"shared answers link the {made.n_queries:,} queries into {groups}, so nothing can be tested"
+        return why + (f" (no p is below {2.0 ** (1 - made.n_clusters):g})" if made.n_clusters > 1 else "")
 
     @property
     def outcome(self) -> str:
-        """`baseline`; better, worse, n.s.; of a median, which has no test, by its interval."""
+        """`baseline`; better, worse, n.s., not tested; of a median, which has no test, by its interval."""
         if self.comparison is None:
             return "baseline"
+        if self.untested:
+            return "not tested"
         _, low, high = self.comparison.gain
         if np.isnan(self.comparison.p):
             return "better (interval)" if low > 0 else "worse (interval)" if high < 0 else "n.s. (interval)"
@@ -52,9 +70,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Compared:
-    """All lines, what was assumed, what was found out while reading, what to beware of; each text is a sentence."""
+    """All lines, and sentences: what puts the comparison itself in doubt, what was assumed, what was found out while
+    reading, what else to beware of."""
 
     lines: tuple[Line, ...]
+    doubts: tuple[str, ...]
     assumptions: tuple[str, ...]
     remarks: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -74,108 +94,40 @@ def compare_inputs(
 ) -> Compared:
     """Compare two or more inputs with the first. `direction`: t2v, v2t or both.
 
-    rows, cols: files of text and video ids, one for all inputs or one for each. Raises UserError for inputs that cannot
-    be read, that rank other queries, search other galleries, or need a relevance that is not given.
+    rows, cols: files of text and video ids, one for all inputs or one for each. Raises ConfigError for a call that is
+    wrong whatever the files hold, DataError for inputs that cannot be read, that rank other queries, search other
+    galleries, were scored by other rules, or need a relevance that is not given.
     """
-    if "/" in name:
-        raise DataError(f"--metric {name}: write {name.partition('/')[2]}, and the direction as --direction")
-    if len(inputs) < 2:
-        raise DataError("needs two inputs at least: the baseline, and what is compared with it")
-    if len(set(inputs)) < len(inputs):
-        raise DataError("an input is given twice: it has no difference from itself")
-    files = zip(inputs, _for_each(rows, inputs, "--rows"), _for_each(cols, inputs, "--cols"), strict=True)
+    directions = DIRECTIONS if direction == "both" else (direction,)
+    refuse_call(inputs, rows, cols, name, len(directions), draws, seed)
+    files = zip(inputs, each_file(rows, inputs), each_file(cols, inputs), strict=True)
     read = [read_source(text, direction, texts, videos, store) for text, texts, videos in files]
-    sources = dict(zip(_names(inputs, read), read, strict=True))
-    _refuse_other_ties(sources)
-    judged = Judged(sources, read_judgements(relevance) if relevance else None)
-    found = [_Side(sources, judged, f"{one}/{name}") for one in (DIRECTIONS if direction == "both" else (direction,))]
-    tested = {f"{side.name} {one}": made for side in found for one, made in side.comparisons(draws, seed).items()}
+    refuse_same(inputs, read)
+    sources = dict(zip(shown_names(inputs, read), read, strict=True))
+    refuse_other_protocols(sources)
+    judged = Judged(sources, read_judgements(relevance) if relevance else None, directions)
+    sides = [_Side(sources, judged, f"{one}/{name}") for one in directions]
+    tested = {f"{side.name} {one}": made for side in sides for one, made in side.comparisons(draws, seed).items()}
     corrected = correct(tested)
-    lines = []
-    for side in found:
-        for one, values in side.values.items():
-            made = corrected.get(f"{side.name} {one}")
-            lines.append(Line(one, side.name, summarise(values, name), made, judged.transductive(one, side.name)))
-    remarks = [line for s in sources.values() if isinstance(s, Scores) for line in s.given.remarks]
-    assumptions = [*judged.assumptions, *(line for side in found for line in side.assumptions)]
-    warnings = [line for side in found for line in judged.warnings(side.name)]
-    warnings += [made.warning for made in tested.values() if made.warning]
-    return Compared(tuple(lines), *(tuple(dict.fromkeys(some)) for some in (assumptions, remarks, warnings)))
-
-
-class Judged:
-    """The matrices among the inputs, in one order, with their relevance; and what else relevance is needed for."""
-
-    def __init__(self, sources: dict[str, Source], judgements: Judgements | None):
-        self.sources, self.judgements = sources, judgements
-        self.assumptions: list[str] = []
-        self._transductive: dict[tuple[str, str], str] = {}
-        matrices = {name: source for name, source in sources.items() if isinstance(source, Scores)}
-        self.common: Common | None = None
-        if matrices:
-            self.common = common = bring_together(matrices, _judged_items(matrices, judgements))
-            told = ""
-            if judgements is not None:
-                self.relevance = judgements.relevance(common.text_ids, common.video_ids, common.shape)
-                if judgements.matrix is not None:
-                    told = f"{judgements.place}: its rows and columns are taken to stand in the order of the scores'."
-            else:
-                self.relevance, told = assumed_relevance(common)
-            self.assumptions += [*common.assumptions, *filter(None, [told])]
-
-    def read(self, shown: str, name: str) -> Values:
-        """The per-query values of an input on `t2v/R1`."""
-        source, (direction, _, short) = self.sources[shown], name.partition("/")
-        if isinstance(source, Stored):
-            return source.read(short, direction)
-        if isinstance(source, Ranks):
-            return self._with_clusters(source.read(short), direction)
-        assert self.common is not None
-        made = evaluate(self.common.values[shown], self.relevance, [short], [direction])
-        queries, gallery = self.common.text_ids, self.common.video_ids
-        if direction == "v2t":
-            queries, gallery = gallery, queries
-        searched = None if gallery is None else frozenset(gallery)
-        return Values(made.per_query[direction][short], queries, searched, made.clusters[direction])
-
-    def _with_clusters(self, values: Values, direction: str) -> Values:
-        """Ranks with the clusters of their queries, where a relevance file tells them."""
-        if self.judgements is None or self.common is not None or values.queries is None:
-            return values
-        at = 1 if direction == "t2v" else 0
-        items = tuple(dict.fromkeys(pair[at] for pair in self.judgements.pairs))
-        ids = (values.queries, items) if direction == "t2v" else (items, values.queries)
-        found = self.judgements.relevance(*ids, (len(ids[0]), len(ids[1])))
-        return Values(values.values, values.queries, clusters=query_relevance(found, direction).clusters())
-
-    def transductive(self, shown: str, name: str) -> str:
-        """Why an input's scores are taken to depend on the other queries; "" where nothing says so."""
-        source, key = self.sources[shown], (shown, name)
-        if isinstance(source, Stored):
-            return f"score transform {', '.join(source.transforms)}" if source.transforms else ""
-        if self.common is None or shown not in self.common.values:
-            return ""
-        if key not in self._transductive:
-            self._transductive[key] = inspection.transductive(self.common.values[shown], name.partition("/")[0])
-        return self._transductive[key]
-
-    def warnings(self, name: str) -> list[str]:
-        """What to beware of in the matrices, each by itself and in pairs, in one direction."""
-        direction, lines = name.partition("/")[0], []
-        matrices = self.common.values if self.common is not None else {}
-        for shown, values in matrices.items():
-            lines += [f"{shown}: {line}." for line in inspection.beware(values, self.relevance, direction)]
-        for one, other in combinations(matrices, 2):
-            found = inspection.beware_together(matrices[one], matrices[other], direction)
-            lines += [f"{one} and {other} {line}." for line in found]
-        marked = {shown: why for shown in self.sources if (why := self.transductive(shown, name))}
-        lines += [f"{shown}, {direction}: transductive: {why}." for shown, why in marked.items()]
-        if marked and len(marked) < len(self.sources):
-            lines.append(
-                f"{direction}: transductive scores, which look at the other queries, are compared with scores that do "
-                "not: a difference may be the transform's, and one query at a time would not have it."
-            )
-        return lines
+    lines = [
+        Line(
+            name=one,
+            metric=side.name,
+            value=summarise(values, name),
+            comparison=(made := corrected.get(f"{side.name} {one}")),
+            transductive=judged.transductive(one, side.name),
+            size=made.size(side.name, single=side.single) if made else "",
+        )
+        for side in sides
+        for one, values in side.values.items()
+    ]
+    doubts = [line for side in sides for line in judged.doubts(side.name)]
+    remarks = [line for s in sources.values() if isinstance(s, Scores) for line in s.given.remarks] + judged.remarks
+    assumptions = [*judged.assumptions, *(line for side in sides for line in side.assumptions)]
+    warnings = [line for side in sides for line in judged.warnings(side.name)]
+    warnings += [one.comparison.warning for one in lines if one.comparison and not one.untested]
+    sentences = (tuple(dict.fromkeys(filter(None, some))) for some in (doubts, assumptions, remarks, warnings))
+    return Compared(tuple(lines), *sentences)
 
 
 class _Side:
@@ -193,6 +145,7 @@ class _Side:
         if not known:
             self.assumptions.append("Each query is taken to stand alone: no relevance says which share a video.")
         self.clusters = self._clusters(first, known)
+        self.single = not known or known[0].single
 
     def _clusters(self, first: Values, known: list[Values]) -> np.ndarray | None:
         """Labels of the queries, in the common order, from the first input that knows them."""
@@ -216,38 +169,3 @@ class _Side:
         differences = np.stack([values - baseline for _, values in others])[:, None]
         made = paired_tests(differences, self.clusters, higher_is_better=higher, draws=draws, seed=seed)
         return {name: one for (name, _), one in zip(others, made, strict=True)}
-
-
-def _judged_items(matrices: dict[str, Scores], judgements: Judgements | None) -> dict[str, tuple[str, ...]]:
-    """Items {side: ids} that answer a query of an incomplete run: in the gallery although no run may list them."""
-    found: dict[str, tuple[str, ...]] = {}
-    pairs = judgements.pairs if judgements else ()
-    for source in matrices.values():
-        text_ids, video_ids = set(source.given.text_ids or ()), set(source.given.video_ids or ())
-        if source.partial == "video":
-            found["video"] = tuple(dict.fromkeys(v for t, v in pairs if t in text_ids))
-        elif source.partial == "text":
-            found["text"] = tuple(dict.fromkeys(t for t, v in pairs if v in video_ids))
-    return found
-
-
-def _names(inputs: Sequence[str], sources: Sequence[Source]) -> list[str]:
-    """What a trial calls itself; of a path the last part, or all of it where two are the same."""
-    short = [
-        source.name if isinstance(source, Stored) else Path(text).name
-        for text, source in zip(inputs, sources, strict=True)
-    ]
-    return [text if short.count(name) > 1 else name for text, name in zip(inputs, short, strict=True)]
-
-
-def _for_each(files: Sequence[str], inputs: Sequence[str], option: str) -> list[str | None]:
-    if len(files) not in (0, 1, len(inputs)):
-        raise DataError(f"{option}: give it once for all inputs, or once for each of the {len(inputs)}")
-    return [files[0] if len(files) == 1 else files[at] if files else None for at in range(len(inputs))]
-
-
-def _refuse_other_ties(sources: dict[str, Source]) -> None:
-    rules = {name: source.ties if isinstance(source, Stored) else "expected" for name, source in sources.items()}
-    if len(set(rules.values())) > 1:
-        told = ", ".join(f"{name} {rule}" for name, rule in rules.items())
-        raise DataError(f"ties are broken by other rules ({told}): not compared; set evaluate.ties and run again")

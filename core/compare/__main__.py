@@ -12,18 +12,23 @@ from typing import Any
 
 from ..errors import UserError
 from ..store import write_atomically
+from .call import refuse_output
 
 DESCRIPTION = """Compare systems with the first of them, from what they put out; nothing is computed again. Each
 input is a score matrix [texts, videos] (.npy, .npz, .safetensors; FILE.npz:key), a file with the rank of the first
 relevant item of each query, one a line, a TREC run, a trial in the store (store:KEY, or its digest) or the id of its
 MLflow run."""
+EPILOG = """Example: python -m core.compare ours.npy theirs.npy --relevance pairs.tsv --rows texts --cols videos. Exit
+status: 0 compared; 1 a file or trial cannot be read or compared; 2 the call is wrong. A dual softmax that is hidden in
+the scores is flagged where it shows; one that is not flagged is no proof that there is none. docs/compare.md tells
+more."""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m core.compare",
         description=DESCRIPTION,
-        epilog="Example: python -m core.compare ours.npy theirs.npy --relevance pairs.tsv --rows texts --cols videos",
+        epilog=EPILOG,
     )
     parser.add_argument("inputs", nargs="*", metavar="A B", help="the baseline, then what is compared with it")
     parser.add_argument(
@@ -44,16 +49,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Exit status 0; 1 or 2 for what cannot be compared."""
+    """The command. Exit status 0; 1 where files or trials cannot be compared, 2 for a call that is wrong."""
     parser = _parser()
     chosen = parser.parse_args(arguments)
     if bool(chosen.inputs) == bool(chosen.published):
         parser.error("give two inputs at least, or --published with two numbers")
     if chosen.published and chosen.n is None:
         parser.error("--published needs --n, the number of queries")
-    if chosen.draws < 1:
-        parser.error("--draws: one at least")
     try:
+        if chosen.json:
+            refuse_output(chosen.json, [*chosen.inputs, *chosen.rows, *chosen.cols, *filter(None, [chosen.relevance])])
         told = _published(chosen) if chosen.published else _compared(chosen)
         if chosen.json:
             write_atomically(Path(chosen.json), json.dumps(told, indent=1, allow_nan=False) + "\n")

@@ -25,7 +25,7 @@ class Common:
     own: NDArray[np.int64] | None
     assumptions: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
-    """Inputs whose diagonal pairs other ids than that of the first, or means nothing."""
+    """Why the diagonal of some inputs means nothing, each a sentence."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -38,7 +38,9 @@ def bring_together(inputs: dict[str, Scores], judged: Mapping[str, Sequence[str]
 
     Raises DataError for other texts, other videos, other shapes.
     """
-    assumptions: list[str] = []
+    plain = [source.given for source in inputs.values() if source.given.own is None]
+    known = all(given.text_ids is not None and given.video_ids is not None for given in plain)
+    assumptions = [] if known else ["Rows are taken to be the texts, columns the videos."]
     ids = [_common_ids(inputs, side, judged.get(side, ()), assumptions) for side in ("text", "video")]
     values: dict[str, NDArray[Any]] = {}
     owns: dict[str, NDArray[np.int64]] = {}
@@ -65,11 +67,11 @@ def bring_together(inputs: dict[str, Scores], judged: Mapping[str, Sequence[str]
         if own is not None and not np.array_equal(own, other):
             raise DataError(f"{next(iter(owns))} and {name} hold different numbers of captions for the same videos")
     diagonal = np.arange(len(values[first]))
-    moved = [name for name, source in inputs.items() if source.run]
+    moved = [f"{name} is a run, which has no diagonal" for name, source in inputs.items() if source.run]
     for name, order in orders.items():
         down, across = (diagonal if one is None else one for one in order)
-        if not np.array_equal(down, across) and name not in moved:
-            moved.append(name)
+        if not np.array_equal(down, across) and not inputs[name].run:
+            moved.append(f"the diagonal of {name} pairs other ids than that of {first}")
     return Common(values, ids[0], ids[1], own, assumptions, moved)
 
 
@@ -130,14 +132,15 @@ def in_one_order(inputs: dict[str, Values]) -> tuple[dict[str, NDArray[np.float6
 
     Raises DataError for other queries and other galleries.
     """
-    first = next((one for one in inputs.values() if one.queries is not None), next(iter(inputs.values())))
+    of = next((name for name, one in inputs.items() if one.queries is not None), next(iter(inputs)))
+    first = inputs[of]
     searched = {name: one.gallery for name, one in inputs.items() if one.gallery is not None}
     for name, gallery in searched.items():
         refuse_other_ids(name, "items of the gallery", sorted(gallery), sorted(next(iter(searched.values()))))
     found, nameless = {}, []
     for name, one in inputs.items():
         if one.values.size != first.values.size:
-            raise DataError(f"{name} has {one.values.size:,} queries, others {first.values.size:,}: not compared")
+            raise DataError(f"{name} has {one.values.size:,} queries and {of} {first.values.size:,}: not compared")
         found[name] = one.values
         if one.queries is not None and first.queries is not None:
             refuse_other_ids(name, "queries", one.queries, first.queries)

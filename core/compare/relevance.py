@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
-from ..metrics import Relevance
+from ..metrics import Relevance, query_relevance
 from .pairing import Common, Ids, by_same_id
 
 
@@ -20,19 +20,46 @@ class Judgements:
     pairs: tuple[tuple[str, str], ...] = ()
     matrix: Relevance | None = None
 
-    def relevance(self, text_ids: Ids, video_ids: Ids, shape: tuple[int, int]) -> Relevance:
-        """Relevance of these texts and videos. Raises DataError where ids are missing or the shape is another."""
+    def relevance(self, text_ids: Ids, video_ids: Ids, shape: tuple[int, int]) -> tuple[Relevance, str]:
+        """(relevance of these texts and videos, which ids of the file are none of theirs: "" where all are).
+
+        Raises DataError where ids are missing or the shape is another.
+        """
         if self.matrix is not None:
             if self.matrix.shape != shape:
                 raise DataError(f"{self.place}: is {list(self.matrix.shape)}, the scores {list(shape)} [texts, videos]")
-            return self.matrix
+            return self.matrix, ""
         if text_ids is None or video_ids is None:
             raise DataError(f"{self.place}: names texts and videos by id: give the ids of the scores (--rows, --cols)")
         rows, columns = ({one: at for at, one in enumerate(ids)} for ids in (text_ids, video_ids))
         known = [(rows[t], columns[v]) for t, v in self.pairs if t in rows and v in columns]
         if not known and any(t in columns and v in rows for t, v in self.pairs):
             raise DataError(f"{self.place}: its texts are the columns and its videos the rows: transpose the scores")
-        return Relevance.from_pairs([row for row, _ in known], [column for _, column in known], shape)
+        texts = tuple(dict.fromkeys(t for t, _ in self.pairs if t not in rows))
+        videos = tuple(dict.fromkeys(v for _, v in self.pairs if v not in columns))
+        strays = [_counted(texts, "text", "that no input has"), _counted(videos, "video", "outside the gallery")]
+        found = Relevance.from_pairs([row for row, _ in known], [column for _, column in known], shape)
+        return found, " and ".join(filter(None, strays))
+
+    def refuse_unanswered(self, found: Relevance, direction: str, ids: tuple[Ids, Ids], strays: str) -> None:
+        """Raise DataError where a query of this direction has no answer. `ids`: of texts and videos; `strays`: as
+        `relevance` gives them."""
+        degree = query_relevance(found, direction).degree
+        missing = np.flatnonzero(degree == 0)
+        if not missing.size:
+            return
+        kinds, of = (("text", "video"), ids[0]) if direction == "t2v" else (("video", "text"), ids[1])
+        called = f"{kinds[0]} `{of[missing[0]]}`" if of is not None else f"{kinds[0]} {missing[0]}, counted from 0"
+        named = f"; the file names {strays}" if strays else ""
+        raise DataError(
+            f"{self.place}: no {kinds[1]} answers {called}; {missing.size:,} of {degree.size:,} {kinds[0]}s have no "
+            f"answer{named}"
+        )
+
+
+def _counted(ids: tuple[str, ...], kind: str, where: str) -> str:
+    """`3 text ids that no input has (the first is t9)`"""
+    return f"{len(ids):,} {kind} id{'s' * (len(ids) > 1)} {where} (the first is {ids[0]})" if ids else ""
 
 
 def read_judgements(path: str) -> Judgements:
@@ -77,10 +104,7 @@ def assumed_relevance(common: Common) -> tuple[Relevance, str]:
             f"the scores are {texts:,} texts x {videos:,} videos: say by --relevance which video answers which"
         )
     if common.moved:
-        raise DataError(
-            f"the diagonal of {', '.join(common.moved)} pairs other ids than the first input's, or is a run's: it "
-            "means nothing; say by --relevance which video answers which text"
-        )
+        raise DataError(f"{'; '.join(common.moved)}: say by --relevance which video answers which text")
     return Relevance.from_pairs(np.arange(texts), np.arange(texts), common.shape), (
         "Assumed: row i and column i belong together and nothing else does (the diagonal). Else give --relevance."
     )

@@ -7,15 +7,17 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, nearest
-from ..given import SUFFIXES, GivenScores, read_ids, read_scores
+from ..given import PICKLES, SUFFIXES, GivenScores, read_ids, read_scores
 from ..metrics import RankCounts, metric, per_query
-from ..store import Entry, Store
+from ..store import Entry, Store, read_lines
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,13 +25,14 @@ class Values:
     """What one input scored, query by query, on one metric in one direction.
 
     values [Q]; queries: their ids; gallery: ids of what is searched; clusters [Q]: queries with the same label are not
-    independent. None where the input does not tell.
+    independent. None where the input does not tell. single: whether each text has one video.
     """
 
     values: NDArray[np.float64]
     queries: tuple[str, ...] | None = None
     gallery: frozenset[str] | None = None
     clusters: NDArray[np.int64] | None = None
+    single: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +63,11 @@ class Ranks:
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """The result of one trial in the store."""
+    """The result of one trial in the store. content: digests of what it was scored on, where the ledger tells."""
 
     place: str
     entry: Entry
+    content: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -73,15 +77,29 @@ class Stored:
 
     @property
     def ties(self) -> str:
-        return str(self.entry.meta["fields"].get("ties", "expected"))
+        return str(self.entry.meta["fields"]["ties"])
+
+    @property
+    def split(self) -> str:
+        return str(self.entry.meta["fields"]["split"])
+
+    @property
+    def selected_on_test(self) -> bool:
+        """Whether its weights were chosen by their results on the test split; the label of a trained trial has a
+        seed."""
+        train = self.experiment["train"]
+        return "· seed " in self.name and (train["keep"], train.get("select_on")) == ("best", "test")
 
     @property
     def transforms(self) -> tuple[str, ...]:
         """Names of its transductive score transforms."""
-        if "trial.json" not in self.entry.meta["files"]:
-            return ()
-        transforms = self.entry.json("trial.json")["experiment"]["retrieve"].get("transforms") or {}
-        return tuple(spec["name"] for spec in transforms.values() if _transductive(spec["name"]))
+        specs = self.experiment["retrieve"].get("transforms") or {}
+        return tuple(spec["name"] for spec in specs.values() if _transductive(spec["name"]))
+
+    @cached_property
+    def experiment(self) -> dict[str, Any]:
+        """Its resolved configuration."""
+        return self.entry.json("trial.json")["experiment"]
 
     def read(self, name: str, direction: str) -> Values:
         """Raises DataError for a metric that was not stored with the trial."""
@@ -93,9 +111,13 @@ class Stored:
         queries, gallery = (
             items[side] for side in (("texts", "videos") if direction == "t2v" else ("videos", "texts"))
         )
+        if len(set(queries)) < len(queries):
+            twice = next(one for one in queries if queries.count(one) > 1)
+            raise DataError(f"{self.place}: the query `{twice}` stands there twice: not compared")
         clusters = tensors[f"{direction}/clusters"].numpy()
         values = tensors[key].numpy().astype(np.float64)
-        return Values(values, tuple(queries), frozenset(gallery), clusters)
+        single = len(np.unique(clusters)) == len(items["videos"])
+        return Values(values, tuple(queries), frozenset(gallery), clusters, single)
 
 
 Source = Scores | Ranks | Stored
@@ -120,7 +142,9 @@ def read_source(
     if text.startswith("store:"):
         return _trial(text.removeprefix("store:"), store)
     path = Path(text)
-    matrix = path.suffix in SUFFIXES or re.search(r"\.(npz|safetensors):", path.name)
+    if path.is_dir():
+        raise DataError(f"{text}: is a folder; an input is a file, a trial or an MLflow run")
+    matrix = path.suffix in SUFFIXES + PICKLES or re.search(r"\.(npz|safetensors):", path.name)
     if matrix:
         return Scores(read_scores(text, rows, cols))
     if path.is_file():
@@ -204,12 +228,15 @@ def _trial(key: str, root: str) -> Stored:
         raise DataError(
             f"store:{key}: {root} holds no result of that trial; of its {len(found)} trials the last are: {known}"
         )
-    return Stored(f"store:{key}", store.read("evaluate", key))
+    ledger = read_lines(store.root / "ledger.jsonl")
+    content = frozenset(line["split"] for line in ledger if line["trial"] == key)
+    return Stored(f"store:{key}", store.read("evaluate", key), content)
 
 
 def _trial_of_run(run_id: str) -> str:
     """The key of the trial that an MLflow run was written from."""
-    from ..tracking.server import Server, database_of, hidden_password, tracking_uri
+    from ..privacy import hidden_password
+    from ..tracking.server import Server, database_of, tracking_uri
 
     uri = tracking_uri(None)
     database = database_of(uri)

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 from ..metrics import metric
-from ..significance import Comparison
 from . import Compared, Line
 
 HEAD = (
@@ -25,7 +24,7 @@ HEAD = (
 
 
 def show(compared: Compared) -> None:
-    """Print the table, the verdict on each comparison, and what the numbers rest on."""
+    """Print what puts the comparison in doubt, the table, the verdict on each comparison, what the numbers rest on."""
     from rich.console import Console
     from rich.table import Table
 
@@ -38,6 +37,10 @@ def show(compared: Compared) -> None:
         table.add_column(name, justify="left" if index in (0, 1, 7) else "right", no_wrap=index > 0)
     for line in compared.lines:
         table.add_row(*_cells(line), style="bold" if line.comparison is None else None)
+    for doubt in compared.doubts:
+        console.print(_beware(doubt), soft_wrap=True)
+    if compared.doubts:
+        console.print()
     console.print(table)
     console.print()
     for text in sentences(compared):
@@ -45,15 +48,16 @@ def show(compared: Compared) -> None:
 
 
 def sentences(compared: Compared) -> Iterator[str]:
-    """Verdicts, what to beware of, sample sizes and test, what was assumed, what was found while reading."""
+    """Verdicts, what else to beware of, sample sizes and test, what was assumed, what was found while reading."""
     for line in compared.lines:
         if line.comparison is not None:
             yield verdict(line, _baseline(compared, line))
     for warning in compared.warnings:
-        yield f"Beware: {warning.rstrip('.')}."
+        yield _beware(warning)
     for name in dict.fromkeys(line.metric for line in compared.lines):
-        made = [line.comparison for line in compared.lines if line.metric == name and line.comparison]
-        yield f"{name}: n = {size(made[0], name)}; {made[0].method}."
+        line = next(line for line in compared.lines if line.metric == name and line.comparison)
+        method = "" if line.untested or line.comparison is None else f"; {line.comparison.method}"
+        yield f"{name}: n = {line.size}{method}."
     if any(line.transductive for line in compared.lines):
         yield "* transductive: these scores look at the other queries."
     yield from compared.assumptions
@@ -65,6 +69,9 @@ def verdict(line: Line, baseline: Line) -> str:
     made = line.comparison
     assert made is not None
     unit = "points" if metric(line.metric).unit == "points" else "ranks"
+    if line.untested:
+        pair = f"{_marked(line)} and {_marked(baseline)} differ by {made.difference:+.2f} {unit} on {line.metric}"
+        return f"{pair}: not tested: {line.untested}."
     p = "" if math.isnan(made.p) else f", p {_p(made.p_corrected, '= ')}"
     facts = f"{made.difference:+.2f} {unit} (95 % interval {made.low:+.2f} to {made.high:+.2f}{p})"
     outcome = line.outcome.partition(" ")[0]
@@ -76,21 +83,13 @@ def verdict(line: Line, baseline: Line) -> str:
     return f"{_marked(line)} and {_marked(baseline)} are not shown to differ on {line.metric}: {facts}.{power}"
 
 
-def size(made: Comparison, name: str) -> str:
-    """`670 videos (27,763 captions)`"""
-    queries = "texts" if name.startswith("t2v/") else "videos"
-    if made.n_clusters == made.n_queries:
-        return f"{made.n_queries:,} {queries}"
-    inside = "captions" if queries == "texts" else queries
-    return f"{made.n_clusters:,} {'videos' if queries == 'texts' else 'groups'} ({made.n_queries:,} {inside})"
-
-
 def as_json(compared: Compared) -> dict[str, Any]:
     """Everything as plain JSON data, null for what is not a number."""
     return _plain(
         {
             "lines": [asdict(line) | {"outcome": line.outcome} for line in compared.lines],
             "verdicts": [verdict(line, _baseline(compared, line)) for line in compared.lines if line.comparison],
+            "doubts": compared.doubts,
             "assumptions": compared.assumptions,
             "remarks": compared.remarks,
             "warnings": compared.warnings,
@@ -106,6 +105,10 @@ def _family(compared: Compared) -> int:
     return max((line.comparison.family for line in compared.lines if line.comparison), default=0)
 
 
+def _beware(text: str) -> str:
+    return f"Beware: {text.rstrip('.')}."
+
+
 def _marked(line: Line) -> str:
     return f"{line.name}*" if line.transductive else line.name
 
@@ -115,9 +118,11 @@ def _cells(line: Line) -> list[str]:
     made = line.comparison
     if made is None:
         return [*head, "", "", "", "", line.outcome, ""]
+    counts = f"{made.wins:,} / {made.ties:,} / {made.losses:,}"
+    if line.untested:
+        return [*head, f"{made.difference:+.2f}", "", "", counts, line.outcome, ""]
     shown = "" if math.isnan(made.detectable) else f"{made.detectable:.1f}"
     interval = f"{made.low:+.2f} to {made.high:+.2f}"
-    counts = f"{made.wins:,} / {made.ties:,} / {made.losses:,}"
     return [*head, f"{made.difference:+.2f}", interval, _p(made.p_corrected), counts, line.outcome, shown]
 
 

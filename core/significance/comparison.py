@@ -84,13 +84,19 @@ class Comparison:
         """Wins for one loss, among the clusters that differ; nan where none does."""
         return self.wins / self.losses if self.losses else (np.inf if self.wins else np.nan)
 
-    def size(self, name: str) -> str:
-        """`670 videos (27,763 captions)`: the independent units and, where they are others, the queries of `name`."""
+    def size(self, name: str, single: bool = True) -> str:
+        """`670 videos (27,763 captions)`: the independent units and, where they are others, the queries of `name`.
+
+        single: whether each text has one video, so that texts that share an answer are captions of one video.
+        """
         texts = name.startswith("t2v/")
+        kind = "texts" if texts else "videos"
         if self.n_clusters == self.n_queries:
-            return f"{self.n_queries:,} {'texts' if texts else 'videos'}"
-        units, queries = ("videos", "captions") if texts else ("groups", "videos")
-        return f"{self.n_clusters:,} {units} ({self.n_queries:,} {queries})"
+            return f"{self.n_queries:,} {kind}"
+        if texts and single and self.n_clusters > 1:
+            return f"{self.n_clusters:,} videos ({self.n_queries:,} captions)"
+        groups = "group" if self.n_clusters == 1 else "groups"
+        return f"{self.n_clusters:,} {groups} of {kind} that share answers ({self.n_queries:,} {kind})"
 
 
 def paired_test(
@@ -180,8 +186,10 @@ def _comparison(
     total = sums.mean(axis=0) * (1 if higher_is_better else -1)
     slack = 1e-9 * max(np.abs(sums).max(), 1e-300)
     warnings = []
-    if clusters < 20:
-        warnings.append(f"only {clusters} independent units of queries")
+    if clusters == 1 < queries:
+        warnings.append(f"shared answers link the {queries:,} queries into one group: nothing can be tested")
+    elif clusters < 20:
+        warnings.append(f"only {clusters} independent {'unit' if clusters == 1 else 'units'} of queries")
     if 1 < seeds < 4:
         warnings.append(f"with {seeds} seeds only large differences can be shown")
     return Comparison(

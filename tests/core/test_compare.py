@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from core.store import Store
 from core.tracking.server import Server
 
 N = 200
+ROOT = Path(__file__).parents[2]
 
 
 def similarities(rng: np.random.Generator, texts: int = N, videos: int = N, noise: float = 3.0) -> np.ndarray:
@@ -65,7 +67,7 @@ def ranks(matrix: np.ndarray) -> np.ndarray:
 
 
 def told(compared: object) -> str:
-    return " ".join([*compared.warnings, *compared.assumptions, *compared.remarks])  # type: ignore[attr-defined]
+    return " ".join([*compared.doubts, *compared.warnings, *compared.assumptions, *compared.remarks])  # type: ignore[attr-defined]
 
 
 # ------------------------------------------------------------------------------------------------ the numbers
@@ -222,6 +224,110 @@ def test_a_relevance_file_whose_texts_are_the_columns_is_told_as_transposed(scor
         compare_inputs(save(a=scores[0].T, b=scores[1].T), relevance=pairs, rows=[videos], cols=[texts])
 
 
+def by_position(name: str, matrix: np.ndarray) -> str:
+    sparse.save_npz(name, sparse.csr_array(matrix.astype(float)))
+    return name
+
+
+@pytest.mark.parametrize("name", ["R1", "MdR"])
+@pytest.mark.parametrize(
+    ("relevance", "groups", "told_so"),
+    [
+        (
+            np.eye(N) + np.eye(N, k=1),
+            1,
+            "shared answers link the 200 queries into one group, so nothing can be tested.",
+        ),
+        (
+            np.kron(np.eye(4), np.ones((50, 50))),
+            4,
+            "link the 200 queries into 4 groups, so nothing can be tested (no p",
+        ),
+    ],
+    ids=["a chain", "four blocks"],
+)
+def test_queries_that_shared_answers_link_into_few_groups_are_not_tested(
+    scores, capsys, relevance, groups, told_so, name
+):
+    files = save(a=scores[0], b=scores[1])
+    assert main([*files, "--relevance", by_position("linked.npz", relevance), "--metric", name]) == 0
+    out = capsys.readouterr().out
+    assert told_so in out
+    assert f"n = {groups} group{'s' * (groups > 1)} of texts that share answers (200 texts)." in out
+    assert not re.search(r"\binf|is better|is worse|n\.s\.|p [=<]|interval [+-]|1 videos|Beware", out)
+    line = compare_inputs(files, relevance="linked.npz", name=name).lines[1]
+    assert (line.comparison.n_clusters, line.outcome) == (groups, "not tested")
+
+
+def test_groups_of_texts_with_several_videos_each_are_not_called_videos(scores):
+    pairs = np.kron(np.eye(100), np.ones((2, 2)))
+    for direction, kind in (("t2v", "texts"), ("v2t", "videos")):
+        found = compare_inputs(
+            save(a=scores[0], b=scores[1]), relevance=by_position("pairs.npz", pairs), direction=direction
+        )
+        assert found.lines[1].size == f"100 groups of {kind} that share answers (200 {kind})"
+        assert found.lines[1].outcome == "better"
+
+
+@pytest.mark.parametrize(("queries", "tested"), [(5, False), (6, True)])
+def test_no_fewer_than_six_queries_are_tested(queries, tested):
+    worse = [lines(f"{rank}.txt", *[rank] * queries) for rank in (2, 1)]
+    line = compare_inputs(worse).lines[1]
+    assert line.comparison.p == pytest.approx(2 * 0.5**queries)
+    assert line.outcome == ("better" if tested else "not tested")
+    assert line.untested == ("" if tested else "5 queries are too few to test (no p is below 0.0625)")
+
+
+def named(scores: tuple[np.ndarray, np.ndarray]) -> dict:
+    save(a=scores[0], b=scores[1])
+    return {
+        "inputs": ["a.npy", "b.npy"],
+        "rows": [lines("rows", *[f"t{i}" for i in range(N)])],
+        "cols": [lines("cols", *[f"v{i}" for i in range(N)])],
+    }
+
+
+def test_a_query_without_an_answer_is_told_by_its_id_with_what_the_file_names_instead(scores):
+    files = named(scores)
+    short = lines("short", *[f"t{i}\tv{i}" for i in range(198)], "t198\tgone", "t777\tv199", "t778\tv0")
+    text = re.escape(
+        "short: no video answers text `t198`; 2 of 200 texts have no answer; the file names 2 text ids that no input "
+        "has (the first is t777) and 1 video id outside the gallery (the first is gone)"
+    )
+    with pytest.raises(DataError, match=text):
+        compare_inputs(**files, relevance=short)
+    with pytest.raises(DataError, match="short: no text answers video `v198`; 2 of 200 videos have no answer"):
+        compare_inputs(**files, relevance=short, direction="v2t")
+    with pytest.raises(DataError, match=r"hole\.npz: no video answers text 7, counted from 0; 1 of 200 texts"):
+        compare_inputs(files["inputs"], relevance=by_position("hole.npz", np.diag(np.arange(N) != 7)))
+
+
+def test_ids_that_no_input_has_are_counted_and_left_out(scores):
+    files = named(scores)
+    exact = [f"t{i}\tv{i}" for i in range(N)]
+    plain = compare_inputs(**files, relevance=lines("exact", *exact))
+    found = compare_inputs(**files, relevance=lines("more", *exact, "t777\tv0", "t3\tgone", "t4\tgone"))
+    assert plain.remarks == ()
+    assert found.remarks == (
+        "more: names 1 text id that no input has (the first is t777) and 1 video id outside the gallery (the first is "
+        "gone), left out.",
+    )
+    assert found.lines == plain.lines
+
+
+def test_relevance_tells_which_ranks_are_of_one_video():
+    first, second = (lines(name, *([rank] * 40)) for name, rank in (("a.txt", 2), ("b.txt", 1)))
+    relevance = np.kron(np.eye(20), np.ones((2, 1)))
+    ids = [lines("ids", *[f"t{i}" for i in range(40)])]
+    pairs = lines("pairs", *[f"t{i}\tv{i // 2}" for i in range(40)])
+    for options in ({"relevance": by_position("r.npz", relevance)}, {"relevance": pairs, "rows": ids}):
+        assert compare_inputs([first, second], **options).lines[1].size == "20 videos (40 captions)"
+    with pytest.raises(DataError, match=r"few\.npz: has 39 queries, the ranks 40"):
+        compare_inputs([first, second], relevance=by_position("few.npz", relevance[:39]))
+    with pytest.raises(DataError, match="short: no video answers text `t39`"):
+        compare_inputs([first, second], relevance=lines("short", *[f"t{i}\tv" for i in range(39)]), rows=ids)
+
+
 # ------------------------------------------------------------------------------------------------ other forms
 
 
@@ -266,22 +372,31 @@ def test_a_run_that_lists_the_best_only_places_the_others_last():
 def test_a_run_needs_relevance_unless_its_ids_are_the_same(scores):
     for name in ("a.run", "b.run"):
         lines(name, *[f"q{i} Q0 v{j} 0 {(i + j) % 3} x" for i in range(3) for j in range(3)])
-    with pytest.raises(DataError, match=r"b\.run.*say by --relevance"):
+    with pytest.raises(DataError, match=r"a\.run is a run, which has no diagonal; b\.run .*: say by --relevance"):
         compare_inputs(["a.run", "b.run"])
     with pytest.raises(DataError, match="a TREC run has one direction"):
         compare_inputs(["a.run", "b.run"], direction="both")
 
 
 def put_trial(
-    store: Store, key: str, hits: np.ndarray, order: np.ndarray, transforms: dict | None = None, ties: str = "expected"
+    store: Store,
+    key: str,
+    hits: np.ndarray,
+    order: np.ndarray,
+    transforms: dict | None = None,
+    *,
+    select_on: str = "val",
+    seed: str = " · seed 0",
+    **fields: str,
 ) -> None:
     """The result of a trial over texts t0, t1, … and as many videos, in this order."""
-    with store.write("evaluate", key, {"ties": ties}) as draft:
+    with store.write("evaluate", key, {"ties": "expected", "split": "test"} | fields) as draft:
         clusters = torch.arange(hits.size)
         draft.save({"t2v/R1": 100.0 * torch.from_numpy(hits[order]).double(), "t2v/clusters": clusters})
         draft.json({"texts": [f"t{i}" for i in order], "videos": [f"v{i}" for i in range(hits.size)]}, "items.json")
-        draft.json({"experiment": {"retrieve": {"transforms": transforms or {}}}}, "trial.json")
-        draft.info["label"] = "evaluate [top_k=5 · seed 0]"
+        train = {"keep": "best", "select_on": select_on}
+        draft.json({"experiment": {"retrieve": {"transforms": transforms or {}}, "train": train}}, "trial.json")
+        draft.info["label"] = f"evaluate [top_k=5{seed}]"
 
 
 KEYS = ("0123456789abcdef", "fedcba9876543210")
@@ -351,11 +466,65 @@ def test_an_mlflow_run_stands_for_its_trial(scores, monkeypatch, tmp_path):
         compare_inputs([KEYS[0], "3" * 32])
 
 
-def test_trials_that_break_ties_otherwise_are_refused(scores):
+NAMED = tuple(f"top_k=5 · seed 0 ({key[:8]})" for key in KEYS)
+
+
+@pytest.mark.parametrize(
+    ("other", "told_so"),
+    [
+        ({"ties": "optimistic"}, f"evaluate.ties is expected in {NAMED[0]} and optimistic in {NAMED[1]}: not compared"),
+        ({"split": "val"}, f"evaluate.split is test in {NAMED[0]} and val in {NAMED[1]}: not compared"),
+        (
+            {"select_on": "test"},
+            f"the weights of {NAMED[1]} were selected on test (train.select_on: test): not compared with {NAMED[0]}",
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_trials_that_were_scored_by_other_rules_are_refused(scores, other, told_so):
     hits = ranks(scores[0]) == 1
     put_trial(Store("store"), KEYS[0], hits, np.arange(N))
-    put_trial(Store("store"), KEYS[1], hits, np.arange(N), ties="optimistic")
-    with pytest.raises(DataError, match="ties are broken by other rules"):
+    put_trial(Store("store"), KEYS[1], hits, np.arange(N), **other)
+    with pytest.raises(DataError, match=re.escape(told_so)):
+        compare_inputs(KEYS)
+
+
+def test_a_trial_whose_rule_for_ties_is_not_that_of_a_matrix_is_refused(scores):
+    put_trial(Store("store"), KEYS[0], ranks(scores[0]) == 1, np.arange(N), ties="optimistic")
+    with pytest.raises(DataError, match=r"evaluate\.ties is optimistic in .* and expected in b\.npy: not compared"):
+        compare_inputs([KEYS[0], *save(b=scores[1])])
+
+
+def test_where_nothing_was_trained_nothing_was_selected_on_test(scores):
+    for key, matrix in zip(KEYS, scores, strict=True):
+        put_trial(Store("store"), key, ranks(matrix) == 1, np.arange(N), select_on="test", seed="")
+    assert compare_inputs(KEYS).lines[1].comparison is not None
+
+
+def test_trials_on_other_content_under_the_same_ids_are_refused(scores):
+    for key, matrix in zip(KEYS, scores, strict=True):
+        put_trial(Store("store"), key, ranks(matrix) == 1, np.arange(N))
+
+    def ledger(*splits: str) -> None:
+        lines("store/ledger.jsonl", *[json.dumps({"trial": k, "split": s}) for k, s in zip(KEYS, splits, strict=True)])
+
+    ledger("one", "one")
+    assert compare_inputs(KEYS).lines[1].comparison is not None
+    ledger("one", "other")
+    with pytest.raises(DataError, match="bear the same ids and rank other texts or videos, or others answer them"):
+        compare_inputs(KEYS)
+
+
+def test_ranks_with_a_query_twice_are_refused(scores):
+    placed = [lines(name, *ranks(matrix)) for name, matrix in zip(("a.txt", "b.txt"), scores, strict=True)]
+    with pytest.raises(DataError, match="ids: an id stands twice: q7"):
+        compare_inputs(placed, rows=[lines("ids", *[f"q{i}" for i in range(N - 1)], "q7")])
+
+
+def test_a_trial_with_a_query_twice_is_refused(scores):
+    put_trial(Store("store"), KEYS[0], ranks(scores[0]) == 1, np.arange(N))
+    put_trial(Store("store"), KEYS[1], ranks(scores[0]) == 1, np.array([*range(N - 1), 7]))
+    with pytest.raises(DataError, match=f"store:{KEYS[1]}: the query `t7` stands there twice: not compared"):
         compare_inputs(KEYS)
 
 
@@ -379,7 +548,7 @@ def test_a_trial_without_the_metric_or_that_is_not_there_is_told(scores):
         ({"rows": ["x", "y"]}, "b.npy: its texts are others: 1 only there"),
         ({"cols": ["x", "y"]}, "b.npy: its videos are others: 1 only there"),
         ({"rows": ["x", "x2"]}, "stands twice"),
-        ({"rows": ["x", "turned"]}, "say by --relevance"),
+        ({"rows": ["x", "turned"]}, r"the diagonal of b\.npy pairs other ids than that of a\.npy: say by --relevance"),
     ],
 )
 def test_other_queries_other_galleries_repeated_ids_and_other_diagonals_are_refused(scores, ids, told_so):
@@ -410,23 +579,21 @@ def test_files_of_ranks_and_runs_are_checked_line_by_line(content, told_so):
 
 
 def test_what_cannot_be_read_is_told(scores):
-    a, b = save(a=scores[0], b=scores[1])
+    a = save(a=scores[0])[0]
+    Path("b.pkl").write_bytes(b"cposix\nsystem\n.")
     faults = {
         "neither the digest": [a, "nothing"],
-        "two inputs at least": [a],
-        "given twice": [a, a],
         "there is no store": [a, f"store:{KEYS[0]}"],
+        r"^\.: is a folder; an input is a file": [a, "."],
+        r"b\.pkl: scores are read from .*, not from `\.pkl`.*can run code": [a, "b.pkl"],
+        r"c\.pkl: no such file": [a, "c.pkl"],
     }
     for told_so, inputs in faults.items():
         with pytest.raises(DataError, match=told_so):
             compare_inputs(inputs)
-    with pytest.raises(DataError, match="--rows: give it once for all inputs, or once for each of the 2"):
-        compare_inputs([a, b], rows=["1", "2", "3"])
-    with pytest.raises(ConfigError, match="unknown metric"):
-        compare_inputs([a, b], name="R")
     with pytest.raises(DataError, match="needs the place of every relevant item"):
         compare_inputs([a, lines("r", *range(1, N + 1))], name="mAP")
-    with pytest.raises(DataError, match="has 3 queries"):
+    with pytest.raises(DataError, match=r"r has 3 queries and a\.npy 200: not compared"):
         compare_inputs([a, lines("r", 1, 2, 3)])
     with pytest.raises(DataError, match="it fits when transposed"):
         compare_inputs(save(c=np.random.rand(4, 6), d=np.random.rand(6, 4)), relevance=lines("p", "a\tb"))
@@ -442,7 +609,8 @@ def test_nan_is_refused_with_file_and_row(scores):
 
 
 def test_a_clean_pair_of_matrices_is_warned_of_nothing(scores):
-    assert compare_inputs(save(a=scores[0], b=scores[1]), direction="both").warnings == ()
+    found = compare_inputs(save(a=scores[0], b=scores[1]), direction="both")
+    assert found.warnings == found.doubts == ()
 
 
 def test_rows_in_another_order_are_told_as_chance(scores):
@@ -454,6 +622,37 @@ def test_rows_in_another_order_are_told_as_chance(scores):
 def test_one_matrix_that_is_transposed_is_told(scores):
     found = compare_inputs(save(a=scores[0], b=scores[1].T))
     assert "a.npy and b.npy agree better with one of them transposed" in told(found)
+
+
+def test_what_puts_the_comparison_in_doubt_is_said_before_any_outcome(scores, capsys):
+    main(save(a=scores[0], b=scores[1].T))
+    out = capsys.readouterr().out
+    assert out.startswith("Beware: a.npy and b.npy agree better with one of them transposed")
+    assert "is better" in out
+    assert "Rows are taken to be the texts, columns the videos." in out
+
+
+def test_a_constant_matrix_is_told_once(scores):
+    found = compare_inputs(save(a=scores[0], b=np.full((N, N), 0.5)))
+    assert found.doubts == ("b.npy: holds one value only (constant): nothing is ranked.",)
+    assert found.warnings == ()
+
+
+def test_r1_as_by_chance_is_told_only_where_a_better_one_could_be_told_from_it():
+    rng = np.random.default_rng(0)
+    perfect = save(a=np.eye(3), b=np.eye(3) + 0.1 * rng.random((3, 3)))
+    assert compare_inputs(perfect).doubts == ()
+    wrong = save(a=np.eye(8), b=np.roll(np.eye(8), 1, axis=0))
+    assert "b.npy: R@1 is 0.0, by chance it would be 12.5" in told(compare_inputs(wrong))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("factor", [1e300, 1e308, 1e-20, 1e-305])
+def test_scores_of_any_size_are_compared_alike_and_called_nothing(scores, factor):
+    plain = compare_inputs(save(a=scores[0] - 0.1, b=scores[1] - 0.1), direction="both")
+    found = compare_inputs(save(a=factor * (scores[0] - 0.1), b=factor * (scores[1] - 0.1)), direction="both")
+    assert found == plain
+    assert not found.doubts + found.warnings
 
 
 def test_a_much_higher_r1_of_the_transpose_is_told(scores):
@@ -536,10 +735,12 @@ def test_assumptions_are_said_aloud(scores):
     found = compare_inputs(save(a=scores[0], b=scores[1]))
     assert "row i and column i belong together" in told(found)
     assert "No text ids: row i is taken to be the same text everywhere" in told(found)
+    assert "Rows are taken to be the texts, columns the videos" in told(found)
     ids = lines("ids", *np.random.default_rng(0).permutation(N))
     same = compare_inputs(save(a=scores[0], b=scores[1]), rows=[ids], cols=[ids])
     assert "the video that answers a text is the one of the same id" in told(same)
     assert "No text ids" not in told(same)
+    assert "Rows are taken" not in told(same)
 
 
 # ------------------------------------------------------------------------------------------------ the command
@@ -555,6 +756,8 @@ def test_the_command_prints_one_table_and_a_verdict_and_writes_json(scores, caps
     assert [line["metric"] for line in told_all["lines"]] == ["t2v/R1", "t2v/R1", "v2t/R1", "v2t/R1"]
     assert told_all["lines"][1]["comparison"]["n_clusters"] == N
     assert all(verdict in out for verdict in told_all["verdicts"])
+    assert told_all["lines"][1]["size"] == f"{N} texts"
+    assert told_all["doubts"] == []
 
 
 def test_what_shows_no_difference_comes_with_what_could_have_been_shown(scores, capsys):
@@ -577,11 +780,85 @@ def test_clusters_are_named_in_the_sample_size(capsys):
 def test_faults_end_the_command_with_a_message(capsys):
     assert main(["a.npy", "b.npy"]) == 1
     assert "error: a.npy: no such file" in capsys.readouterr().err
-    assert main(["--published", "1", "2", "--n", "100", "--json", "nowhere/out.json"]) == 1
-    assert "error: --json: " in capsys.readouterr().err
-    for wrong in ([], ["a", "b", "--published", "1", "2"], ["--published", "1", "2"], ["a", "b", "--draws", "0"]):
-        with pytest.raises(SystemExit):
+    for wrong in ([], ["a", "b", "--published", "1", "2"], ["--published", "1", "2"]):
+        with pytest.raises(SystemExit) as end:
             main(wrong)
+        assert end.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told_so"),
+    [
+        ("a.npy", "error: needs two inputs at least"),
+        ("a.npy b.npy --rows x --rows x --rows x", "--rows: give it once for all inputs, or once for each of the 2"),
+        ("a.npy b.npy --cols x --cols x --cols x", "--cols: give it once for all inputs"),
+        ("a.npy b.npy --metric R", "--metric: unknown metric `R`. Did you mean `R"),
+        ("a.npy b.npy --metric R0", "--metric: unknown metric `R0`"),
+        ("a.npy b.npy --metric foo.bar", "--metric: unknown metric `foo.bar`. Known: MRR"),
+        ("a.npy b.npy --metric a/R1", "--metric: unknown metric `a/R1`"),
+        ("a.npy b.npy --metric t2v/R1", "--metric: write R1, and the direction as --direction t2v"),
+        ("a.npy b.npy --metric cost/latency_ms", "is a cost, which no query has a value of its own for: `python -m co"),
+        ("a.npy b.npy --seed -1", "--seed: 0 or more, not -1"),
+        ("a.npy b.npy --draws 19", "--draws: 19 are too few: no p could be below .05; 20 at least"),
+        ("a.npy b.npy c.npy --direction both --draws 79", "no p of 4 comparisons, corrected for each other, could be"),
+        ("a.npy b.npy --json nowhere/out.json", "--json: nowhere/out.json: there is no folder nowhere"),
+        ("a.npy b.npy --json .", "--json: . is a folder"),
+        ("a.npy b.npy --json ./b.npy", "--json: ./b.npy is read by this call"),
+        ("a.npy b.npy --cols ids --json ids", "--json: ids is read by this call"),
+        ("--published 101 2 --n 100", "--published: expected a recall in percent, such as 48.1, got 101"),
+        ("--published nan 2 --n 100", "--published: expected a recall in percent"),
+        ("--published 1 2 --n 0", "--n: needs one query at least, got 0"),
+        ("--published 1 2 --n 100 --json nowhere/out.json", "--json: nowhere/out.json: there is no folder nowhere"),
+    ],
+)
+def test_a_call_that_is_wrong_ends_with_status_2_before_any_file_is_opened(words, told_so, capsys):
+    assert main(shlex.split(words)) == 2
+    said = capsys.readouterr()
+    assert told_so in said.err
+    assert not said.out
+
+
+def test_as_many_draws_as_can_be_significant_are_enough(scores):
+    files = save(a=scores[0], b=scores[1], c=scores[1] + 1e-4 * scores[0])
+    assert [line.outcome for line in compare_inputs(files, draws=40).lines] == ["baseline", "better", "better"]
+
+
+def test_the_same_input_twice_is_refused_however_it_is_written(scores, capsys, monkeypatch):
+    a, _ = save(a=scores[0], b=scores[1])
+    put_trial(Store("store"), KEYS[0], ranks(scores[0]) == 1, np.arange(N))
+    Path("link.npy").symlink_to("a.npy")
+    monkeypatch.setattr("core.compare.sources._trial_of_run", lambda run_id: KEYS[0])
+    for inputs, told_so in (
+        ([a, a], "a.npy is given twice: it has no difference from itself"),
+        ([a, "./a.npy"], "a.npy and ./a.npy are the same file"),
+        ([a, "link.npy"], "a.npy and link.npy are the same file"),
+        ([f"store:{KEYS[0]}", KEYS[0]], f"store:{KEYS[0]} and {KEYS[0]} are the same trial"),
+        (["b.npy", "1" * 32, KEYS[0]], f"{'1' * 32} and {KEYS[0]} are the same trial"),
+    ):
+        assert main(inputs) == 2
+        assert told_so in capsys.readouterr().err
+
+
+def test_the_page_shows_what_its_commands_print(capsys):
+    page = (ROOT / "docs" / "compare.md").read_text()
+    (made,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    exec(made, space := {})
+    shown = re.findall(r"```console\n\$ python -m core.compare (.*?)\n(.*?)```", page, re.S)
+    assert len(shown) == 3
+    for words, expected in shown:
+        assert main(shlex.split(words)) == 0
+        assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == expected.splitlines()
+    soft = space["ours"] * softmax(10 * space["ours"], axis=0)
+    assert not compare_inputs(["theirs.npy", *save(soft=soft)]).warnings
+
+
+def test_help_says_what_an_unflagged_matrix_does_not_prove_and_what_the_exit_status_means(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "one that is not flagged is no proof that there is none" in said
+    assert "0 compared; 1 a file or trial cannot be read or compared; 2 the call is wrong" in said
 
 
 def test_help_and_printed_numbers_need_neither_torch_nor_mlflow():
@@ -619,13 +896,39 @@ def test_the_best_pairing_is_the_best_of_all():
 def test_printed_digits_leave_room_and_impossible_numbers_are_told():
     found = printed("48.1", "47.9", 5000)  # printed for 2,403 to 2,407 and 2,393 to 2,397
     assert found.net == (6, 14)
-    assert printed("43.1", "48.15", 1000).impossible == ("48.15",)
-    assert "no count of 1,000 queries gives 48.15" in printed("43.1", "48.15", 1000).lines[-1]
 
 
-@pytest.mark.parametrize(("numbers", "n"), [(("481", "47"), 10), (("x", "47"), 10), (("48", "47"), 0)])
+@pytest.mark.parametrize(
+    ("numbers", "n", "net"),
+    [(("48.1", "47.45"), 1000, (6, 7)), (("47.45", "48.1"), 1000, (6, 7)), (("48.1", "47.4"), 3, (0, 1))],
+)
+def test_of_an_impossible_number_both_counts_beside_it_are_taken_and_there_is_no_verdict(numbers, n, net):
+    found = printed(*numbers, n)
+    assert found.net == net
+    assert found.best == pytest.approx(min(1.0, 2 * 0.5 ** net[1]))
+    assert found.verdict == ""
+    assert f"no count of {n:,} queries gives {next(x for x in numbers if x in found.impossible)}" in found.lines[0]
+    assert not any("significant" in line or "usual" in line for line in found.lines)
+
+
+def test_the_counts_beside_an_impossible_number_are_told():
+    assert printed("43.1", "48.15", 1000).impossible == {"48.15": (481, 482)}
+    assert "481 gives 48.1, 482 gives 48.2" in printed("43.1", "48.15", 1000).lines[0]
+
+
+@pytest.mark.parametrize("numbers", [("0.481", "0.474"), ("0.5", "0.4")])
+def test_two_fractions_are_asked_about_before_anything_is_said_of_them(numbers):
+    lines = printed(*numbers, 1000).lines
+    asked = next(at for at, line in enumerate(lines) if "fractions? They are read as percent" in line)
+    assert all(line.startswith("Beware") for line in lines[:asked])
+    assert not any("fractions" in line for line in printed("48.1", "0.4", 1000).lines)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "n"), [(("481", "47"), 10), (("x", "47"), 10), (("1e1", "2"), 9), (("48", "47"), 0)]
+)
 def test_what_is_no_recall_is_refused(numbers, n):
-    with pytest.raises(DataError, match=r"--published|--n"):
+    with pytest.raises(ConfigError, match=r"--published|--n"):
         printed(*numbers, n)
 
 

@@ -134,6 +134,12 @@ def test_a_damaged_file_is_told_by_name(tmp_path, name):
         read_scores(tmp_path / name)
 
 
+def test_a_folder_is_told_as_one(tmp_path):
+    (tmp_path / "s.npy").mkdir()
+    with pytest.raises(DataError, match=r"s\.npy: is a folder; scores are read from a file"):
+        read_scores(tmp_path / "s.npy")
+
+
 def test_a_missing_file_is_told_with_the_nearest_one(tmp_path):
     saved(tmp_path, MATRIX, "scores.npy")
     with pytest.raises(DataError, match=r"no such file. Did you mean `scores.npy`"):
