@@ -24,6 +24,7 @@ _HOME = {
     "scoring": "score rerank search",
     "metrics": "evaluate Relevance",
     "given": "GivenScores read_scores",
+    "transduction": "transductive_trace",
     "significance": "compare_scores",
     "run": "run_experiment",
     "loading": "load",

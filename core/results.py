@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .config import Experiment
 from .plan import Trial
 from .plugins import registry
 from .significance import Comparison
@@ -59,6 +60,13 @@ class TrialResult:
         return self.entry.json("items.json")
 
 
+def _scoring(experiment: Experiment) -> set[str]:
+    """Names of the interactions whose scores rank."""
+    rerank = experiment.retrieve.rerank
+    candidates = registry().component("reranker", rerank).interactions(rerank.fields) if rerank else ()
+    return {*experiment.retrieve.first_stage, *candidates}
+
+
 @dataclass
 class Row:
     """One variant of the table: means over seeds, their spread, and comparisons with the baseline by metric."""
@@ -88,9 +96,14 @@ class Row:
 
     @property
     def transductive(self) -> bool:
-        """Whether a score transform lets a query's scores depend on the other test queries."""
-        transforms = self.results[0].trial.variant.experiment.retrieve.transforms
-        return any(registry().component("score_transform", spec).transductive for spec in transforms.values())
+        """Whether a query's scores depend on the other test queries: by a score transform, or as given scores show."""
+        experiment = self.results[0].trial.variant.experiment
+        transforms = experiment.retrieve.transforms.values()
+        if any(registry().component("score_transform", spec).transductive for spec in transforms):
+            return True
+        direction = experiment.evaluate.primary.partition("/")[0]
+        specs = [spec for name, spec in experiment.model.interactions.items() if name in _scoring(experiment)]
+        return any(registry().component("interaction", s).transductive(s.fields, direction) for s in specs)
 
     @property
     def costs(self) -> dict[str, float]:

@@ -7,6 +7,7 @@ from itertools import combinations
 
 from ..errors import DataError
 from ..metrics import Relevance, evaluate, query_relevance
+from ..transduction import transductive_trace
 from . import inspection
 from .pairing import Common, bring_together
 from .relevance import Judgements, assumed_relevance
@@ -87,7 +88,7 @@ class Judged:
         if self.common is None or shown not in self.common.values:
             return ""
         if key not in self._transductive:
-            self._transductive[key] = inspection.transductive(self.common.values[shown], name.partition("/")[0])
+            self._transductive[key] = transductive_trace(self.common.values[shown], name.partition("/")[0])
         return self._transductive[key]
 
     def doubts(self, name: str) -> list[str]:

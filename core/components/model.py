@@ -66,6 +66,11 @@ class Interaction(ModelPart):
     """Names of what `diagnose` measures."""
 
     @classmethod
+    def transductive(cls, config: Any, direction: str) -> str:
+        """Why the scores of a query (of a text in `t2v`) are taken to depend on the other queries; "" for no reason."""
+        return ""
+
+    @classmethod
     def provides(cls, config: Any) -> frozenset[str]:
         """Names of the auxiliary tensors that `match` gives."""
         return frozenset()

@@ -43,6 +43,10 @@ class GivenScores(Interaction):
     def reads(cls, config: Any) -> Levels:
         return Levels()
 
+    @classmethod
+    def transductive(cls, config: Any, direction: str) -> str:
+        return _trace(config.file, config.content, direction)
+
     def text_side(self, text: TextFeatures) -> Side:
         """row [B_t]"""
         return {"row": self._places("text", text.ids)}
@@ -90,6 +94,14 @@ class GivenScores(Interaction):
                 f"{len(known):,} are called {_some(known)}"
             )
         return torch.tensor([known[name] for name in ids], dtype=torch.int64)
+
+
+@lru_cache(maxsize=64)
+def _trace(file: str, content: str, direction: str) -> str:
+    """content: what tells that the file is still the one that was read."""
+    from core import read_scores, transductive_trace
+
+    return transductive_trace(read_scores(file).values, direction)
 
 
 def _some(names: Any) -> str:

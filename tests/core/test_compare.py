@@ -19,11 +19,11 @@ from scipy.special import log_softmax, softmax
 from core import ScoreTransform, hookimpl
 from core.compare import compare_inputs, printed
 from core.compare.__main__ import main
-from core.compare.inspection import transductive
 from core.errors import ConfigError, DataError, UserError
 from core.plugins import registry
 from core.store import Store
 from core.tracking.server import Server
+from core.transduction import transductive_trace as transductive
 
 N = 200
 ROOT = Path(__file__).parents[2]

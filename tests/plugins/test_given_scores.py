@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from core import ConfigError, RunError, TextFeatures, VideoFeatures, create
+from core.findings import findings
 from core.metrics import Relevance, evaluate
 from core.testing import check_component
 from plugins.interactions.given_scores import GivenScores
@@ -184,3 +185,23 @@ def test_other_ids_of_the_same_videos_are_scored_anew(lab: Lab, tmp_path: Path) 
     listed.write_text(json.dumps(splits))
     plan = lab.run(ranked(fields))
     assert plan.workspace.read(plan.trials[0].last).json()["metrics"] == pytest.approx(wanted(-DRAWN))
+
+
+@pytest.mark.parametrize(("axis", "marked"), [(0, {"t2v"}), (1, {"v2t"}), (None, set())])
+def test_scores_that_were_normalised_over_the_queries_are_marked_in_the_table(
+    lab: Lab, tmp_path: Path, axis: int | None, marked: set[str]
+) -> None:
+    scores = DRAWN if axis is None else np.exp(DRAWN) / np.exp(DRAWN).sum(axis=axis, keepdims=True)
+    fields = write(tmp_path, scores)
+    for direction in ("t2v", "v2t"):
+        (row,) = findings(lab.run(ranked(fields) | {"evaluate.primary": f"{direction}/R1"})).rows
+        assert row.transductive == (direction in marked)
+
+
+def test_scores_that_rank_nothing_mark_no_row(lab: Lab, tmp_path: Path) -> None:
+    fields = write(tmp_path, np.exp(DRAWN) / np.exp(DRAWN).sum(axis=0))
+    (row,) = findings(lab.run(ranked(fields, **{"retrieve.first_stage": "dot"}))).rows
+    assert not row.transductive
+    rerank = {"name": "score_fusion", "weights": {"theirs": 1.0}, "top_k": 5}
+    (row,) = findings(lab.run(ranked(fields, **{"retrieve.first_stage": "dot", "retrieve.rerank": rerank}))).rows
+    assert row.transductive
