@@ -75,11 +75,11 @@ def overrides(plan: Plan) -> list[str]:
 
 
 def run_command(plan: Plan, store: str = "store") -> str:
-    """What computes the results of a plan again: its file, what the command line set but for how it is tracked, the
+    """What computes the results of a plan again: its file, what the command line set but for how it is told, the
     store, and the device where that is what they were computed on."""
     device = plan.workspace.device.type
     words = ["python", "-m", "core.run", plan.document.file]
-    words += [text for text in overrides(plan) if not text.startswith("tracking")]
+    words += [text for text in overrides(plan) if not text.startswith(("tracking", "anonymous="))]
     words += ["--store", store] if store != "store" else []
     words += ["--device", device] if device != "cpu" else []
     return shlex.join(words)
