@@ -101,6 +101,9 @@ class Claim:
     fairness: str = setting("", "what was done to be fair to it here")
 
 
+LONGEST_NAME = 200
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One resolved configuration. The last six fields design the comparison; no step reads them, nor those of
@@ -124,6 +127,10 @@ class Experiment:
     variants: dict[str, Any] = setting(factory=dict, doc="{name: {key: value}}")
     baseline: Any = setting(None, "a variant's name, or assignments that select one")
     hypotheses: dict[str, Any] = setting(factory=dict, doc="claims, written before the run")
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.name.encode()) <= LONGEST_NAME:
+            raise ValueError(f"name: {len(self.name.encode())} bytes; a folder's name has 1 to {LONGEST_NAME}")
 
 
 DESIGN = ("seeds", "ablate", "one_at_a_time", "variants", "baseline", "hypotheses")

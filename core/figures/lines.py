@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 WIDE = 8.0
 """A sweep over this ratio or more has a logarithmic axis."""
+ROOM = 0.07
+"""Of an axis, what a tick with its label takes."""
 
 
 def draw_curves(axes: Axes, panel: Curves) -> None:
@@ -32,9 +35,11 @@ def draw_curves(axes: Axes, panel: Curves) -> None:
         axes.axhspan(low, high, color="0.5", alpha=0.13, linewidth=0)
         label = stacked(f"baseline: {panel.baseline_name}")
         axes.axhline(level, color="0.35", linewidth=1.2, linestyle="--", label=label)
-    if panel.at[0] > 0 and panel.at[-1] / panel.at[0] >= WIDE:
+    logarithmic = panel.at[0] > 0 and panel.at[-1] / panel.at[0] >= WIDE
+    if logarithmic:
         axes.set_xscale("log")
-    axes.set_xticks(panel.at, [f"{value:g}" for value in panel.at])
+    ticks = _apart(panel.at, logarithmic)
+    axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
     axes.minorticks_off()
     open_frame(axes, "y")
     axes.set_xlabel(panel.key)
@@ -45,6 +50,16 @@ def draw_curves(axes: Axes, panel: Curves) -> None:
         axes.legend(
             title=panel.lines.name, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False, alignment="left"
         )
+
+
+def _apart(values: Sequence[float], logarithmic: bool) -> list[float]:
+    """Of ascending values the first, and each whose tick does not stand on the one before it."""
+    places = np.log(values) if logarithmic else np.asarray(values)
+    kept = [0]
+    for at, place in enumerate(places):
+        if place - places[kept[-1]] >= ROOM * (places[-1] - places[0]) > 0:
+            kept.append(at)
+    return [values[at] for at in kept]
 
 
 def draw_training(axes: Axes, panel: Training) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..findings import Result
 from ..hypotheses import configuration
-from ..privacy import hiding
+from ..privacy import hidden_in, hiding
 from ..store import digest, write_atomically
 from .as_csv import csv, hypotheses_csv, published_csv
 from .as_html import PICTURES, html
@@ -63,7 +63,8 @@ def write_figures(result: Result, folder: Path) -> dict[str, str]:
     from ..panels import panels
 
     folder.mkdir(exist_ok=True)
-    found = {slug(name): panel for name, panel in panels(result).items()}
+    hide = hiding(result.plan)
+    found = {slug(name): hidden_in(panel, hide) for name, panel in panels(result).items()}
     for name, panel in found.items():
         draw("", [panel], [], *(folder / f"{name}{suffix}" for suffix in FORMATS))
     wanted = {f"{name}{suffix}" for name in found for suffix in FORMATS}
@@ -104,7 +105,7 @@ def _shown_in_figures(result: Result) -> str:
     claims = [[str(claim.hypothesis), claim.verdict.reason, claim.post_hoc] for claim in result.claims]
     outcomes = [row.outcome for row in result.rows]
     compared = [_trials(result), outcomes, costs, claims, result.primary, result.baseline.name]
-    return digest([_code("panels", "figures"), compared])
+    return digest([_code("panels", "figures"), hidden_in(compared, hiding(result.plan))])
 
 
 def _shown_in_pictures(result: Result) -> str:
@@ -124,5 +125,6 @@ def _code(*parts: str) -> list[str]:
 
 
 def slug(name: str) -> str:
-    """A name as a file name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "experiment"
+    """A name as a file name: letters of any language, at most 200 bytes."""
+    kept = re.sub(r"[^\w.-]+", "_", name).strip("._")
+    return kept.encode()[:200].decode(errors="ignore") or "experiment"

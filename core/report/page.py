@@ -11,6 +11,7 @@ STYLE = """
 :root { --ink: #1a1a1a; --soft: #5c6370; --line: #d9dde3; --pale: #f5f7f9; --good: #0b5c94; --bad: #a84300; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 76rem; padding: 2rem 1.25rem 4rem; color: var(--ink); background: #fff;
+  overflow-wrap: break-word;
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .4rem; }
 h2 { font-size: 1.2rem; margin: 2.6rem 0 .6rem; padding-bottom: .25rem; border-bottom: 1px solid var(--line); }
@@ -22,11 +23,11 @@ nav a { margin-right: 1rem; }
 a { color: var(--good); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
-caption { text-align: left; padding-bottom: .4rem; caption-side: top; }
+caption { text-align: left; overflow-wrap: anywhere; padding-bottom: .4rem; caption-side: top; }
 th, td { padding: .3rem .5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th { border-bottom: 2px solid var(--ink); vertical-align: bottom; }
 thead th, tbody th { white-space: normal; }
-tbody th { min-width: 7rem; border-bottom: 1px solid var(--line); font-weight: normal; }
+tbody th { min-width: 7rem; max-width: 26rem; border-bottom: 1px solid var(--line); font-weight: normal; }
 .left { text-align: left; }
 .prose { white-space: normal; min-width: 14rem; }
 tbody th, tbody td { vertical-align: top; }
@@ -40,7 +41,7 @@ tr.apart td, tr.apart th { color: var(--soft); font-style: italic; }
 .claim p { margin: .15rem 0; max-width: none; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(27rem, 1fr)); gap: 1.6rem;
   align-items: start; }
-figure { margin: 0; } figure img { max-width: 100%; height: auto; display: block; }
+figure { margin: 0; min-width: 0; } figure img { max-width: 100%; height: auto; display: block; }
 figcaption { font-size: .85rem; margin-top: .3rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.2rem; margin: .6rem 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }

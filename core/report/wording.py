@@ -34,10 +34,11 @@ def notes(result: Result) -> list[str]:
     lines = [
         f"{settings.evaluate.split} split: {result.size}; ties: {settings.evaluate.ties}; "
         f"data set `{settings.data.dataset.name}`.",
-        f"Differences are to `{result.baseline.name}` on {result.primary}, in the metric's unit; ± is the standard "
-        "deviation over seeds.",
     ]
+    if max(len(row.seeds) for row in result.rows) > 1:
+        lines.append("± is the standard deviation over seeds.")
     if tested:
+        lines.append(f"Differences are to `{result.baseline.name}` on {result.primary}, in the metric's unit.")
         methods = "; ".join(dict.fromkeys(comparison.method for comparison in tested))
         family = f"; {_corrected(tested[0])}; the baseline is not among them" if tested[0].family else ""
         lines.append(f"n = {tested[0].size(result.primary)}. Test: {methods}{family}.")

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import quote
 
 from ..errors import RunError, UserError
 from ..findings import Result
@@ -139,7 +140,7 @@ class _Writing:
     def _parent(self, parent: Run, links: view.Links) -> None:
         files = self._hidden(experiment.experiment_files(self.result))
         figures = sorted(path.name for path in (self.report / "figures").glob("*.svg"))
-        addresses = [FIGURE.format(name=name, run_id=parent.id) for name in figures]
+        addresses = [FIGURE.format(name=quote(name), run_id=parent.id) for name in figures]
         tags = experiment.experiment_tags(self.result)
         tags["mlflow.note.content"] = experiment.note(self.result, links.table, addresses)
         tags = self._hidden(tags) | {"content": digest([files, _contents(self.report)])}

@@ -26,6 +26,9 @@ ENVIRONMENT = {
 SERVED = "mlflow-artifacts:/"
 """Begins the address of artifacts that lie wherever MLflow's page is told to look for them."""
 
+LONGEST_NAME = 250
+"""Of a run, where a database checks it: PostgreSQL."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -131,7 +134,9 @@ class Server:
         return found
 
     def create(self, experiment_id: str, name: str, tags: dict[str, str], started: int) -> Run:
-        """A new run, running until it is ended. `started` in milliseconds."""
+        """A new run, running until it is ended. Of a long name its ends are kept. `started` in milliseconds."""
+        if len(name) > LONGEST_NAME:
+            name = f"{name[: LONGEST_NAME // 2]}…{name[1 - LONGEST_NAME // 2 :]}"
         return self._known(self.client.create_run(experiment_id, started, tags, name))
 
     def _known(self, run: Any) -> Run:

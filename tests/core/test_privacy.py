@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
+import random
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from core.privacy import hidden_password, hiding
+from core.privacy import hidden_in, hidden_password, hiding
 
 
 def plan(anonymous: bool, **values: Any) -> Any:
@@ -57,3 +61,45 @@ def test_what_only_looks_like_a_path_stays() -> None:
     hide = hiding(plan(anonymous=True, data="/data/x"))
     for text in ("t2v/R1", "https://example.org/data/x", "<td>/</td>", "a/data/x"):
         assert hide(text) == text
+
+
+def test_relative_paths_that_lead_up_and_the_home_are_hidden_like_absolute_ones() -> None:
+    hide = hiding(plan(anonymous=True, data={"path": "../../jane.doe/list.csv", "root": "~/films"}))
+    assert hide("path=../../jane.doe/list.csv root: ~/films") == "path=…/list.csv root: …/films"
+    assert hide(f"in {Path.home()}/films/a.mp4, {Path.home()}") == "in …/a.mp4, ~"
+
+
+def test_paths_that_end_alike_stay_apart() -> None:
+    hide = hiding(plan(anonymous=True, data=["/data/jane/list.csv", "/data/joe/list.csv", "/data/jane/other.csv"]))
+    assert hide("/data/jane/list.csv /data/joe/list.csv /data/jane/other.csv") == "…/list.csv …2/list.csv …/other.csv"
+
+
+def test_paths_below_any_folder_of_this_machine_are_hidden_even_where_no_configuration_names_them(
+    tmp_path: Path,
+) -> None:
+    hide = hiding(plan(anonymous=True))
+    assert hide(f"query\n{tmp_path}/jane/v1.mp4-0,1") == "query\n…/v1.mp4-0,1"
+    assert (
+        hide(f"sqlite:///{tmp_path}/m.db file://{tmp_path}/x (path:{tmp_path}/y)")
+        == "sqlite:///…/m.db file://…/x (path:…/y)"
+    )
+
+
+def test_pictures_within_a_page_stay_as_they_are() -> None:
+    picture = base64.b64encode(random.Random(0).randbytes(1_000_000)).decode()
+    page = f'<img src="data:image/jpeg;base64,{picture}">'
+    began = time.perf_counter()
+    assert hiding(plan(anonymous=True))(page) == page
+    assert hidden_password(page) == page
+    assert time.perf_counter() - began < 2
+
+
+def test_texts_are_hidden_wherever_a_value_holds_them() -> None:
+    @dataclass(frozen=True)
+    class Panel:
+        rows: tuple[str, ...]
+        mean: float
+
+    hide = hiding(plan(anonymous=True, data="/data/jane/x"))
+    found = hidden_in([Panel(("a=/data/jane/x",), 0.5), {"/data/jane/x": None}], hide)
+    assert found == [Panel(("a=…/x",), 0.5), {"…/x": None}]

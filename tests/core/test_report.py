@@ -211,3 +211,5 @@ def test_p_values_are_never_zero_and_blank_where_not_tested() -> None:
 def test_a_name_becomes_a_file_name() -> None:
     assert report.slug("a/b c:d") == "a_b_c_d"
     assert report.slug("..") == "experiment"
+    assert report.slug("消融 1") == "消融_1"
+    assert len(report.slug("é" * 300).encode()) == 200
