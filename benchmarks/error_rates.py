@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from benchmarks.measuring import described, machine, publish, read_options, table
-from core.significance import benjamini_hochberg, detectable_difference, holm, mcnemar, paired_tests, sign_flip
+from core.significance import (
+    benjamini_hochberg,
+    detectable_difference,
+    holm,
+    mcnemar,
+    paired_tests,
+    rare_loss,
+    sign_flip,
+)
 
 Floats = NDArray[np.float64]
 BLOCK = 500
@@ -176,6 +184,11 @@ def at_the_edge(runs: int, draws: int) -> list[dict[str, Any]]:
     def no_worse(g: np.random.Generator, n: int, b: int) -> NDArray[np.bool_]:
         return one_sided(recall(g, n, 1000, 0.15, -2.0) + 2.0, "greater", b)
 
+    def few_losses(g: np.random.Generator, n: int, b: int, queries: int = 300) -> NDArray[np.bool_]:
+        values = recall(g, n, queries, 0.01, -1.0)
+        p = sign_flip(values + 1.0, alternative="greater", draws=draws, seed=b)
+        return np.maximum(p, rare_loss(values.mean(axis=1), 1.0, queries, 100.0)) < LEVEL
+
     def equivalent(g: np.random.Generator, n: int, b: int) -> NDArray[np.bool_]:
         values = recall(g, n, 1000, 0.15, 4.0)
         return one_sided(values + 4.0, "greater", b) & one_sided(values - 4.0, "less", b)
@@ -187,6 +200,7 @@ def at_the_edge(runs: int, draws: int) -> list[dict[str, Any]]:
     return [
         row("better by 2", world, "better by exactly 2", share(runs, better)),
         row("no worse, margin 2", world, "worse by exactly 2", share(runs, no_worse)),
+        row("no worse, margin 1", "R@1, n = 300, only losses, 1 %", "worse by exactly 1", share(runs, few_losses)),
         row("equivalent within 4 (TOST)", world, "better by exactly 4", share(runs, equivalent)),
         row("larger gain", f"{world}, and 10 %", "both gains 3", share(runs, larger_gain)),
     ]

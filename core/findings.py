@@ -245,7 +245,7 @@ def _evidence(hypothesis: Hypothesis, rows: Sequence[Row]) -> Evidence:
     if hypothesis.kind == "larger_gain":
         return larger_gain(difference, arms[2] - arms[3], by=hypothesis.bound, **options)
     if hypothesis.kind == "no_worse":
-        return no_worse(difference, margin=hypothesis.bound, **options)
+        return no_worse(difference, margin=hypothesis.bound, span=metric(name).span, **options)
     if hypothesis.kind == "equivalent":
-        return equivalent(difference, within=hypothesis.bound, **options)
+        return equivalent(difference, within=hypothesis.bound, span=metric(name).span, **options)
     return better(difference, by=hypothesis.bound, **options)

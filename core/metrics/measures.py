@@ -41,6 +41,12 @@ class Metric:
     cutoff: int
     higher_is_better: bool
     unit: Literal["points", "rank", "cost"]
+
+    @property
+    def span(self) -> float | None:
+        """The most by which one query can differ; None for ranks, where it depends on the gallery, and costs."""
+        return None if self.unit != "points" else 300.0 if self.family == "RSum" else 100.0
+
     summary: Literal["mean", "median"] = "mean"
 
 

@@ -15,7 +15,7 @@ from .families import CORRECTIONS, benjamini_hochberg, correct, holm, outcome
 from .planning import detectable_difference, mcnemar, published_difference
 from .resampling import DRAWS, sign_flip
 from .scores import compare_scores
-from .verdicts import Evidence, Verdict, better, cheaper, decide, equivalent, larger_gain, no_worse
+from .verdicts import Evidence, Verdict, better, cheaper, decide, equivalent, larger_gain, no_worse, rare_loss
 
 __all__ = [
     "CORRECTIONS",
@@ -40,5 +40,6 @@ __all__ = [
     "paired_test",
     "paired_tests",
     "published_difference",
+    "rare_loss",
     "sign_flip",
 ]

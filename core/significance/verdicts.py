@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from ..errors import DataError
 from .comparison import Z_POWER, Comparison, paired_test
 from .families import holm
-from .resampling import Alternative, paired_arms
+from .resampling import Alternative, Floats, paired_arms
 
+LEVEL = 0.05
 Z_POWER_OF_BOTH = 1.281552
 """As Z_POWER, where two one-sided tests must both succeed and neither truth lies nearer to one of them."""
 
@@ -29,6 +30,7 @@ class Evidence:
     opposed     the 95 % interval lies wholly where the claim cannot be true
     observed    the difference turned so that larger is better; for `cheaper` the ratio
     comparison  difference and interval; None for `cheaper`
+    unseen      how often a loss of `bound` stays unseen where few queries pay it, as `rare_loss` says
     """
 
     kind: Literal["better", "no_worse", "equivalent", "larger_gain", "cheaper"]
@@ -38,6 +40,7 @@ class Evidence:
     opposed: bool
     observed: float
     comparison: Comparison | None = None
+    unseen: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,19 +83,51 @@ def _gain(
     return Evidence(kind, by, found.p, gain > by, high < by, gain, found)
 
 
-def no_worse(differences: ArrayLike, clusters: ArrayLike | None = None, *, margin: float, **options: Any) -> Evidence:
-    """The variant is worse by less than `margin`: one-sided test, half of a TOST. Arguments as in `better`."""
+def rare_loss(gain: ArrayLike, margin: float, clusters: int, span: float) -> Floats:
+    """How often a mean loss of `margin` would show as a mean gain of `gain` or more, if few clusters pay it in full.
+
+    The exact test of the null that no test on the differences themselves can refute: each of the clusters loses `span`,
+    the most that one can lose, with probability margin / span, and the others nothing. Seeing no loss at all then has
+    probability (1 - margin / span) ** clusters, 0.55 for a margin of 1 point of 100 and 60 clusters.
+    """
+    from scipy.stats import binom
+
+    lost = np.ceil(np.maximum(0, -np.asarray(gain, dtype=np.float64)) * clusters / span - 1e-9)
+    return np.asarray(binom.cdf(lost, clusters, min(1.0, margin / span)), dtype=np.float64)
+
+
+def no_worse(
+    differences: ArrayLike,
+    clusters: ArrayLike | None = None,
+    *,
+    margin: float,
+    span: float | None = None,
+    **options: Any,
+) -> Evidence:
+    """The variant is worse by less than `margin`: one-sided test, half of a TOST. Arguments as in `better`.
+
+    span: the most that one query can lose, as 100 points; p is then not below that of `rare_loss`. None: not known.
+    """
     higher = options.get("higher_is_better", True)
     alternative: Alternative = "greater" if higher else "less"
     found = paired_test(differences, clusters, null=-margin if higher else margin, alternative=alternative, **options)
     gain, _, high = found.gain
-    return Evidence("no_worse", margin, found.p, gain > -margin, high < -margin, gain, found)
+    p, unseen = _with_rare(found.p, gain, margin, found.n_clusters, span)
+    return Evidence("no_worse", margin, p, gain > -margin, high < -margin, gain, found, unseen)
 
 
-def equivalent(differences: ArrayLike, clusters: ArrayLike | None = None, *, within: float, **options: Any) -> Evidence:
+def equivalent(
+    differences: ArrayLike,
+    clusters: ArrayLike | None = None,
+    *,
+    within: float,
+    span: float | None = None,
+    **options: Any,
+) -> Evidence:
     """The arms differ by less than `within` either way: two one-sided tests, p the larger (TOST, Schuirmann 1987).
 
-    `detectable` of its comparison is the smallest `within` that arms without any difference would keep with 80 % power.
+    span as in `no_worse`. `detectable` of its comparison is the smallest `within` that arms without any difference
+    would keep with 80 % power.
     """
     found = paired_test(differences, clusters, null=-within, alternative="greater", **options)
     above = paired_test(differences, clusters, null=within, alternative="less", **options)
@@ -100,7 +135,16 @@ def equivalent(differences: ArrayLike, clusters: ArrayLike | None = None, *, wit
     opposed = low > within or high < -within
     reach = found.detectable + (Z_POWER_OF_BOTH - Z_POWER) * found.standard_error
     shown = replace(found, detectable=reach)
-    return Evidence("equivalent", within, max(found.p, above.p), abs(gain) < within, opposed, gain, shown)
+    p, unseen = _with_rare(max(found.p, above.p), -abs(gain), within, found.n_clusters, span)
+    return Evidence("equivalent", within, p, abs(gain) < within, opposed, gain, shown, unseen)
+
+
+def _with_rare(p: float, gain: float, margin: float, clusters: int, span: float | None) -> tuple[float, float]:
+    """The larger of p and that of `rare_loss`, and the latter where nothing is lost."""
+    if span is None or not margin > 0:
+        return p, 0.0
+    seen, unseen = rare_loss([gain, 0.0], margin, clusters, span)
+    return max(p, float(seen)), float(unseen)
 
 
 def cheaper(cost: float, than: float, ratio: float = 1.0) -> Evidence:
@@ -114,7 +158,7 @@ def cheaper(cost: float, than: float, ratio: float = 1.0) -> Evidence:
     return Evidence("cheaper", ratio, np.nan, held, not held, than / cost)
 
 
-def decide(evidence: Mapping[str, Evidence], level: float = 0.05) -> dict[str, Verdict]:
+def decide(evidence: Mapping[str, Evidence], level: float = LEVEL) -> dict[str, Verdict]:
     """Verdicts on all hypotheses of an experiment, one Holm family.
 
     *Supported*: the corrected p is below `level` and the estimate lies where claimed. *Refuted*: the 95 % interval lies
@@ -146,6 +190,11 @@ def _verdict(evidence: Evidence, p_corrected: float, family: int, level: float) 
 
 
 def _could_have_shown(evidence: Evidence, found: Comparison) -> str:
+    if evidence.unseen > LEVEL:
+        return (
+            f"; a loss of {evidence.bound:g} that few pay in full stays unseen in {evidence.unseen:.0%} of samples of "
+            f"{found.n_clusters:,}: more are needed, or a wider bound"
+        )
     if not np.isfinite(found.detectable):
         return ""
     if evidence.kind == "equivalent":

@@ -30,6 +30,7 @@ from core.significance import (
     paired_test,
     paired_tests,
     published_difference,
+    rare_loss,
     sign_flip,
 )
 
@@ -433,6 +434,29 @@ def test_claims_with_a_bound_keep_their_error_at_the_bound():
     gains = recall(rng, runs, 500, 0.15, 3.0) - recall(rng, runs, 500, 0.1, 3.0)
     for d, alternative in ((better_by, "two-sided"), (worse_by, "greater"), (better_by, "less"), (gains, "two-sided")):
         assert within_six_percent((sign_flip(d, alternative=alternative, draws=1000) < 0.05).sum(), runs)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize(("queries", "losses", "wins"), [(60, 1, 0), (200, 1, 0), (320, 1, 0), (60, 3, 2), (400, 3, 2)])
+def test_a_loss_that_few_queries_pay_is_not_taken_for_none(seeds, queries, losses, wins):
+    rng, runs = np.random.default_rng(34), 300
+    drawn = rng.random((runs, queries))
+    d = 100.0 * (drawn < wins / 100) - 100.0 * (drawn > 1 - losses / 100)  # worse by 1 point, the margin
+    d = np.repeat(d[:, None], seeds, axis=1)
+    harmless = [no_worse(one, margin=1, span=100, draws=200, trained=seeds > 1).p < 0.05 for one in d]
+    same = [equivalent(one, within=1, span=100, draws=200, trained=seeds > 1).p < 0.05 for one in d]
+    assert within_six_percent(sum(harmless), runs)
+    assert within_six_percent(sum(same), runs)
+
+
+def test_of_queries_that_never_differ_enough_are_needed_to_say_so():
+    for queries, verdict in ((298, "not decided"), (299, "supported")):  # 0.99 ** 299 < 0.05
+        (claim,) = decide({"same": no_worse(np.zeros(queries), margin=1, span=100)}).values()
+        assert claim.verdict == verdict
+        assert claim.p_corrected == pytest.approx(0.99**queries)
+    (few,) = decide({"same": equivalent(np.zeros(60), within=1, span=100)}).values()
+    assert "a loss of 1 that few pay in full stays unseen in 55% of samples of 60" in few.reason
+    assert rare_loss(-1.0, 2.0, 500, 100.0) == pytest.approx(stats.binomtest(5, 500, 0.02, "less").pvalue)
 
 
 def test_holm_keeps_the_error_of_a_family_and_benjamini_hochberg_that_of_its_findings():
