@@ -35,6 +35,7 @@ from .significance import (
 )
 
 Floats = NDArray[np.float64]
+TRANSDUCTIVE = "transductive against inductive"
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,8 @@ def _compare_with_baseline(result: Result) -> None:
 def label(rows: Sequence[Row]) -> str:
     """What must stand beside a comparison of transductive rows with others; "" where they are of one kind."""
     mixed = len({row.transductive for row in rows}) > 1
-    names = ", ".join(dict.fromkeys(row.name for row in rows if row.transductive))
-    return f"transductive against inductive: {names} looks at the other test queries" if mixed else ""
+    names = " and ".join(dict.fromkeys(row.name for row in rows if row.transductive))
+    return f"{TRANSDUCTIVE}: {names} looks at the other test queries" if mixed else ""
 
 
 def _labelled(comparison: Comparison, words: str) -> Comparison:

@@ -99,7 +99,7 @@ class Row:
         """Whether a query's scores depend on the other test queries: by a score transform, or as given scores show."""
         experiment = self.results[0].trial.variant.experiment
         transforms = experiment.retrieve.transforms.values()
-        if any(registry().component("score_transform", spec).transductive for spec in transforms):
+        if any(registry().component("score_transform", spec).transductive(spec.fields) for spec in transforms):
             return True
         direction = experiment.evaluate.primary.partition("/")[0]
         specs = [spec for name, spec in experiment.model.interactions.items() if name in _scoring(experiment)]

@@ -94,7 +94,7 @@ class Stored:
     def transforms(self) -> tuple[str, ...]:
         """Names of its transductive score transforms."""
         specs = self.experiment["retrieve"].get("transforms") or {}
-        return tuple(spec["name"] for spec in specs.values() if _transductive(spec["name"]))
+        return tuple(spec["name"] for spec in specs.values() if _transductive(**spec))
 
     @cached_property
     def experiment(self) -> dict[str, Any]:
@@ -123,12 +123,14 @@ class Stored:
 Source = Scores | Ranks | Stored
 
 
-def _transductive(name: str) -> bool:
+def _transductive(name: str, **fields: Any) -> bool:
     """Whether a score transform looks at the other queries; one that is not installed here is not known to."""
+    from ..components import ScoreTransform
     from ..plugins import registry
 
-    with suppress(KeyError):
-        return bool(getattr(registry().get("score_transform", name).component, "transductive", False))
+    with suppress(KeyError, TypeError):
+        component = registry().get("score_transform", name).component
+        return issubclass(component, ScoreTransform) and component.transductive(component.Config(**fields))
     return False
 
 

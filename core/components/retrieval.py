@@ -101,8 +101,6 @@ class ScoreTransform(Component):
     """Scores of queries to other scores. The rows are what asks: texts in one direction, videos in the other."""
 
     kind = "score_transform"
-    transductive: ClassVar[bool] = False
-    """It looks at the other test queries: what it gives one query depends on who else asks."""
     needs_bank: ClassVar[bool] = False
     """It is called with the scores [N, G] that the train split's texts (or videos) give the same gallery."""
 
@@ -114,6 +112,11 @@ class ScoreTransform(Component):
 
     def __init__(self, config: Any):
         self.config = config
+
+    @classmethod
+    def transductive(cls, config: Any) -> bool:
+        """Whether it looks at the other test queries: what it gives one query then depends on who else asks."""
+        return False
 
     def __call__(self, scores: Tensor, bank: Tensor | None = None) -> Tensor:
         """Scores [Q, G] of Q queries and the G items of the gallery -> new scores [Q, G]. `bank` comes to those that

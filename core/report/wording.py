@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from ..findings import Claim, Result
+from ..findings import TRANSDUCTIVE, Claim, Result
 from ..refusals import Refusal
 from ..results import Row
 from ..significance import Comparison
 from .numbers import counted, span
 
+MEDIAN, P95, NOISY = "cost/latency_ms", "cost/latency_p95_ms", 3
 OUTCOMES = ("better", "worse", "n.s.")
 VERDICTS = ("supported", "refuted", "not decided")
 CORRECTIONS = {
@@ -43,7 +44,7 @@ def notes(result: Result) -> list[str]:
         family = f"; {_corrected(tested[0])}; the baseline is not among them" if tested[0].family else ""
         lines.append(f"n = {tested[0].size(result.primary)}. Test: {methods}{family}.")
         warnings = dict.fromkeys(text for one in tested for text in one.warning.split("; ") if text)
-        lines += [f"Beware: {text}." for text in warnings]
+        lines += [f"Beware: {text}." for text in warnings if not text.startswith(TRANSDUCTIVE)]  # told below, of all
         seen = [c.detectable for c, row in zip(tested, _tested_rows(result), strict=True) if row.outcome == "n.s."]
         seen = [value for value in seen if not math.isnan(value)]
         if seen:
@@ -56,7 +57,7 @@ def notes(result: Result) -> list[str]:
     transductive = [row.name for row in result.rows if row.transductive]
     if transductive:
         lines.append(
-            f"Transductive: {', '.join(transductive)}. Their scores look at the other test queries, which one query "
+            f"Transductive: {'; '.join(transductive)}. Their scores look at the other test queries, which one query "
             "by itself does not have."
         )
     lines += _refused(result)
@@ -69,6 +70,7 @@ def notes(result: Result) -> list[str]:
             f"{result.registration}; this store saw {counted(scored, 'trial')} scored on this split."
         )
     lines += _ceiling(result)
+    lines += _timing(result)
     lines += [f"Withdrawn after it was registered: {claim}" for claim in result.withdrawn]
     lines += [f"Not decided, because {reason}: {claim.name}: {claim}" for claim, reason in result.incomparable]
     if result.skipped:
@@ -130,6 +132,23 @@ def _ceiling(result: Result) -> list[str]:
         ]
     if recalls:
         lines += [f"The index found {recalls} % of the candidates that an exact search finds ({direction})."]
+    return lines
+
+
+def _timing(result: Result) -> list[str]:
+    """What costs were measured on, and whether the machine was too busy for its times to say much."""
+    trials = [found.trial for row in result.rows if row.costs for found in row.results]
+    measured = [step.fields for trial in trials if (step := trial.last.inputs.get("efficiency"))]
+    if not measured:
+        return []
+    places = dict.fromkeys(f"{fields['device']}, {counted(fields['threads'], 'thread')}" for fields in measured)
+    lines = [f"Costs were measured on {' and '.join(places)}; times and throughput hold for that machine."]
+    noisy = [row.name for row in result.rows if row.costs.get(P95, 0) > NOISY * row.costs.get(MEDIAN, math.inf)]
+    if noisy:
+        lines.append(
+            f"Beware: timing was noisy, the 95th percentile more than {NOISY} times the median ({'; '.join(noisy)}): "
+            "small differences of latency and throughput mean nothing."
+        )
     return lines
 
 

@@ -65,10 +65,10 @@ def order_does_not_matter(case: ScoreTransformCase) -> Faults:
 
 
 def queries_do_not_depend_on_each_other(case: ScoreTransformCase) -> Faults:
-    if case.cls.transductive:
+    if case.cls.transductive(case.transform.config):
         return
     if words := gap({"scores": case.run(case.scores[1:3])}, {"scores": case.whole[1:3]}):
-        yield f"{words} when some queries are scored alone", "Say `transductive = True`"
+        yield f"{words} when some queries are scored alone", "Say so by `transductive`"
 
 
 def it_reads_the_bank_that_it_needs(case: ScoreTransformCase) -> Faults:

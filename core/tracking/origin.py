@@ -61,5 +61,6 @@ def git_state(folder: Path) -> dict[str, str]:
 
 def sync_command(plan: Plan) -> str:
     """The command that writes a finished experiment to MLflow again."""
-    words = [plan.document.file, *overrides(plan), "--store", str(plan.workspace.store.root)]
+    given = [text for text in overrides(plan) if not text.startswith("tracking.enabled=")]
+    words = [plan.document.file, *given, "--store", str(plan.workspace.store.root)]
     return f"python -m core.tracking sync {shlex.join(words)}"

@@ -105,7 +105,7 @@ class TrialRecord:
         """The split that was scored and, where something was trained, the one that it was trained on."""
         settings = self.variant.experiment
         dataset = settings.data.dataset
-        source = str(dataset.resolved())
+        source = short_value(dataset.resolved())
         scored = settings.evaluate.split
         splits = {scored: self.found.trial.last.payload.split}
         if "train" in self._fit_steps:

@@ -30,7 +30,7 @@ def query_set_effects(
     for name, parts in _sets(relevance, np.random.default_rng(seed)):
         rows = np.concatenate(parts)
         with torch.inference_mode():
-            together = parts if transform.transductive else [rows]
+            together = parts if transform.transductive(transform.config) else [rows]
             changed = torch.cat([transform(scores[torch.from_numpy(part)], *given) for part in together])
         asked = _of(relevance, rows)
         found[name] = (_recall(scores[torch.from_numpy(rows)], asked), _recall(changed, asked))

@@ -422,7 +422,7 @@ score_transform(
 )
 score_transform(
     "queries do not depend on each other",
-    "queries are scored alone. Say `transductive = True`",
+    "queries are scored alone. Say so by `transductive`",
     __call__=lambda self, scores: scores.softmax(0),
 )
 score_transform(

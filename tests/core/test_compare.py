@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -417,7 +418,10 @@ def test_trials_are_read_from_the_store_and_aligned_by_their_ids(scores):
 
 class Sharpened(ScoreTransform):
     name = "sharpened"
-    transductive = True
+
+    @classmethod
+    def transductive(cls, config: Any) -> bool:
+        return True
 
 
 class SharpenedPlugin:

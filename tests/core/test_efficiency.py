@@ -21,6 +21,7 @@ from core.metrics import COSTS
 from core.model import Model
 from core.plan import Plan
 from core.plugins import registry
+from core.report import notes
 from core.results import TrialResult
 from core.scoring import limit_memory
 from core.settings import Checker
@@ -300,3 +301,16 @@ def test_costs_are_logged_and_each_trial_keeps_the_curve_of_its_own_fit(lab: Lab
         assert record.fits["train"].meta["fields"]["seed"] == found.trial.seed
         logged = {name: value for name, value, step in record.points if name.startswith("cost/")}
         assert logged == pytest.approx(found.costs, rel=1e-3)
+
+
+def test_the_report_says_what_was_measured_on_and_when_the_machine_was_too_busy(lab: Lab) -> None:
+    result = findings(lab.run(ON))
+    ((found,),) = (row.results for row in result.rows)
+    for slowest, noisy in ((2.9, False), (3.1, True)):
+        costs = found.costs | {"cost/latency_ms": 1.0, "cost/latency_p95_ms": slowest}
+        found.__dict__["stored"] = {**found.stored, "costs": costs}
+        told = notes(result)
+        threads = torch.get_num_threads()
+        assert any(line.startswith(f"Costs were measured on cpu, {threads} thread") for line in told)
+        assert any("timing was noisy" in line for line in told) == noisy
+    assert not any("measured on" in line for line in notes(findings(lab.run({**ON, "evaluate.efficiency": False}))))

@@ -339,7 +339,10 @@ class Sharpened(ScoreTransform):
     """What a text gives a video, less what the others give it."""
 
     name = "toy_sharpened"
-    transductive = True
+
+    @classmethod
+    def transductive(cls, config: Any) -> bool:
+        return True
 
     def __call__(self, scores: Tensor, *more: Any, **options: Any) -> Tensor:
         return scores - scores.mean(0, keepdim=True)

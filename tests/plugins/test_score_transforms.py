@@ -133,7 +133,10 @@ def test_they_keep_the_contract(name: str) -> None:
 
 def test_only_those_over_the_test_queries_are_transductive() -> None:
     names = ["dual_softmax", "inverted_softmax", "qb_norm", "z_score"]
-    assert [create("score_transform", name).transductive for name in names] == [True, True, False, False]
+    made = [create("score_transform", name) for name in names]
+    assert [one.transductive(one.config) for one in made] == [True, True, False, False]
+    alone = create("score_transform", "dual_softmax", at_once=1)
+    assert not alone.transductive(alone.config)
 
 
 def test_one_query_at_a_time_dual_softmax_changes_nothing_and_inverted_softmax_leaves_nothing(
@@ -336,7 +339,10 @@ class Recorder(ScoreTransform):
     """Remembers which queries came together."""
 
     name = "recorder"
-    transductive = True
+
+    @classmethod
+    def transductive(cls, config: Any) -> bool:
+        return True
 
     def __call__(self, scores: torch.Tensor, bank: torch.Tensor | None = None) -> torch.Tensor:
         self.seen: list[torch.Tensor] = [*getattr(self, "seen", []), scores]
