@@ -13,6 +13,7 @@ from ..findings import Claim, Result
 from ..hypotheses import configuration
 from ..panels import distinct, facts, keys_of, own, question, words
 from ..plugins import registry
+from ..repository import git_state
 from ..results import Row
 from ..significance import Comparison
 from ..stored import run_command
@@ -183,9 +184,11 @@ def _repeat(result: Result, pictures: bool) -> list[str]:
     days = dict.fromkeys(f"{moment:%Y-%m-%d}" for moment in moments)
     beside = ["`report.md`", "`table.csv`", "`table.tex`", "`resolved.json` (all variants)", "`figures/`"]
     beside += [f"`{PICTURES}`"] * pictures
+    code = None if result.plan.experiment.anonymous else git_state(Path.cwd())
     facts = {
         "Computed": " to ".join(days) + f", {counted(len(stored), 'trial')}",
         "Registered as": result.registration if result.claims else "",
+        "Code": str(code) if code else "",
         "Versions": ", ".join(versions()),
         "Beside this file": ", ".join(beside),
     }

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import getpass
 import os
-import re
 import shlex
 import socket
-import subprocess
 from pathlib import Path
 
 from ..findings import Result
 from ..plan import Plan
 from ..plugins import registry
+from ..repository import git_state
 from ..stored import overrides
 
 NOT_GIVEN = "-"
@@ -32,7 +31,12 @@ def origin(result: Result) -> dict[str, str]:
     if result.plan.experiment.anonymous:
         return told
     person = {"host": socket.gethostname(), "pid": str(os.getpid()), "mlflow.user": _user()}
-    return told | person | git_state(Path.cwd())
+    found = git_state(Path.cwd())
+    if found is None:
+        return told | person
+    commit = {"git.commit": found.commit, "git.dirty": "yes" if found.dirty else "no"}
+    names = {"mlflow.source.git.commit": found.commit, "mlflow.source.git.repoURL": found.remote}
+    return told | person | commit | {name: value for name, value in names.items() if value}
 
 
 def _user() -> str:
@@ -40,23 +44,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
-
-
-def git_state(folder: Path) -> dict[str, str]:
-    """Remote and commit of the folder's repository, and whether tracked files differ; nothing outside of one."""
-
-    def git(*command: str) -> str:
-        done = subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, check=True, timeout=10)
-        return done.stdout.strip()
-
-    try:
-        commit = git("rev-parse", "HEAD")
-        dirty = "yes" if git("status", "--porcelain", "--untracked-files=no") else "no"
-        remote = re.sub(r"//[^/@]*@", "//", git("remote", "get-url", "origin") if git("remote") else "")
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    told = {"git.commit": commit, "git.dirty": dirty, "mlflow.source.git.commit": commit}
-    return told | ({"mlflow.source.git.repoURL": remote} if remote else {})
 
 
 def sync_command(plan: Plan) -> str:

@@ -32,7 +32,6 @@ from core.steps.step import Workspace
 from core.store import Store
 from core.tracking import Tracked, experiment, track
 from core.tracking.__main__ import main
-from core.tracking.origin import git_state
 from core.tracking.server import Server, held, tracking_uri
 from core.tracking.trial import TrialRecord, rounded
 
@@ -316,23 +315,6 @@ def test_tags_say_where_a_trial_comes_from_and_how_it_fared(tracked: SimpleNames
     assert len(tags["data"]) == 16
     assert tags["outcome"].startswith("▲ better p")
     assert tracked.place.run("untrained").data.tags["outcome"] == "baseline"
-
-
-def test_inside_a_repository_the_commit_and_its_state_are_tagged(tmp_path: Path) -> None:
-    assert git_state(tmp_path) == {}
-
-    def git(*command: str) -> None:
-        who = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "commit.gpgsign=false"]
-        subprocess.run(["git", *who, *command], cwd=tmp_path, check=True, capture_output=True)
-
-    git("init")
-    (tmp_path / "a").write_text("1")
-    git("add", "a")
-    git("commit", "-m", "a")
-    assert git_state(tmp_path)["git.dirty"] == "no"
-    (tmp_path / "a").write_text("2")
-    assert git_state(tmp_path)["git.dirty"] == "yes"
-    assert len(git_state(tmp_path)["git.commit"]) == 40
 
 
 def test_artifacts_of_a_trial_hold_its_ranks_and_a_file_that_repeats_it(tracked: SimpleNamespace) -> None:
