@@ -230,7 +230,8 @@ def _one(chosen: argparse.Namespace) -> int:
         from .report import show_report
 
         show_report(result)
-        print(f"\nReport: {folder / 'report.html'} (also report.md, table.csv, table.tex, figures/)")
+        also = [name for name in ("pictures.html", "report.md", "table.csv", "table.tex") if (folder / name).is_file()]
+        print(f"\nReport: {folder / 'report.html'} (also {', '.join(also)}, figures/)")
 
     started = time.monotonic()
     if chosen.check_videos:
