@@ -156,9 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--store", default="store", help="folder of the results store (default: store)")
     parser.add_argument("--runs", default="runs", help="folder of the reports (default: runs)")
     parser.add_argument("--memory", help="what scoring may take, as 512MiB or 4GB (default: a quarter of what is free)")
-    parser.add_argument(
-        "--anonymous", action="store_true", help="tell no user, host, folder or repository in what is written"
-    )
+    parser.add_argument("--anonymous", action="store_true", help="write no user, host, folder or repository")
     parser.add_argument("--workers", type=int, help="processes that decode videos (default: one a processor)")
     return parser
 

@@ -22,9 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("what", nargs="+", help="experiment file and key=value as given to core.run; or keys of trials")
     parser.add_argument("--store", default="store", help="folder of the results store (default: store)")
     parser.add_argument("--out", default=Path("runs"), type=Path, help="folder of the reports (default: runs)")
-    parser.add_argument(
-        "--anonymous", action="store_true", help="tell no user, host, folder or repository in what is written"
-    )
+    parser.add_argument("--anonymous", action="store_true", help="write no user, host, folder or repository")
     chosen = parser.parse_intermixed_args(arguments)
     file, *more = chosen.what
     try:

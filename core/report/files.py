@@ -48,6 +48,8 @@ def write_report(result: Result, root: Path) -> Path:
     hide = hiding(result.plan)
     for name, content in files.items():
         write_atomically(folder / name, hide(content))
+    for stale in {"hypotheses.csv", *(path.name for path in folder.glob("published_*.csv"))} - files.keys():
+        (folder / stale).unlink(missing_ok=True)
     return folder
 
 

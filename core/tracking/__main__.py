@@ -31,9 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--store", default="store", help="folder of the results store (default: store)")
     parser.add_argument("--runs", default="runs", help="folder of the reports (default: runs)")
     parser.add_argument("--uri", help="MLflow tracking URI, in place of the file's tracking.uri")
-    parser.add_argument(
-        "--anonymous", action="store_true", help="tell no user, host, folder or repository in what is written"
-    )
+    parser.add_argument("--anonymous", action="store_true", help="write no user, host, folder or repository")
     chosen = parser.parse_intermixed_args(arguments)
     overrides = [*chosen.overrides, *([f"tracking.uri={chosen.uri}"] if chosen.uri else [])]
     try:

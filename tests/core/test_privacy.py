@@ -20,7 +20,7 @@ def plan(anonymous: bool, **values: Any) -> Any:
     experiment = {"anonymous": anonymous, **values}
     return SimpleNamespace(
         experiment=SimpleNamespace(**experiment),
-        document=SimpleNamespace(file="/home/müller/work & co/depth.yaml", origins={"seeds": "command line"}),
+        document=SimpleNamespace(file="/data/müller/work & co/depth.yaml", origins={"seeds": "command line"}),
         variants=[SimpleNamespace(experiment=experiment)],
         workspace=SimpleNamespace(store=SimpleNamespace(root=Path("/scratch/müller/store"))),
     )
@@ -34,7 +34,7 @@ def test_passwords_are_hidden_whoever_asks() -> None:
 
 
 def test_folders_are_told_unless_the_experiment_is_anonymous() -> None:
-    text = "python -m core.run '/home/müller/work & co/depth.yaml' --store /scratch/müller/store"
+    text = "python -m core.run '/data/müller/work & co/depth.yaml' --store /scratch/müller/store"
     assert hiding(plan(anonymous=False))(text) == text
     assert hiding(plan(anonymous=True))(text) == "python -m core.run '…/depth.yaml' --store …/store"
 

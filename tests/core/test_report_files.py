@@ -360,3 +360,15 @@ def test_transductive_rows_are_marked_in_every_table_and_figure(lab: Lab, tmp_pa
     assert panel.rows == (mark,)
     lines = list(csv.DictReader(io.StringIO(report.csv(result))))
     assert {line["variant"] for line in lines if line["transductive"] == "True"} == {"re_weighted"}
+
+
+def test_files_of_what_the_experiment_no_longer_says_are_taken_away(reported: Lab, tmp_path: Path) -> None:
+    result = findings(reported.plan(FEWER))
+    folder = tmp_path / report.slug(result.name)
+    folder.mkdir()
+    stale = {"published_1.csv", "published_7.csv", "hypotheses.csv"}
+    for name in (*stale, "notes.txt"):
+        (folder / name).write_text("old")
+    report.write_report(result, tmp_path)
+    assert not stale & {path.name for path in folder.iterdir()}
+    assert (folder / "notes.txt").read_text() == "old"
