@@ -44,7 +44,7 @@ def ensure(plan: Plan, step: Step) -> None:
         ensure(plan, plan.steps[needed.name, needed.key])
     members = [member for member in plan.group(step) if not member.ready(store) and _can_be_computed(plan, member)]
     with ExitStack() as held:
-        held.enter_context(store.lease(step.name, *(member.key for member in members)))
+        held.enter_context(store.leases.hold(step.name, *(member.key for member in members)))
         members = [member for member in members if not member.ready(store)]  # another process may have done it
         drafts = [held.enter_context(store.draft(m.name, m.key, m.fields)) for m in members]
         if members:

@@ -135,7 +135,7 @@ class Workspace:
         if key not in self._splits:
             folder, dataset = self.dataset_folder(spec), registry().make("dataset", spec)
             folder.mkdir(parents=True, exist_ok=True)
-            with nullcontext() if dataset.ready(folder) else self.store.patient_lease("datasets", folder.name):
+            with nullcontext() if dataset.ready(folder) else self.store.leases.wait_for("datasets", folder.name):
                 self._splits[key] = _named_once(dataset.prepare(folder))
         return self._splits[key]
 

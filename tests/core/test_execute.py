@@ -45,15 +45,15 @@ def test_a_step_done_by_another_process_meanwhile_is_not_done_again(lab: Lab, mo
     plan = lab.plan({"retrieve.rerank": None})
     step = next(step for step in plan.steps.values() if step.label == "encode test videos")
     store = plan.workspace.store
-    lease = store.lease
+    hold = store.leases.hold
 
     def late_lease(name: str, key: str) -> Any:
         """Just before we get the lease, another process finishes."""
-        monkeypatch.setattr(store, "lease", lease)
+        monkeypatch.setattr(store.leases, "hold", hold)
         ensure(lab.plan({"retrieve.rerank": None}), step)
-        return lease(name, key)
+        return hold(name, key)
 
-    monkeypatch.setattr(store, "lease", late_lease)
+    monkeypatch.setattr(store.leases, "hold", late_lease)
     ensure(plan, step)
     assert COUNTS["videos"] == 5
 
@@ -62,7 +62,7 @@ def test_a_trial_that_waits_for_another_process_is_put_back(lab: Lab, monkeypatc
     plan = lab.plan(SWEEP)
     waits = []
     fits = [step for step in plan.steps.values() if step.name == "fit"]
-    held = plan.workspace.store.lease("fit", fits[0].key)
+    held = plan.workspace.store.leases.hold("fit", fits[0].key)
     held.__enter__()
 
     def wait(seconds: float) -> None:
@@ -82,10 +82,10 @@ def test_one_member_of_a_group_that_is_held_makes_the_group_busy_and_lets_the_ot
     store = plan.workspace.store
     for needed in first.inputs.values():
         ensure(plan, needed)
-    with store.lease("score", second.key):
+    with store.leases.hold("score", second.key):
         with pytest.raises(Busy):
             ensure(plan, first)
-        with store.lease("score", first.key):
+        with store.leases.hold("score", first.key):
             pass
     ensure(plan, first)
     assert store.has("score", second.key)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from core import store as store_module
 from core.errors import StoreError
-from core.store import Busy, FileDigests, Store, append_lines, digest, main, read_lines
+from core.store import Busy, FileDigests, Store, append_lines, digest, entries, leases, read_lines
+from core.store.__main__ import main
 
 KEY = "0123456789abcdef"
 OTHER = "fedcba9876543210"
@@ -84,7 +84,7 @@ def test_a_living_process_keeps_others_out_and_a_killed_one_does_not(store: Stor
     wait_for(tmp_path / "ready")
     with pytest.raises(Busy, match=f"fit {KEY} .* {process.pid}"), store.write("fit", KEY, {}):
         pass
-    with store.lease("fit", OTHER):
+    with store.leases.hold("fit", OTHER):
         pass
     os.kill(process.pid or 0, signal.SIGKILL)
     process.join()
@@ -95,41 +95,41 @@ def test_a_living_process_keeps_others_out_and_a_killed_one_does_not(store: Stor
 
 
 def test_a_lease_of_several_entries_is_had_whole_or_not_at_all(store: Store) -> None:
-    with store.lease("rank", OTHER):
-        with pytest.raises(Busy, match=OTHER), store.lease("rank", KEY, OTHER):
+    with store.leases.hold("rank", OTHER):
+        with pytest.raises(Busy, match=OTHER), store.leases.hold("rank", KEY, OTHER):
             pass
-        with store.lease("rank", KEY):
+        with store.leases.hold("rank", KEY):
             pass
-    with store.lease("rank", KEY, OTHER):
+    with store.leases.hold("rank", KEY, OTHER):
         for key in (KEY, OTHER):
-            with pytest.raises(Busy, match=key), store.lease("rank", key):
+            with pytest.raises(Busy, match=key), store.leases.hold("rank", key):
                 pass
     assert [path.name for path in (store.root / "leases").iterdir()] == [".lock"]
 
 
 def test_one_heartbeat_keeps_every_lease_of_a_group_young(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.01)
     before = threading.active_count()
-    with store.lease("rank", KEY, OTHER):
+    with store.leases.hold("rank", KEY, OTHER):
         assert threading.active_count() == before + 1
-        leases = [store.root / "leases" / f"rank-{key}" for key in (KEY, OTHER)]
-        for lease in leases:
+        files = [store.root / "leases" / f"rank-{key}" for key in (KEY, OTHER)]
+        for lease in files:
             os.utime(lease, (1, 1))
         limit = time.monotonic() + 10
-        while min(lease.stat().st_mtime for lease in leases) < 2 and time.monotonic() < limit:
+        while min(lease.stat().st_mtime for lease in files) < 2 and time.monotonic() < limit:
             time.sleep(0.01)
-        assert min(lease.stat().st_mtime for lease in leases) > time.time() - 10
+        assert min(lease.stat().st_mtime for lease in files) > time.time() - 10
 
 
 def test_a_lease_of_another_machine_holds_until_its_heartbeat_is_old(store: Store) -> None:
     lease = store.root / "leases" / f"fit-{KEY}"
     lease.parent.mkdir(parents=True)
     lease.write_text("elsewhere 1")
-    with pytest.raises(Busy, match="elsewhere"), store.lease("fit", KEY):
+    with pytest.raises(Busy, match="elsewhere"), store.leases.hold("fit", KEY):
         pass
-    old = time.time() - 2 * store_module.STALE
+    old = time.time() - 2 * leases.STALE
     os.utime(lease, (old, old))
-    with store.lease("fit", KEY):
+    with store.leases.hold("fit", KEY):
         assert "elsewhere" not in lease.read_text()
     assert not lease.exists()
 
@@ -137,15 +137,15 @@ def test_a_lease_of_another_machine_holds_until_its_heartbeat_is_old(store: Stor
 def test_a_number_that_another_users_process_took_over_is_dead_when_its_heartbeat_is_old(store: Store) -> None:
     lease = store.root / "leases" / f"fit-{KEY}"
     lease.parent.mkdir(parents=True)
-    lease.write_text(f"{store_module._host()} {os.getpid()}")
+    lease.write_text(f"{leases._host()} {os.getpid()}")
     os.utime(lease, (1, 1))
-    with store.lease("fit", KEY):
+    with store.leases.hold("fit", KEY):
         pass
 
 
 def test_the_heartbeat_keeps_a_lease_young(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "HEARTBEAT", 0.01)
-    with store.lease("fit", KEY):
+    monkeypatch.setattr(leases, "HEARTBEAT", 0.01)
+    with store.leases.hold("fit", KEY):
         lease = store.root / "leases" / f"fit-{KEY}"
         os.utime(lease, (1, 1))
         limit = time.monotonic() + 10
@@ -156,14 +156,14 @@ def test_the_heartbeat_keeps_a_lease_young(store: Store, monkeypatch: pytest.Mon
 
 def test_an_owner_whose_lease_was_taken_over_leaves_it_to_the_new_one(store: Store) -> None:
     lease = store.root / "leases" / f"fit-{KEY}"
-    with store.lease("fit", KEY):
+    with store.leases.hold("fit", KEY):
         lease.write_text("elsewhere 1")
     assert lease.read_text() == "elsewhere 1"
 
 
 def test_the_patient_lease_waits_until_the_other_owner_is_done(store: Store) -> None:
     happened = []
-    held = store.lease("fit", KEY)
+    held = store.leases.hold("fit", KEY)
     held.__enter__()
 
     def release() -> None:
@@ -171,7 +171,7 @@ def test_the_patient_lease_waits_until_the_other_owner_is_done(store: Store) -> 
         held.__exit__(None, None, None)
 
     threading.Timer(0.1, release).start()
-    with store.patient_lease("fit", KEY):
+    with store.leases.wait_for("fit", KEY):
         happened.append("taken")
     assert happened == ["released", "taken"]
 
@@ -179,8 +179,8 @@ def test_the_patient_lease_waits_until_the_other_owner_is_done(store: Store) -> 
 def test_what_a_process_wrote_it_reads_without_another_checksum(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     write(store)
     summed: list[Path] = []
-    checksum = store_module._checksum
-    monkeypatch.setattr(store_module, "_checksum", lambda path: summed.append(path) or checksum(path))
+    checksum = entries.checksum
+    monkeypatch.setattr(entries, "checksum", lambda path: summed.append(path) or checksum(path))
     mine = store.read("score", KEY)
     assert summed == []
     assert mine == Store(store.root).read("score", KEY)

@@ -1,0 +1,25 @@
+"""Content-addressed store of step outputs: atomic writes, checksums, leases, resumable drafts.
+
+An entry is a folder `<root>/<step>/<key>/` with its files and a `meta.json`. It is written as a draft under a lease
+and renamed when whole, so that a reader never sees half of one, and a killed writer's draft can be gone on with.
+`python -m core.store` lists, sizes and prunes.
+"""
+
+from .digests import MISSING, FileDigests
+from .entries import Draft, Entry, Store
+from .files import append_lines, digest, read_lines, write_atomically
+from .leases import Busy, Leases
+
+__all__ = [
+    "MISSING",
+    "Busy",
+    "Draft",
+    "Entry",
+    "FileDigests",
+    "Leases",
+    "Store",
+    "append_lines",
+    "digest",
+    "read_lines",
+    "write_atomically",
+]
