@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from contextlib import ExitStack
 from .plan import Plan, Trial
 from .registration import enter
 from .steps.step import Step
-from .store import Busy
+from .store import Busy, Entry, Gone, Patience
 
 
 def execute(plan: Plan, finished: Callable[[Trial], None]) -> None:
@@ -18,15 +19,17 @@ def execute(plan: Plan, finished: Callable[[Trial], None]) -> None:
 
     A trial that waits for a step of another process is put back, and others are done meanwhile.
     """
-    waiting, idle = deque(plan.trials), 0
+    plan.workspace.store.claim()
+    waiting, idle, patience = deque(plan.trials), 0, Patience()
     while waiting:
         trial = waiting.popleft()
         try:
             ensure(plan, plan.steps[trial.last.name, trial.last.key])
-        except Busy:
+        except Busy as busy:
             waiting.append(trial)
             idle += 1
             if idle >= len(waiting):
+                patience.tell(busy, plan.steps[busy.step, busy.key].label)
                 time.sleep(0.5)
                 idle = 0
             continue
@@ -35,13 +38,37 @@ def execute(plan: Plan, finished: Callable[[Trial], None]) -> None:
         finished(trial)
 
 
-def ensure(plan: Plan, step: Step) -> None:
-    """Have a step's output in the store. Raises Busy where another process is computing it or one of its inputs."""
+def ensure(plan: Plan, step: Step) -> Entry:
+    """Have a step's output in the store, whole; what is missing or damaged of what it reads, however deep, is computed
+    again, and nothing else.
+
+    Raises Busy where another process is computing it or one of its inputs.
+    """
+    store, made_anew = plan.workspace.store, set()
+    while True:
+        try:
+            if not step.ready(store):
+                for needed in step.inputs.values():
+                    if not needed.ready(store):
+                        ensure(plan, plan.steps[needed.name, needed.key])
+                _compute(plan, step)
+            return store.read(step.name, step.key)
+        except Gone as gone:
+            place = gone.step, gone.key
+            if place in made_anew or place not in plan.steps:
+                raise
+            made_anew.add(place)
+            print(
+                f"{plan.steps[place].label}: computed again, because {str(gone).removesuffix(' Run again.')}",
+                file=sys.stderr,
+            )
+            if plan.steps[place] is not step:
+                ensure(plan, plan.steps[place])
+
+
+def _compute(plan: Plan, step: Step) -> None:
+    """Compute a step, and in the same pass those of its group that can be."""
     store = plan.workspace.store
-    if step.ready(store):
-        return
-    for needed in step.inputs.values():
-        ensure(plan, plan.steps[needed.name, needed.key])
     members = [member for member in plan.group(step) if not member.ready(store) and _can_be_computed(plan, member)]
     with ExitStack() as held:
         held.enter_context(store.leases.hold(step.name, *(member.key for member in members)))

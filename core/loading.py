@@ -69,8 +69,8 @@ def _reranker(graph: TrialGraph, entry: Entry) -> TrainedReranker | None:
 
 def find_trial(store: Store, key: str) -> Entry:
     """The result of the trial with this key, or a unique beginning of it. Raises StoreError for none or several."""
-    found = sorted(path.parent.name for path in (store.root / "evaluate").glob(f"{key}*/trial.json"))
-    found = [name for name in found if not name.startswith("draft")]
+    trials = [entry.meta["key"] for entry in store.entries() if entry.meta["step"] == "evaluate"]
+    found = [known for known in trials if known.startswith(key)]
     if len(found) != 1:
         several = f"several trials: {', '.join(found[:5])}" if found else "no trial"
         raise StoreError(

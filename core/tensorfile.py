@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ def map_tensors(path: Path, layout: Mapping[str, tuple[tuple[int, ...], torch.dt
     """Writable tensors {name: (shape, dtype)} mapped onto the safetensors file `path`.
 
     What is assigned into them lands in the file. One that is not there, or has another layout, is made, of zeros.
+    Its space is reserved: a disk that fills up later cannot end the process in the middle of an assignment.
+    Raises OSError where there is no room for it.
     """
     header, offset, places = {}, 0, {}
     for name, (shape, dtype) in sorted(layout.items(), key=lambda item: -item[1][1].itemsize):  # keeps all aligned
@@ -33,15 +36,25 @@ def map_tensors(path: Path, layout: Mapping[str, tuple[tuple[int, ...], torch.dt
     prefix = struct.pack("<Q", len(text)) + text
     total = len(prefix) + offset
     if not _begins_with(path, prefix, total):
+        path.unlink(missing_ok=True)
         with path.open("wb") as handle:
             handle.write(prefix)
-            handle.truncate(total)
+            handle.flush()
+            _reserve(handle.fileno(), total, path)
     storage = torch.UntypedStorage.from_file(str(path), shared=True, nbytes=total)
     return {name: _view(storage, len(prefix) + places[name], shape, dtype) for name, (shape, dtype) in layout.items()}
 
 
+def _reserve(handle: int, size: int, path: Path) -> None:
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError as fault:
+        path.unlink(missing_ok=True)
+        raise OSError(fault.errno, os.strerror(fault.errno or 0), str(path)) from None
+
+
 def _begins_with(path: Path, prefix: bytes, total: int) -> bool:
-    if not path.exists() or path.stat().st_size != total:
+    if not path.is_file() or path.stat().st_size != total:
         return False
     with path.open("rb") as handle:
         return handle.read(len(prefix)) == prefix

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from .errors import RunError
 from .features import TextFeatures, VideoFeatures
 from .model import Model
 from .optimisation import Optimisation
+from .resuming import load_resumed, save_resumed
 from .terminal import progress
 
 Embed = Callable[[Tensor, Tensor, torch.Generator], tuple[TextFeatures, VideoFeatures]]
@@ -147,8 +147,8 @@ def fit(
     total = steps * settings.epochs
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, total, settings.warmup))
     fitted, best, start = Fitted({}), -math.inf, 0
-    if resume is not None and resume.exists():
-        kept = torch.load(resume, weights_only=True, map_location="cpu")
+    kept = None if resume is None else load_resumed(resume)
+    if kept is not None:
         trainee.load_state_dict(kept["trainee"])
         optimiser.load_state_dict(kept["optimiser"])
         schedule.load_state_dict(kept["schedule"])
@@ -175,8 +175,7 @@ def fit(
             state: dict[str, Any] = {"trainee": trainee.state_dict(), "optimiser": optimiser.state_dict()}
             state |= {"schedule": schedule.state_dict(), "state": fitted.state, "history": fitted.history}
             state |= {"best_epoch": fitted.best_epoch, "best": best, "epoch": epoch + 1}
-            torch.save(state, resume.with_suffix(".new"))
-            os.replace(resume.with_suffix(".new"), resume)
+            save_resumed(resume, state)
     return fitted
 
 

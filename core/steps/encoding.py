@@ -7,6 +7,7 @@ was mended, is encoded only where it changed.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..components import Encoder
 from ..errors import DataError, StoreError, VideoError
 from ..features import Features, Tokens
 from ..store import Draft, Entry, Store, digest
+from ..store.files import discard
 from ..tensorfile import map_tensors
 from ..terminal import progress
 from ..video import Clip, Sampling, read_clips
@@ -28,6 +30,7 @@ from .step import Step, Workspace
 Row = TypeVar("Row")
 VIDEOS, FRAMES = 32, 384
 """Most that an encoder is given at once; more frames than that only where one video has them."""
+RESUME = "resume-rows.safetensors"
 
 
 @dataclass(frozen=True)
@@ -219,25 +222,25 @@ class RowFile:
     """The draft of one level, filled row by row; what an earlier entry or a killed draft holds is copied first.
 
     `items` are digests of what each row is made from; `recipe` is the digest of everything else. A file
-    `recipe-<digest>` in an entry's folder lets others of the same recipe be found.
+    `recipe-<digest>` in an entry's folder lets others of the same recipe be found. RESUME holds a sum of each row that
+    is there: a row of a draft counts only as long as its item and its bytes have that sum.
     """
 
     def __init__(self, store: Store, step: Step, draft: Draft, items: Sequence[str]):
         self.store, self.folder, self.items = store, draft.folder, list(items)
         self.tensors: dict[str, Tensor] = {}
-        self._done: Tensor | None = None
+        self._sums: Tensor | None = None
         recipe = f"recipe-{step.recipe}"
         (self.folder / recipe).touch()
+        self._go_on()
         draft.json(self.items, "items.json")
-        if (self.folder / "resume-done.safetensors").exists():
-            self._open({name: (tuple(t.shape[1:]), t.dtype) for name, t in _stored(self.folder).items()})
         for marker in sorted(self.folder.parent.glob(f"*/{recipe}")):
             if marker.parent != self.folder and len(self.done) < len(self.items):
                 self._copy(marker.parent)
 
     @property
     def done(self) -> set[int]:
-        return set() if self._done is None else set(self._done.nonzero().flatten().tolist())
+        return set() if self._sums is None else set(self._sums.nonzero().flatten().tolist())
 
     def put(self, indices: Sequence[int], tokens: Tokens) -> None:
         """Write rows: values, and the mask where there is one."""
@@ -245,18 +248,31 @@ class RowFile:
         self._write(list(indices), parts)
 
     def _write(self, indices: list[int], parts: Mapping[str, Tensor]) -> None:
-        if self._done is None:
+        if self._sums is None:
             self._open({name: (tuple(tensor.shape[1:]), tensor.dtype) for name, tensor in parts.items()})
-        assert self._done is not None
+        assert self._sums is not None
         for name, tensor in parts.items():
             self.tensors[name][indices] = tensor.cpu()
-        self._done[indices] = True
+        for index in indices:
+            self._sums[index] = _row_sum(self.items[index], self.tensors, index)
 
     def _open(self, layout: Mapping[str, tuple[tuple[int, ...], torch.dtype]]) -> None:
         rows = len(self.items)
         sized = {name: ((rows, *shape), dtype) for name, (shape, dtype) in layout.items()}
         self.tensors = map_tensors(self.folder / "tensors.safetensors", sized)
-        self._done = map_tensors(self.folder / "resume-done.safetensors", {"done": ((rows,), torch.bool)})["done"]
+        self._sums = map_tensors(self.folder / RESUME, {"sums": ((rows,), torch.int64)})["sums"]
+
+    def _go_on(self) -> None:
+        """Take over the rows that a killed process left here, those that are whole."""
+        rows = _draft_rows(self.folder)
+        if not set(rows) & set(self.items):
+            for name in (RESUME, "tensors.safetensors"):
+                discard(self.folder / name)
+            return
+        self._open({name: (tuple(tensor.shape[1:]), tensor.dtype) for name, tensor in _stored(self.folder).items()})
+        assert self._sums is not None
+        whole = [rows.get(item) == index for index, item in enumerate(self.items)]
+        self._sums[~torch.tensor(whole)] = 0
 
     def _copy(self, folder: Path) -> None:
         rows, done = self._rows_in(folder), self.done
@@ -268,21 +284,40 @@ class RowFile:
 
     def _rows_in(self, folder: Path) -> dict[str, int]:
         """{item: row} of what another entry, if it is undamaged, or another draft holds."""
-        from safetensors import SafetensorError
-
-        kind, _, _ = folder.name.rpartition("-")
-        try:
-            if not kind:
-                entry = self.store.read(folder.parent.name, folder.name)
-                skipped = entry.info["skipped"]
-                return {item: row for row, item in enumerate(entry.json("items.json")) if str(row) not in skipped}
-            if kind != "draft":
-                return {}
-            theirs = json.loads((folder / "items.json").read_text())
-            finished = _stored(folder, "resume-done.safetensors")["done"]
-            return {theirs[row]: row for row in finished.nonzero().flatten().tolist()}
-        except (StoreError, OSError, SafetensorError):
+        if folder.name.startswith("draft-"):
+            return _draft_rows(folder)
+        if "-" in folder.name:
             return {}
+        try:
+            entry = self.store.read(folder.parent.name, folder.name)
+        except StoreError:
+            return {}
+        skipped = entry.info["skipped"]
+        return {item: row for row, item in enumerate(entry.json("items.json")) if str(row) not in skipped}
+
+
+def _draft_rows(folder: Path) -> dict[str, int]:
+    """{item: row} of the rows of a draft that are whole; none where its files do not belong together."""
+    from safetensors import SafetensorError
+
+    try:
+        items = json.loads((folder / "items.json").read_text())
+        sums = _stored(folder, RESUME)["sums"]
+        tensors = _stored(folder)
+        if len(sums) != len(items) or any(len(tensor) != len(items) for tensor in tensors.values()):
+            return {}
+        there = sums.nonzero().flatten().tolist()
+        return {items[row]: row for row in there if _row_sum(items[row], tensors, row) == sums[row]}
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return {}
+
+
+def _row_sum(item: str, tensors: Mapping[str, Tensor], row: int) -> int:
+    """A sum, not 0, of a row's item and bytes."""
+    value = zlib.crc32(item.encode())
+    for name in sorted(tensors):
+        value = zlib.crc32(tensors[name][row].reshape(-1).view(torch.uint8).numpy().data, value)
+    return 1 + value
 
 
 def _stored(folder: Path, file: str = "tensors.safetensors") -> dict[str, Tensor]:

@@ -119,6 +119,7 @@ class Workspace:
 
     @cached_property
     def digests(self) -> FileDigests:
+        self.store.claim()
         return FileDigests(self.store.root)
 
     def dataset_folder(self, spec: Spec) -> Path:
@@ -134,6 +135,7 @@ class Workspace:
         key = digest(spec.resolved())
         if key not in self._splits:
             folder, dataset = self.dataset_folder(spec), registry().make("dataset", spec)
+            self.store.claim()
             folder.mkdir(parents=True, exist_ok=True)
             with nullcontext() if dataset.ready(folder) else self.store.leases.wait_for("datasets", folder.name):
                 self._splits[key] = _named_once(dataset.prepare(folder))

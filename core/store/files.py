@@ -1,4 +1,4 @@
-"""Files of a store: written whole or not at all, added to line by line, checked by what they hold."""
+"""Files of a store: written whole or not at all, added to line by line, each with a checksum of its own."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import shutil
+import sys
+import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from ..errors import StoreError
+
+PATIENCE = 30.0
+"""Seconds to wait for a lock that is held for milliseconds only, unless its holder was stopped."""
+CHECK = "crc32"
 
 
 def digest(value: Any) -> str:
@@ -19,42 +29,152 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old one or the new one, whole."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(draft, path)
-
-
-def append_lines(path: Path, values: Iterable[Any]) -> None:
-    """Add lines of JSON to a file that is only ever added to."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        handle.write("".join(json.dumps(value) + "\n" for value in values))
-
-
-def read_lines(path: Path) -> list[Any]:
-    """The values in such a file, without a line that a killed writer left unfinished."""
-    values = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        with suppress(ValueError):
-            values.append(json.loads(line))
-    return values
-
-
 def checksum(path: Path) -> int:
+    """CRC-32 of a file's bytes. Raises OSError for what is no regular file, so that no pipe is waited for."""
+    if not path.is_file():
+        raise OSError(f"{path.name} is not a file")
     value = 0
     with path.open("rb") as handle:
         while block := handle.read(1 << 22):
             value = zlib.crc32(block, value)
     return value
+
+
+# ------------------------------------------------------------------------------------------------ whole files
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file that processes take in turn. Raises StoreError where it is not let go for PATIENCE seconds."""
+    with path.open("a") as handle:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    hint = f"is one stopped? `fuser {path}` names it"
+                    raise StoreError(f"{path}: another process has held this lock for {PATIENCE:g} s; {hint}") from None
+                time.sleep(0.01)
+        yield
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old one or the new one, whole, also after a loss of power."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with draft.open("w", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(draft, path)
+    sync(path.parent)
+
+
+def discard(path: Path) -> None:
+    """Remove what stands at a place, a file or a folder, if anything does."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk before going on."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# ------------------------------------------------------------------------------------------------ checked JSON
+
+
+def with_check(values: Mapping[str, Any]) -> str:
+    """A JSON mapping as text, with a checksum of its other values under CHECK."""
+    return json.dumps({**values, CHECK: _check(values)})
+
+
+def checked(text: str) -> dict[str, Any]:
+    """What `with_check` wrote. Raises ValueError where a byte differs, or where it is no mapping.
+
+    A mapping without a checksum is taken as it is: stores from before have such.
+    """
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError("is no mapping")
+    if CHECK in values and values.pop(CHECK) != _check(values):
+        raise ValueError("its checksum differs")
+    return values
+
+
+def _check(values: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(values, sort_keys=True).encode())
+
+
+# ------------------------------------------------------------------------------------------------ lines of JSON
+
+_CHECKED_LINE = re.compile(r"(.*) ([0-9a-f]{8})")
+
+
+def append_lines(path: Path, values: Iterable[Any]) -> None:
+    """Add lines of JSON, each with a checksum, to a file that is only ever added to.
+
+    They begin on a line of their own, also where a killed writer left one unfinished, and are on the disk on return.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(f"{line} {zlib.crc32(line.encode()):08x}\n" for line in map(json.dumps, values))
+    with locked(_lock(path)), path.open("ab+") as handle:
+        size = handle.seek(0, os.SEEK_END)
+        handle.seek(max(0, size - 1))
+        unfinished = size and handle.read(1) != b"\n"
+        handle.write((b"\n" if unfinished else b"") + text.encode())
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def read_lines(path: Path) -> list[Any]:
+    """The values in such a file, without lines that are unfinished or damaged."""
+    return [value for _, value in _lines(path) if value is not _DAMAGED]
+
+
+def mend_lines(path: Path) -> None:
+    """Move lines that are unfinished or damaged to `<name>.damaged`, and say so."""
+    if all(value is not _DAMAGED for _, value in _lines(path)):
+        return
+    with locked(_lock(path)):
+        lines = list(_lines(path))
+        damaged = [text for text, value in lines if value is _DAMAGED]
+        aside = path.with_name(f"{path.name}.damaged")
+        with aside.open("a", encoding="utf-8") as handle:
+            handle.writelines(f"{text}\n" for text in damaged)
+        write_atomically(path, "".join(f"{text}\n" for text, value in lines if value is not _DAMAGED))
+    count = f"{len(damaged)} line{'s' * (len(damaged) > 1)}"
+    print(f"{path}: {count} unfinished or damaged; set aside in {aside.name}", file=sys.stderr)
+
+
+_DAMAGED = object()
+
+
+def _lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """(text, value) of every line that is not empty; _DAMAGED for one that cannot be relied on."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for line in text.split("\n"):
+        if line.strip():
+            yield line, _value(line)
+
+
+def _value(line: str) -> Any:
+    """What a line holds. One without a checksum is of a store from before."""
+    found = _CHECKED_LINE.fullmatch(line)
+    if found and int(found[2], 16) != zlib.crc32(found[1].encode()):
+        return _DAMAGED
+    with suppress(ValueError):
+        value = json.loads(found[1] if found else line)
+        return value if isinstance(value, dict | list) else _DAMAGED
+    return _DAMAGED
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")

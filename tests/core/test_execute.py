@@ -112,7 +112,7 @@ def test_a_kill_in_mid_training_goes_on_to_the_same_bits(lab: Lab, monkeypatch: 
 
     for name in ("fit", "evaluate", "rank", "candidates"):
         for entry in lab.entries(name):
-            lab.workspace().store.forget(name, entry.meta["key"])
+            lab.workspace().store.remove(entry.folder)
     monkeypatch.setattr(fitting, "train", dying)
     with pytest.raises(Killed):
         lab.run(changes)

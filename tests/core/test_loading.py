@@ -53,6 +53,6 @@ def test_a_loaded_trial_has_its_trained_reranker_with_the_alpha_that_was_chosen(
 def test_a_reranker_whose_weights_are_gone_is_an_error(lab: Lab) -> None:
     plan = lab.run({"retrieve.rerank": RERANK})
     (fit,) = lab.entries("fit_reranker")
-    plan.workspace.store.forget("fit_reranker", fit.meta["key"])
+    plan.workspace.store.remove(fit.folder)
     with pytest.raises(StoreError, match="its reranker's weights are gone"):
         core.load(plan.trials[0].last.key, lab.store)

@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import os
 import signal
@@ -82,7 +83,7 @@ def wait_for(path: Path) -> None:
 def test_a_living_process_keeps_others_out_and_a_killed_one_does_not(store: Store, tmp_path: Path) -> None:
     process = started(hold_for_ever, str(store.root), str(tmp_path / "ready"))
     wait_for(tmp_path / "ready")
-    with pytest.raises(Busy, match=f"fit {KEY} .* {process.pid}"), store.write("fit", KEY, {}):
+    with pytest.raises(Busy, match=f"fit {KEY} .* process {process.pid}"), store.write("fit", KEY, {}):
         pass
     with store.leases.hold("fit", OTHER):
         pass
@@ -124,8 +125,8 @@ def test_one_heartbeat_keeps_every_lease_of_a_group_young(store: Store, monkeypa
 def test_a_lease_of_another_machine_holds_until_its_heartbeat_is_old(store: Store) -> None:
     lease = store.root / "leases" / f"fit-{KEY}"
     lease.parent.mkdir(parents=True)
-    lease.write_text("elsewhere 1")
-    with pytest.raises(Busy, match="elsewhere"), store.leases.hold("fit", KEY):
+    lease.write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "1-a", "since": time.time()}))
+    with pytest.raises(Busy, match="process 1 on elsewhere, since"), store.leases.hold("fit", KEY):
         pass
     old = time.time() - 2 * leases.STALE
     os.utime(lease, (old, old))
@@ -137,7 +138,7 @@ def test_a_lease_of_another_machine_holds_until_its_heartbeat_is_old(store: Stor
 def test_a_number_that_another_users_process_took_over_is_dead_when_its_heartbeat_is_old(store: Store) -> None:
     lease = store.root / "leases" / f"fit-{KEY}"
     lease.parent.mkdir(parents=True)
-    lease.write_text(f"{leases._host()} {os.getpid()}")
+    lease.write_text(json.dumps({"host": leases._host(), "pid": os.getpid(), "token": "1-a", "since": 1.0}))
     os.utime(lease, (1, 1))
     with store.leases.hold("fit", KEY):
         pass
@@ -156,9 +157,10 @@ def test_the_heartbeat_keeps_a_lease_young(store: Store, monkeypatch: pytest.Mon
 
 def test_an_owner_whose_lease_was_taken_over_leaves_it_to_the_new_one(store: Store) -> None:
     lease = store.root / "leases" / f"fit-{KEY}"
+    taken = json.dumps({"host": "elsewhere", "pid": 1, "token": "1-a", "since": time.time()})
     with store.leases.hold("fit", KEY):
-        lease.write_text("elsewhere 1")
-    assert lease.read_text() == "elsewhere 1"
+        lease.write_text(taken)
+    assert lease.read_text() == taken
 
 
 def test_the_patient_lease_waits_until_the_other_owner_is_done(store: Store) -> None:
@@ -227,6 +229,7 @@ def test_an_entry_is_replaced_by_a_second_writing_and_read_anew(store: Store) ->
 
 
 def test_a_draft_killed_while_it_was_committed_becomes_a_sound_entry(store: Store) -> None:
+    store.claim()
     draft = store.root / "score" / f"draft-{KEY}"
     draft.mkdir(parents=True)
     (draft / "meta.json").write_text('{"old": 1}')
@@ -297,7 +300,7 @@ def test_the_command_lists_entries_with_their_size_and_label(store: Store, capsy
     printed = capsys.readouterr().out
     assert KEY in printed
     assert "score it" in printed
-    assert "1 entries" in printed
+    assert "1 entry," in printed
 
 
 def test_prune_removes_what_it_selects_and_dead_drafts_and_nothing_else(
@@ -310,20 +313,25 @@ def test_prune_removes_what_it_selects_and_dead_drafts_and_nothing_else(
         raise RuntimeError
     (store.root / "datasets" / "old-set").mkdir(parents=True)
     with store.write("rank", KEY, {}):
-        assert main(["--store", str(store.root), "--prune", "--step", "score"]) == 0
-        assert "draft" in capsys.readouterr().out
-        assert not (store.root / "fit" / f"draft-{KEY}").exists()
+        assert main(["--store", str(store.root), "--prune", "--step", "score", "--yes"]) == 0
+        assert "1 entry, " in capsys.readouterr().out
+        assert [one.kind for one in store.remains()] == ["draft"]
+        assert store.has("fit", OTHER)
+        assert main(["--store", str(store.root), "--prune", "--step", "fit", "--yes"]) == 0
+        assert "1 entry and 1 unfinished" in capsys.readouterr().out
+        assert main(["--store", str(store.root), "--prune", "--step", "rank", "--yes"]) == 0  # its draft is in use
     assert not store.has("score", KEY)
-    assert store.has("fit", OTHER)
+    assert not store.has("fit", OTHER)
+    assert store.remains() == []
     assert store.has("rank", KEY)
     assert (store.root / "datasets" / "old-set").exists()
 
 
 def test_prune_by_age_keeps_what_is_younger(store: Store) -> None:
     write(store)
-    main(["--store", str(store.root), "--prune", "--older", "1"])
+    main(["--store", str(store.root), "--prune", "--older", "1", "--yes"])
     assert store.has("score", KEY)
-    main(["--store", str(store.root), "--prune", "--older", "0"])
+    main(["--store", str(store.root), "--prune", "--older", "0", "--yes"])
     assert not Store(store.root).has("score", KEY)
 
 
