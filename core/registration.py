@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from .hypotheses import Hypothesis
 from .plan import Plan, Trial
@@ -16,7 +17,7 @@ from .variants import Variant
 
 def register(plan: Plan) -> None:
     """Write down every hypothesis that was not yet; one that comes after a scoring of its split is post hoc."""
-    known = {line["hypothesis"] for line in read_lines(_registrations(plan))}
+    known = {line["hypothesis"] for line in _registered(plan)}
     fresh = {_identity(plan, hypothesis): hypothesis for hypothesis in plan.hypotheses}
     lines = [
         {
@@ -50,7 +51,7 @@ def _known(plan: Plan, variant: Variant) -> bool:
 def post_hoc(plan: Plan) -> set[str]:
     """Names of hypotheses that were registered after their split had been scored, or never."""
     marks: dict[str, bool] = {}
-    for line in read_lines(_registrations(plan)):
+    for line in _registered(plan):
         marks.setdefault(line["hypothesis"], line["post_hoc"])
     return {h.name for h in plan.hypotheses if marks.get(_identity(plan, h), True)}
 
@@ -59,7 +60,7 @@ def withdrawn(plan: Plan) -> list[str]:
     """Claims that this experiment registered, before it was scored, and no longer makes: they left its family."""
     claimed = {_identity(plan, hypothesis) for hypothesis in plan.hypotheses}
     splits = {split_scored(plan, variant.name) for variant in plan.variants}
-    lines = [line for line in read_lines(_registrations(plan)) if line["experiment"] == plan.experiment.name]
+    lines = [line for line in _registered(plan) if line["experiment"] == plan.experiment.name]
     mine = {line["hypothesis"]: line for line in lines if line["split"] in splits and not line["post_hoc"]}
     return [line["claim"] for identity, line in mine.items() if identity not in claimed]
 
@@ -88,13 +89,13 @@ def enter(plan: Plan, trial: Trial) -> None:
 def _entered(plan: Plan, experiment: str) -> set[str]:
     """Keys of an experiment's trials in the ledger. Another process may add one of them again: `times_scored` counts
     keys, not lines."""
-    return {line["trial"] for line in read_lines(_ledger(plan)) if line["experiment"] == experiment}
+    return {line["trial"] for line in _scorings(plan) if line["experiment"] == experiment}
 
 
 def times_scored(plan: Plan, variant: str, experiment: str | None = None) -> int:
     """How many trials, of one experiment or of any, this store saw scored on the split that a variant is tested on."""
     split = split_scored(plan, variant)
-    lines = [line for line in read_lines(_ledger(plan)) if line["split"] == split]
+    lines = [line for line in _scorings(plan) if line["split"] == split]
     return len({line["trial"] for line in lines if experiment in (None, line["experiment"])})
 
 
@@ -120,6 +121,16 @@ def scored(plan: Plan, variant: str) -> dict[str, str]:
 
 def _identity(plan: Plan, hypothesis: Hypothesis) -> str:
     return digest([plan.experiment.name, hypothesis.digest, split_scored(plan, hypothesis.variant.name)])
+
+
+def _registered(plan: Plan) -> list[dict[str, Any]]:
+    """What `register` wrote, oldest first."""
+    return read_lines(_registrations(plan), "experiment", "hypothesis", "claim", "split", "post_hoc")
+
+
+def _scorings(plan: Plan) -> list[dict[str, Any]]:
+    """What `enter` wrote."""
+    return read_lines(_ledger(plan), "experiment", "trial", "split")
 
 
 def _registrations(plan: Plan) -> Path:

@@ -230,7 +230,7 @@ def _trial(key: str, root: str) -> Stored:
         raise DataError(
             f"store:{key}: {root} holds no result of that trial; of its {len(found)} trials the last are: {known}"
         )
-    ledger = read_lines(store.root / "ledger.jsonl")
+    ledger = read_lines(store.root / "ledger.jsonl", "split", "trial")
     content = frozenset(line["split"] for line in ledger if line["trial"] == key)
     return Stored(f"store:{key}", store.read("evaluate", key), content)
 

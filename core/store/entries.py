@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreError
-from .files import checked, checksum, discard, sync, with_check
+from .files import checked, checksum, discard, read_text, sync, with_check
 from .leases import Leases, token
 from .mark import claim, entry_folders, has_the_shape, is_marked, mend
 
@@ -256,7 +256,7 @@ def _is_linked(folder: Path) -> bool:
 
 def _meta(folder: Path) -> dict[str, Any]:
     """What an entry says about itself. Raises OSError or ValueError where it says nothing, or not this."""
-    meta = checked((folder / "meta.json").read_text())
+    meta = checked(read_text(folder / "meta.json"))
     strange = [name for name, kind in _META.items() if not isinstance(meta.get(name), kind)]
     if strange or meta.keys() != _META.keys():
         raise ValueError(f"does not have the form of one ({', '.join(strange) or 'further names'})")

@@ -29,15 +29,25 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def read_text(path: Path) -> str:
+    """The text of a file of ours. Raises OSError for what is no regular file, so that no pipe is waited for."""
+    _refuse_strange(path)
+    return path.read_text(encoding="utf-8")
+
+
 def checksum(path: Path) -> int:
-    """CRC-32 of a file's bytes. Raises OSError for what is no regular file, so that no pipe is waited for."""
-    if not path.is_file():
-        raise OSError(f"{path.name} is not a file")
+    """CRC-32 of a file's bytes. Raises OSError for what is no regular file."""
+    _refuse_strange(path)
     value = 0
     with path.open("rb") as handle:
         while block := handle.read(1 << 22):
             value = zlib.crc32(block, value)
     return value
+
+
+def _refuse_strange(path: Path) -> None:
+    if not path.is_file():
+        raise OSError(f"{path.name} is not a file")
 
 
 # ------------------------------------------------------------------------------------------------ whole files
@@ -46,6 +56,8 @@ def checksum(path: Path) -> int:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock file that processes take in turn. Raises StoreError where it is not let go for PATIENCE seconds."""
+    if path.exists():
+        _refuse_strange(path)
     with path.open("a") as handle:
         until = time.monotonic() + PATIENCE
         while True:
@@ -134,9 +146,11 @@ def append_lines(path: Path, values: Iterable[Any]) -> None:
         os.fsync(handle.fileno())
 
 
-def read_lines(path: Path) -> list[Any]:
-    """The values in such a file, without lines that are unfinished or damaged."""
-    return [value for _, value in _lines(path) if value is not _DAMAGED]
+def read_lines(path: Path, *names: str) -> list[Any]:
+    """The values in such a file, mappings with some names where they are given, without lines that are unfinished or
+    damaged."""
+    values = [value for _, value in _lines(path) if value is not _DAMAGED]
+    return [v for v in values if not names or (isinstance(v, dict) and all(name in v for name in names))]
 
 
 def mend_lines(path: Path) -> None:

@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .files import locked
+from .files import locked, read_text
 
 HEARTBEAT = 5.0
 STALE = 60.0
@@ -192,7 +192,7 @@ class Patience:
 def _owner(path: Path) -> Owner:
     """Who a lease file names; nobody where it is not there or cannot be understood."""
     try:
-        values: Any = json.loads(path.read_text())
+        values: Any = json.loads(read_text(path))
         return Owner(str(values["host"]), int(values["pid"]), str(values["token"]), float(values["since"]))
     except (OSError, ValueError, KeyError, TypeError):
         return Owner()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import StoreError
-from .files import checked, mend_lines, with_check, write_atomically
+from .files import checked, mend_lines, read_text, with_check, write_atomically
 
 MARK = "store.json"
 FORMAT = 1
@@ -25,7 +25,7 @@ _ENTRY = re.compile(r"[0-9a-f]{16}")
 def is_marked(root: Path) -> bool:
     """Whether the folder says that it is a store. Raises StoreError for one that a newer version made."""
     try:
-        values = checked((root / MARK).read_text(encoding="utf-8"))
+        values = checked(read_text(root / MARK))
         found = int(values["format"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -73,7 +73,7 @@ def _folders(place: Path) -> list[Path]:
 
 def _names_its_place(folder: Path) -> bool:
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        meta = json.loads(read_text(folder / "meta.json"))
         return (meta["step"], meta["key"]) == (folder.parent.name, folder.name)
     except (OSError, ValueError, KeyError, TypeError):
         return False
