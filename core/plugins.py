@@ -15,6 +15,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
@@ -184,17 +185,28 @@ def make(kind: str, spec: Spec, shapes: Shapes | None = None) -> Any:
 
 # ------------------------------------------------------------------------------------------------ source digests
 
+VERSIONED = {"core", "torch", "transformers", *sys.stdlib_module_names}
+"""Packages whose code is known by a number: that of a step, of Python, of a release."""
+
+
+def defining_modules(component: type[Component]) -> tuple[str, ...]:
+    """The module of a component, and those of its bases and its Config's, without the packages of VERSIONED."""
+    classes = (*component.__mro__, *component.Config.__mro__)
+    bases = {cls.__module__ for cls in classes if cls.__module__.split(".")[0] not in VERSIONED}
+    return (component.__module__, *sorted(bases - {component.__module__}))
+
 
 @cache
-def source_digest(module: str) -> str:
-    """Digest of a module's source and of the plugin modules that it imports, itself or through others: those of its
-    own package and of packages that offer plugins, not those of core.
+def source_digest(*modules: str) -> str:
+    """Digest of modules' source and of the plugin modules that they import, themselves or through others: those of
+    their own packages and of packages that offer plugins, not those of core.
 
     So that a stored result goes stale when the code that made it changes, though the version number does not.
     """
-    followed = {module.split(".")[0], *(point.value.split(".")[0] for point in entry_points(group=GROUP))}
+    offering = (point.value for point in entry_points(group=GROUP))
+    followed = {name.split(".")[0] for name in (*modules, *offering)}
     seen: dict[str, bytes] = {}
-    waiting = [module]
+    waiting = list(modules)
     while waiting:
         name = waiting.pop()
         origin = None if name in seen else _origin(name)
@@ -208,32 +220,58 @@ def source_digest(module: str) -> str:
 
 
 def _origin(module: str) -> Path | None:
+    """The file of a module's source, where it has one. Nothing is imported to find it."""
     if module in sys.modules:
         file = getattr(sys.modules[module], "__file__", None)
     else:
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
-            spec = None
+        spec = _spec(module)
         file = spec.origin if spec else None
     return Path(file) if file and file.endswith(".py") else None
 
 
+def _spec(module: str) -> ModuleSpec | None:
+    """What `importlib.util.find_spec` finds, which imports the packages around a module to find it."""
+    package, _, _ = module.rpartition(".")
+    if not package:
+        return importlib.util.find_spec(module)
+    around = sys.modules.get(package) or _spec(package)
+    places = getattr(around, "__path__", None) or getattr(around, "submodule_search_locations", None)
+    return PathFinder.find_spec(module, places) if places else None
+
+
 def _imports(source: bytes, module: str, is_package: bool, followed: set[str]) -> list[str]:
-    """Full names of the modules of the followed packages that a source imports. `from package import name` means the
-    module of that name where there is one, else the package itself."""
+    """Full names of the modules of the followed packages that a source imports, by a statement or by
+    `import_module("a.name")`. `from package import name` means the module of that name where there is one, else the
+    package itself."""
     base = module.split(".") if is_package else module.split(".")[:-1]
     names: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names if alias.name.split(".")[0] in followed]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            start = base[: len(base) - node.level + 1] if node.level else []
-            home = ".".join([*start, *([node.module] if node.module else [])])
+            home = _absolute("." * node.level + (node.module or ""), base)
             if home.split(".")[0] in followed:
                 inner = [f"{home}.{alias.name}" for alias in node.names]
                 names += [name if _origin(name) else home for name in inner]
-    return names
+        elif isinstance(node, ast.Call):
+            names += [_absolute(name, base) for name in _called(node)]
+    return [name for name in names if name.split(".")[0] in followed]
+
+
+def _called(call: ast.Call) -> list[str]:
+    """The name that a call of `import_module` or `__import__` gives as a constant."""
+    function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    given = [*call.args[:1], *(word.value for word in call.keywords if word.arg == "name")]
+    if function not in ("import_module", "__import__"):
+        return []
+    return [word.value for word in given if isinstance(word, ast.Constant) and isinstance(word.value, str)]
+
+
+def _absolute(name: str, base: list[str]) -> str:
+    """A module's full name, of one that may start with dots inside the package `base`."""
+    inner = name.lstrip(".")
+    level = len(name) - len(inner)
+    return ".".join([*(base[: len(base) - level + 1] if level else []), *([inner] if inner else [])])
 
 
 def main() -> None:

@@ -7,11 +7,11 @@ import math
 import operator
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING
 from typing import Any
 
-from .errors import Problem, nearest, show
+from .errors import Problem, UserError, nearest, show
 from .keys import join
 
 Mixture = dict[str, float]
@@ -67,6 +67,30 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def components_in(config: Any) -> Iterator[tuple[str, str, Spec]]:
+    """(field, kind, component) of each component that the fields of a dataclass hold, by themselves or in lists,
+    mappings and other dataclasses, however deep. Those that such a component holds itself are not among them.
+
+    Raises UserError for a component in a field whose `setting` names no kind.
+    """
+    for field in dataclasses.fields(config) if dataclasses.is_dataclass(config) else ():
+        yield from _components(getattr(config, field.name), field, config)
+
+
+def _components(value: Any, field: dataclasses.Field[Any], config: Any) -> Iterator[tuple[str, str, Spec]]:
+    if isinstance(value, Spec):
+        kind = field.metadata.get("kind")
+        if kind is None:
+            owner = f"{type(config).__module__}.{type(config).__qualname__}.{field.name}"
+            raise UserError(f"{owner}: holds the component `{value.name}`; say of which kind: setting(kind=…)")
+        yield field.name, kind, value
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield from ((field.name, kind, spec) for _, kind, spec in components_in(value))
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _components(item, field, config)
 
 
 class Checker:

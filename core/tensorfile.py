@@ -14,7 +14,7 @@ from torch import Tensor
 
 _NAMES = {
     torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64",
-    torch.bool: "BOOL", torch.uint8: "U8", torch.int64: "I64", torch.int32: "I32",
+    torch.bool: "BOOL", torch.uint8: "U8", torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
 }  # fmt: skip
 
 

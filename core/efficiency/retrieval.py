@@ -17,7 +17,7 @@ from ..model import Model
 from ..scoring import Sides, candidates_of, match_candidates, pair_rows, rerank, score_candidates, score_settings
 from ..scoring.blocks import loaded
 from .measuring import TensorBytes, call_times, multiply_adds
-from .prepared import Prepared, PreparedReranker, as_tokens
+from .prepared import Prepared, PreparedReranker, TextSide, VideoSide
 
 RERANKER = ""
 """The reranker's place among interactions: none of them can have this name."""
@@ -65,7 +65,7 @@ class Retrieval:
         sides = {name: self.model.interaction(name).video_side(levels) for name in self.model.interactions}
         if isinstance(self.reranker, TrainedReranker):
             sides[RERANKER] = self.reranker.video_side(video.only(self._read.video))
-        return {name: VideoFeatures(more=as_tokens(side)) for name, side in sides.items()}
+        return {name: VideoSide.made(side, len(video)) for name, side in sides.items()}
 
     @property
     def _read(self) -> Levels:
@@ -93,7 +93,7 @@ class Retrieval:
     def _sides(self, name: str, levels: TextFeatures) -> Sides[Interaction]:
         """One interaction's side of some texts, beside the gallery's."""
         interaction = self.model.interaction(name)
-        text = TextFeatures(more=as_tokens(interaction.text_side(levels)))
+        text = TextSide.made(interaction.text_side(levels), len(levels))
         return Sides(Prepared(interaction), text, self.gallery[name], device=self.device)
 
     def _reranked(
@@ -110,7 +110,8 @@ class Retrieval:
         if not isinstance(reranker, TrainedReranker):
             return rerank(reranker, text, gallery, chosen, scores)
         side = reranker.text_side(loaded(text.only(self._read.text), self.device))
-        given = Sides(PreparedReranker(reranker), TextFeatures(more=as_tokens(side)), gallery, device=self.device)
+        asked = TextSide.made(side, len(text))
+        given = Sides(PreparedReranker(reranker), asked, gallery, device=self.device)
         matching = match_candidates(given, *pairs, {"first_stage": first.reshape(-1)})
         return reranker.fuse(matching.view_as(chosen), scores)
 

@@ -12,7 +12,7 @@ from ..plugins import registry
 from ..settings import Spec
 from ..steps import efficiency
 from ..steps.efficiency import EfficiencySource
-from ..steps.step import Step, source_of
+from ..steps.step import Step
 from .reranking import RerankGraph
 
 
@@ -38,7 +38,7 @@ class EfficiencyGraph(RerankGraph):
         if spec is not None:
             cls = registry().component("reranker", spec)
             levels: Levels = cls.reads(spec.fields)
-            fields |= {"rerank": spec.resolved(), "source": source_of("reranker", spec)}
+            fields |= {"rerank": spec.resolved(), "source": self._reranker_source(spec)}
             inputs |= self.encode(split, levels) | self._skipping(split, levels)
             inputs |= {"fit_reranker": self.fit_reranker} if issubclass(cls, TrainedReranker) else {}
         configs = {name: source.config for name, (_, _, source) in scored.items()}

@@ -138,7 +138,7 @@ class LevelGraph:
             "encoder": encoder.name,
             "settings": read,
             "weights": self.workspace.once(("fingerprint", encoder), encoder.fingerprint),
-            "source": source_of("encoder", Spec(encoder.name, None)),
+            "source": source_of("encoder", Spec(encoder.name, encoder.config)),
             "versions": versions("torch", "transformers"),
             "arithmetic": arithmetic(self.workspace.device),
         } | ({"seed": self.seed} if encoder.random_start and not encoder.config.trainable else {})

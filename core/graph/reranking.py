@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from ..components import TrainedReranker
 from ..optimisation import RerankerTraining
 from ..plugins import registry
 from ..settings import Spec, plain
 from ..steps import reranking
 from ..steps.reranking import MineSource, RerankerSource
-from ..steps.step import Step, arithmetic, source_of, versions
+from ..steps.step import Step, arithmetic, source_of, sources_in, versions
 from .scores import ScoreGraph
 
 
@@ -37,7 +38,12 @@ class RerankGraph(ScoreGraph):
         """What decides a reranker's matching scores beside its weights."""
         cls = registry().component("reranker", spec)
         resolved = {k: v for k, v in spec.resolved().items() if k not in cls.after_training and k != "train"}
-        return {"reranker": resolved, "source": source_of("reranker", spec), "versions": versions("torch")}
+        return {"reranker": resolved, "source": self._reranker_source(spec), "versions": versions("torch")}
+
+    def _reranker_source(self, spec: Spec) -> str:
+        """Without what only its fit reads, which `fit_reranker` counts."""
+        trained = issubclass(registry().component("reranker", spec), TrainedReranker)
+        return source_of("reranker", spec, left_out=("train",) if trained else ())
 
     @cached_property
     def fit_reranker(self) -> Step:
@@ -60,6 +66,8 @@ class RerankGraph(ScoreGraph):
             "seed": self.seed,
             "arithmetic": arithmetic(self.workspace.device),
         }
+        others = sources_in(train, left_out=("losses",))
+        fields |= {"train_sources": others} if others else {}
         inputs = {"mine": self.mine(spec)} | stages
         for split in ("train", "val"):
             given = self.encode(split, levels) | self._skipping(split, levels)

@@ -43,7 +43,7 @@ class ScoreGraph(FitGraph):
         fields = {
             "interaction": {key: value for key, value in values.items() if key not in cls.after_training},
             "settings": {key: value for key, value in values.items() if key in cls.after_training},
-            "source": source_of("interaction", spec),
+            "source": source_of("interaction", Spec(spec.name, config)),
             "transforms": [[s.resolved(), source_of("feature_transform", s)] for s in transforms.values()],
             "weights": [n for n in transforms if ("transforms", n) in own] + [name] * (("interactions", name) in own),
             "versions": versions("torch"),

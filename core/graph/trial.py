@@ -11,7 +11,7 @@ from ..plugins import registry
 from ..settings import Spec
 from ..steps import candidates, index, ranking
 from ..steps.retrieval import FEATURES, RetrievalSource
-from ..steps.step import Step, arithmetic, source_of, versions
+from ..steps.step import Step, arithmetic, versions
 from .efficiency import EfficiencyGraph
 
 
@@ -86,7 +86,7 @@ class TrialGraph(EfficiencyGraph):
         spec = experiment.retrieve.rerank
         if spec is not None:
             cls = registry().component("reranker", spec)
-            fields |= {"rerank": spec.resolved(), "source": source_of("reranker", spec)}
+            fields |= {"rerank": spec.resolved(), "source": self._reranker_source(spec)}
             inputs |= self._index(asked, split, spec.fields.top_k)
             wanted = [name for name in cls.interactions(spec.fields) if name != "first_stage"]
             inputs |= {f"candidates/{n}": self.candidates(n, asked, spec.fields.top_k) for n in wanted}

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..efficiency import Retrieval, as_tokens, retrieval_costs
+from ..components import Side
+from ..efficiency import MappedVideoSide, Retrieval, VideoSide, as_side, retrieval_costs
 from ..features import VideoFeatures
 from ..model import Model
 from ..plugins import registry
@@ -42,7 +42,7 @@ def efficiency(workspace: Workspace, members: list[Step], drafts: list[Draft]) -
     text, video = features_of(workspace, step)
     retrieval = _retrieval(workspace, step)
     scratch = draft.folder / "sides"
-    retrieval = retrieval.over(video, _sides(retrieval, video, scratch, step.label))
+    retrieval = retrieval.over(video, gallery_sides(retrieval, video, scratch, step.label))
     costs = retrieval_costs(retrieval, text, video) | _training(workspace, step)
     scratch.unlink(missing_ok=True)
     draft.json(costs)
@@ -86,33 +86,31 @@ def _model(workspace: Workspace, step: Step) -> Model:
     return model
 
 
-def _sides(retrieval: Retrieval, video: VideoFeatures, scratch: Path, label: str) -> dict[str, VideoFeatures]:
-    """Sides of all the videos: on the device where they fit into what scoring may take, else mapped onto a file."""
-    rooms: dict[str, Tensor] = {}
+def gallery_sides(retrieval: Retrieval, video: VideoFeatures, scratch: Path, label: str) -> dict[str, VideoFeatures]:
+    """Sides of all the videos: where they are made if they fit into what scoring may take, else mapped onto a file."""
+    rooms: dict[str, Side] = {}
     for part in progress(list(blocks(len(video), items_a_block(video, retrieval.device))), label):
-        made = {
-            f"{name}/{level}": features.structured(level).values
-            for name, features in retrieval.offline(video[part]).items()
-            for level in features.names
-        }
+        made = {name: as_side(features) for name, features in retrieval.offline(video[part]).items()}
         rooms = rooms or _rooms(made, len(video), scratch)
-        for name, tensor in made.items():
-            rooms[name][part] = tensor
-    found: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in rooms.items():
-        owner, _, level = name.rpartition("/")
-        found.setdefault(owner, {})[level] = tensor
-    return {owner: VideoFeatures(more=as_tokens(side)) for owner, side in found.items()}
+        for name, side in made.items():
+            for level, tensor in side.items():
+                rooms[name][level][part] = tensor
+    kept = MappedVideoSide if scratch.exists() else VideoSide
+    return {name: kept.made(side, len(video)) for name, side in rooms.items()}
 
 
-def _rooms(first: Mapping[str, Tensor], videos: int, scratch: Path) -> dict[str, Tensor]:
-    """Room for so many videos, by what was made of the first ones."""
-    layout = {name: ((videos, *tensor.shape[1:]), tensor.dtype) for name, tensor in first.items()}
-    size = videos * sum(tensor[0].numel() * tensor.element_size() for tensor in first.values())
-    device = next(iter(first.values())).device
-    if size > FLOAT * allowed_floats(device):
-        return map_tensors(scratch, layout)
-    return {name: torch.empty(shape, dtype=dtype, device=device) for name, (shape, dtype) in layout.items()}
+def _rooms(first: Mapping[str, Side], videos: int, scratch: Path) -> dict[str, Side]:
+    """Room for so many videos, by what was made of the first ones; in the file `scratch` where it would be too much."""
+    tensors = [tensor for side in first.values() for tensor in side.values()]
+    shapes = [(videos, *tensor.shape[1:]) for tensor in tensors]
+    size = videos * sum(tensor[0].numel() * tensor.element_size() for tensor in tensors)
+    if tensors and size > FLOAT * allowed_floats(tensors[0].device):
+        pairs = zip(shapes, tensors, strict=True)
+        layout = {str(number): (shape, tensor.dtype) for number, (shape, tensor) in enumerate(pairs)}
+        made = iter(map_tensors(scratch, layout).values())
+    else:
+        made = (tensor.new_empty(shape) for shape, tensor in zip(shapes, tensors, strict=True))
+    return {name: {level: next(made) for level in side} for name, side in first.items()}
 
 
 def _training(workspace: Workspace, step: Step) -> dict[str, float]:

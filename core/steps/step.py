@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ import torch
 
 from ..components import Encoder, Split
 from ..errors import DataError
-from ..plugins import package_version, registry, source_digest
-from ..settings import Spec
+from ..plugins import defining_modules, package_version, registry, source_digest
+from ..settings import Spec, components_in
 from ..store import Draft, Entry, FileDigests, Store, digest
 
 NUMBERS = {
@@ -165,15 +165,19 @@ def _named_once(splits: dict[str, Split]) -> dict[str, Split]:
     return splits
 
 
-def source_of(kind: str, spec: Spec) -> str:
-    """Digest of the source that defines a component, and of those that its fields name."""
-    inner = [
-        source_of(setting.metadata["kind"], value)
-        for setting in (fields(spec.fields) if spec.fields is not None else ())
-        if isinstance(value := getattr(spec.fields, setting.name), Spec)
-    ]
-    own = source_digest(registry().component(kind, spec).__module__)
+def source_of(kind: str, spec: Spec, left_out: Collection[str] = ()) -> str:
+    """Digest of the source that defines a component, and of those that its fields hold, however deep.
+
+    left_out: fields of which nothing is read, or whose components the reader counts elsewhere.
+    """
+    own = source_digest(*defining_modules(registry().component(kind, spec)))
+    inner = sources_in(spec.fields, left_out)
     return digest([own, *inner]) if inner else own
+
+
+def sources_in(config: Any, left_out: Collection[str] = ()) -> list[str]:
+    """`source_of` each component that the fields of a configuration hold."""
+    return [source_of(kind, inner) for field, kind, inner in components_in(config) if field not in left_out]
 
 
 @cache

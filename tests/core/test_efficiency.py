@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core import LevelShape, Spec, TextFeatures, VideoFeatures
+from core import LevelShape, Side, Spec, TextFeatures, VideoFeatures
 from core.config.schema import LogitScale
 from core.efficiency import Retrieval, call_times, memory_growth, multiply_adds, retrieval_costs
 from core.efficiency.measuring import TensorBytes
@@ -25,9 +26,13 @@ from core.report import notes
 from core.results import TrialResult
 from core.scoring import limit_memory
 from core.settings import Checker
+from core.steps.efficiency import gallery_sides
+from core.testing.description import configured
+from core.testing.inputs import TEXTS, VIDEOS, Sample, sample
 from core.tracking.trial import TrialRecord
 from tests.core.test_reranking import reranked
-from tests.engine import Lab, ToyMatcher, keys
+from tests.engine import Lab, ToyDot, ToyMatcher, keys
+from tests.plugins.test_contract import COMPONENTS, CONFIGURATIONS, NO_DEFAULTS
 
 N, Q, T, D, K = 13, 7, 5, 16, 4
 SHAPES = {"sentence": LevelShape(None, D), "frames": LevelShape(T, D)}
@@ -215,6 +220,158 @@ def test_times_are_in_order_and_the_peak_holds_the_gallery_and_a_matrix_of_score
     assert 0 < found["cost/latency_ms"] <= found["cost/latency_p95_ms"]
     assert found["cost/throughput"] > 0
     assert found["cost/peak_bytes"] >= N * 4 * D + 4 * Q * N
+
+
+# ------------------------------------------------------------------------------------------------ every component
+
+
+def small(kind: str) -> list[tuple[str, dict[str, Any]]]:
+    """(name, fields) of every built-in component of a kind: by default where that can be, and as its contract has it
+    besides."""
+    named = [name for of, name in COMPONENTS if of == kind and (of, name) not in NO_DEFAULTS]
+    listed = [(name, fields) for of, name, fields in CONFIGURATIONS if of == kind]
+    given = [("given_scores", {})] if kind == "interaction" else []
+    return [*((name, {}) for name in named), *listed, *given]
+
+
+def told(case: tuple[str, dict[str, Any]]) -> str:
+    return " ".join([case[0], *case[1]])
+
+
+def test_every_component_that_retrieval_runs_is_measured_below() -> None:
+    measured = {(kind, name) for kind in ("interaction", "reranker") for name, _ in small(kind)}
+    assert measured == {key for key in COMPONENTS if key[0] in ("interaction", "reranker")}
+
+
+def prepared(kind: str, name: str, fields: dict[str, Any], folder: Path) -> tuple[Any, Any, Sample]:
+    """(class, configuration, features that it reads)"""
+    if name == "given_scores":
+        values = np.random.default_rng(0).normal(size=(TEXTS, VIDEOS))
+        ids = {f"{side}_ids": [f"{side}{row}" for row in range(n)] for side, n in (("text", TEXTS), ("video", VIDEOS))}
+        np.savez(folder / "scores.npz", scores=values, **ids)
+        fields = {"file": str(folder / "scores.npz")}
+    fields = dict(fields)
+    shapes = fields.pop("shapes", None)
+    cls: Any = COMPONENTS[kind, name]
+    config = configured(cls, fields)
+    return cls, config, sample(cls.reads(config), shapes)
+
+
+@pytest.mark.parametrize("scarce", [False, True], ids=["in memory", "in a file"])
+@pytest.mark.parametrize("case", small("interaction"), ids=told)
+def test_every_interaction_is_measured_and_finds_its_best_videos(
+    case: tuple[str, dict[str, Any]], scarce: bool, tmp_path: Path
+) -> None:
+    _, config, given = prepared("interaction", *case, tmp_path)
+    made = retrieval({"a": Spec(case[0], config)}, {"a": 1.0}, shapes=given.shapes)
+    found, (scores, rows) = measured(made, given, scarce, tmp_path)
+    part = made.model.interaction("a")
+    with torch.inference_mode():
+        sides = part.text_side(given.text), part.video_side(given.video)
+        wanted = part.score(*sides)
+    assert found["cost/side_bytes"] == sum(t[0].numel() * t.element_size() for t in sides[1].values())
+    torch.testing.assert_close(scores, wanted.float().sort(dim=1, descending=True, stable=True).values)
+    torch.testing.assert_close(wanted.float().gather(1, rows), scores)
+
+
+@pytest.mark.parametrize("case", small("reranker"), ids=told)
+def test_every_reranker_is_measured_and_gives_its_own_scores(case: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+    cls, config, given = prepared("reranker", *case, tmp_path)
+    mean = spec("interaction", "mean_pooling")
+    names = {"first": mean} | {name: mean for name in cls.interactions(config) if name != "first_stage"}
+    config = replace(config, top_k=K)
+    torch.manual_seed(0)
+    made = retrieval(names, {"first": 1.0}, Spec(case[0], config), shapes=given.shapes)
+    _, (scores, rows) = measured(made, given, False, tmp_path)
+    assert made.reranker is not None
+    with torch.inference_mode():
+        first = made.model.interaction("first")
+        matrix = first.score(first.text_side(given.text), first.video_side(given.video))
+        for query in range(TEXTS):
+            candidates = matrix[query].argsort(descending=True)[:K]
+            asked = torch.full((K,), query)
+            known = dict.fromkeys([*names, "first_stage"], matrix[query, candidates])
+            wanted = made.reranker(given.text[asked], given.video[candidates], known)
+            order = wanted.argsort(descending=True)
+            assert rows[query].tolist() == candidates[order].tolist()
+            torch.testing.assert_close(scores[query], wanted[order])
+
+
+def measured(made: Retrieval, given: Sample, scarce: bool, folder: Path) -> tuple[dict[str, float], Any]:
+    """(costs, what a search finds) with a gallery made as a run makes it."""
+    limit_memory("1" if scarce else None)
+    try:
+        sides = gallery_sides(made, given.video, folder / "sides", "measure")
+        assert (folder / "sides").exists() == scarce
+        made = made.over(given.video, sides)
+        found = retrieval_costs(made, given.text, given.video)
+    finally:
+        limit_memory(None)
+    assert all(np.isfinite(value) and value >= 0 for value in found.values())
+    assert found["cost/latency_ms"] > 0
+    return found, made.search(given.text)
+
+
+def test_learned_queries_that_modules_are_called_with_are_counted() -> None:
+    """In inference mode the hooks that count module by module fail on them."""
+    made = retrieval(
+        {"a": spec("interaction", "learnable_queries", text_level="sentence", queries=3, layers=2, heads=1)}, {"a": 1.0}
+    )
+    attention = 4 * 3 * D * D + 2 * 3 * 3 * D  # among the queries
+    reading = 2 * 3 * D * D + 2 * T * D * D + 2 * 3 * T * D  # of the tokens
+    assert costs(made)["cost/offline_multiply_adds"] == 2 * (attention + reading + 2 * 3 * D * 4 * D)
+
+
+class Odd(ToyDot):
+    """Sides with tensors of any name and kind: codes beyond what float32 counts, vectors of half precision."""
+
+    name = "toy_odd"
+
+    def text_side(self, text: TextFeatures) -> Side:
+        return {"a/b": super().text_side(text)["vector"].half()}
+
+    def video_side(self, video: VideoFeatures) -> Side:
+        rows = torch.full((len(video),), 2**24 + 1)
+        vectors = super().video_side(video)["vector"].half()
+        return {"a/b": vectors, "/": rows, "frames": rows.to(torch.int8), "": rows.to(torch.int16)}
+
+    def score(self, text: Side, video: Side) -> Tensor:
+        assert (video["/"] == 2**24 + 1).all()
+        assert [tensor.dtype for tensor in video.values()] == [torch.half, torch.int64, torch.int8, torch.int16]
+        return (text["a/b"] @ video["a/b"].T).float()
+
+
+@pytest.mark.parametrize("scarce", [False, True], ids=["in memory", "in a file"])
+def test_sides_are_measured_as_they_are_whatever_their_tensors_are_called(tmp_path: Path, scarce: bool) -> None:
+    text, video = features()
+    masked = VideoFeatures(frames=video.structured("frames").values, frame_mask=torch.ones(N, T, dtype=torch.bool))
+    made = retrieval({"a": spec("interaction", "mean_pooling")}, {"a": 1.0})
+    made.model.interactions["a"] = Odd(ToyDot.Config(), SHAPES)
+    found, _ = measured(made, Sample(text, masked, SHAPES), scarce, tmp_path)
+    assert found["cost/side_bytes"] == 2 * D + 8 + 1 + 2
+
+
+class TextsAlone(ToyMatcher):
+    """Looks at no video."""
+
+    name = "toy_texts_alone"
+
+    def video_side(self, video: VideoFeatures) -> Side:
+        return {}
+
+    def score_pairs(self, text: Side, video: Side, scores: Any) -> Tensor:
+        return text["vector"].sum(-1) + scores["first_stage"]
+
+
+def test_a_reranker_that_keeps_nothing_of_a_video_is_measured(toys: None, tmp_path: Path) -> None:
+    shapes = {"sentence": LevelShape(None, 4), "frames": LevelShape(T, 4)}
+    losses = {"match": {"name": "toy_matching", "of": "rerank"}}
+    matcher = spec("reranker", "toy_matcher", top_k=K, alpha=0.0, train={"losses": losses})
+    made = retrieval({"a": spec("interaction", "mean_pooling")}, {"a": 1.0}, matcher, shapes=shapes)
+    made = replace(made, reranker=TextsAlone(matcher.fields, shapes).eval())
+    given = Sample(TextFeatures(sentence=torch.randn(Q, 4)), VideoFeatures(frames=torch.randn(N, T, 4)), shapes)
+    found, _ = measured(made, given, False, tmp_path)
+    assert found["cost/side_bytes"] == 4 * 4
 
 
 # ------------------------------------------------------------------------------------------------ a run

@@ -113,10 +113,10 @@ def test_what_a_step_reads_recomputes_it_and_what_follows(done: Lab, changes: di
 def test_an_edit_of_a_components_source_recomputes_what_depends_on_it(
     done: Lab, monkeypatch: pytest.MonkeyPatch, kind: str, name: str, new: set[str]
 ) -> None:
-    def edited(of: str, spec: Spec) -> str:
-        return "edited" if (of, spec.name) == (kind, name) else source_of(of, spec)
+    def edited(of: str, spec: Spec, left_out: tuple[str, ...] = ()) -> str:
+        return "edited" if (of, spec.name) == (kind, name) else source_of(of, spec, left_out)
 
-    for module in ("levels", "fits", "scores", "reranking", "trial"):
+    for module in ("levels", "fits", "scores", "reranking"):
         monkeypatch.setattr(f"core.graph.{module}.source_of", edited)
     assert done.new() == new
 
