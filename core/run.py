@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from .errors import ConfigError, Problem, UserError
+from .errors import ConfigError, Problem, ReadingError, UserError
 
 if TYPE_CHECKING:
     from .findings import Result
@@ -265,7 +265,10 @@ def _check_videos(chosen: argparse.Namespace) -> int:
         bad += len(faults)
         for fault in faults:
             print(fault)
-        print(f"{len(faults)} of {len(paths)} videos cannot be used")
+        unknown = sum(isinstance(fault, ReadingError) for fault in faults)
+        print(f"{len(faults) - unknown} of {len(paths)} videos cannot be used")
+        if unknown:
+            print(f"{unknown} of {len(paths)} videos could not be read as things are, which says nothing of the files")
     return 1 if bad else 0
 
 
