@@ -237,6 +237,10 @@ def _one(chosen: argparse.Namespace) -> int:
     if chosen.dry_run:
         return _dry_run(chosen)
     plan = prepared_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
+    from .overlap import shared_files
+
+    for sentence in shared_files(plan):
+        print(f"warning: {sentence}", file=sys.stderr)
     new = len(plan.new_steps())
     _run(plan, chosen.runs, shown, print)
     print(f"{new} of {len(plan.steps)} steps were new, {time.monotonic() - started:.0f} s in all.")
