@@ -23,15 +23,18 @@ Tick = Callable[[str], None]
 STALLED = 60.0
 """Seconds without a byte after which a file is given up: a disk that spins up takes some, a share that died all."""
 BLOCK = 1 << 20
+SETTINGS = 1 << 16
+"""Bytes of the largest JSON file that is taken for one of settings, which people edit; vocabularies are larger."""
+ABSENT, FOLDER = "does not exist", "is a folder"
 _KINDS = (
-    (stat.S_ISDIR, "is a folder"),
+    (stat.S_ISDIR, FOLDER),
     (stat.S_ISFIFO, "is a named pipe"),
     (stat.S_ISSOCK, "is a socket"),
     (stat.S_ISCHR, "is a device"),
     (stat.S_ISBLK, "is a device"),
 )
 _ABSENT = {
-    errno.ENOENT: "does not exist",
+    errno.ENOENT: ABSENT,
     errno.ENOTDIR: "lies below a file, not below a folder",
     errno.ELOOP: "is a loop of links",
     errno.ENAMETOOLONG: "has a name that is too long for a file",
@@ -55,7 +58,13 @@ def no_file(path: str | Path) -> str:
 def special_file(path: str | Path) -> str:
     """`no_file` of what is there and neither a file nor a folder; "" for a file, a folder, and nothing at all."""
     found = no_file(path)
-    return "" if found in ("is a folder", _ABSENT[errno.ENOENT]) else found
+    return "" if found in (FOLDER, ABSENT) else found
+
+
+def looked_for(path: Path) -> str:
+    """The path and, where something other than a file stands there, what it is."""
+    wrong = no_file(path)
+    return f"{path}, which {wrong}" if wrong and wrong != ABSENT else str(path)
 
 
 def regular_file(path: str | Path, expected: str = "a file") -> Path:
@@ -63,6 +72,21 @@ def regular_file(path: str | Path, expected: str = "a file") -> Path:
     if wrong := no_file(path):
         raise DataError(f"{path}: {wrong}; expected {expected}")
     return Path(path)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises DataError where something in a folder of files is neither file nor folder, or a settings file (JSON) has
+    a key twice."""
+    for path in sorted(folder.iterdir()):
+        if wrong := special_file(path):
+            raise DataError(f"{path}: {wrong}; expected a file")
+        if path.suffix == ".json" and not no_file(path) and path.stat().st_size <= SETTINGS:
+            try:
+                strict_json(path.read_text(encoding="utf-8"))
+            except RepeatedKey as fault:
+                raise DataError(f"{path}: line {fault.line}: {fault}") from None
+            except (OSError, ValueError):
+                continue  # whoever needs it says what is wrong
 
 
 def is_absent(fault: OSError) -> bool:
@@ -122,7 +146,7 @@ class RepeatedKey(ValueError):
 
     def __init__(self, line: int, key: str):
         self.line, self.key = line, key
-        super().__init__(f"line {line}: the key `{key}` stands twice in one object")
+        super().__init__(f"the key `{key}` stands twice in one object")
 
 
 def strict_json(text: str) -> Any:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import DataError, ReadingError, VideoError
-from core.inputs import no_file
+from core.inputs import FOLDER, no_file
 from core.video.containers import REENCODE, refuse_unusable, unopened
 from core.video.sampling import SAMPLERS, Sampling
 
@@ -63,7 +63,7 @@ def read_clip(path: str | Path, sampling: Sampling) -> Clip:
     it is; ReadingError where memory, the disk or the system is in the way.
     """
     path = Path(path)
-    if no_file(path) == "is a folder":
+    if no_file(path) == FOLDER:
         return _read_folder(path, sampling)
     refuse_unusable(path)
     return _read_file(path, sampling)
