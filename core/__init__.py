@@ -20,6 +20,7 @@ _HOME = {
     "hookspecs": "hookimpl",
     "errors": "ConfigError Problem DataError RunError StoreError UserError VideoError",
     "terminal": "progress",
+    "inputs": "no_file special_file strict_json",
     "plugins": "create make",
     "scoring": "score rerank search",
     "metrics": "evaluate Relevance",

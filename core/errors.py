@@ -46,8 +46,12 @@ class DataError(UserError):
     """Input files that are missing, unreadable or contradict each other."""
 
 
-class VideoError(DataError):
-    """A video that cannot be read, or not read correctly: `path`, `reason` and, where known, `fix`."""
+class RunError(UserError):
+    """A step that failed while running. What was computed before stays in the store."""
+
+
+class _OfVideo(UserError):
+    """A fault met with one video: `path`, `reason` and, where known, `fix`."""
 
     def __init__(self, path: object, reason: str, fix: str = ""):
         self.path, self.reason, self.fix = str(path), reason, fix
@@ -57,8 +61,15 @@ class VideoError(DataError):
         return type(self), (self.path, self.reason, self.fix)
 
 
-class RunError(UserError):
-    """A step that failed while running. What was computed before stays in the store."""
+class VideoError(_OfVideo, DataError):
+    """A video that cannot be read, or not read correctly, because of what the file holds."""
+
+
+class ReadingError(_OfVideo, RunError):
+    """A video that could not be read as things are: too little memory or time, a disk that fails, no permission.
+
+    It says nothing of the file, so nothing may be concluded from it.
+    """
 
 
 class StoreError(UserError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DataError, nearest
+from .inputs import ABSENT, no_file, regular_file, strict_json
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
 PICKLES = (".pt", ".pth", ".pkl", ".pickle")
@@ -59,7 +59,7 @@ def read_scores(path: str | Path, rows: str | Path | None = None, cols: str | Pa
 
 def read_ids(path: str | Path) -> tuple[str, ...]:
     """The ids in a file: one a line, or a JSON list. Raises DataError where it is neither, or an id is empty."""
-    file = Path(path)
+    file = regular_file(path, "a list of ids")
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as fault:
@@ -74,7 +74,7 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
 
 def _json_ids(place: str, text: str) -> tuple[str, ...]:
     try:
-        found = json.loads(text)
+        found = strict_json(text)
     except ValueError as fault:
         raise DataError(f"{place}: not a JSON list of ids: {fault}") from None
     if not isinstance(found, list) or not all(isinstance(one, str | int) and str(one) for one in found):
@@ -89,9 +89,10 @@ def _split_key(path: str) -> tuple[Path, str | None]:
         head, _, tail = path.rpartition(":")
         if Path(head).suffix in (".npz", ".safetensors"):
             file, key = Path(head), tail
-    if file.is_dir():
-        raise DataError(f"{file}: is a folder; scores are read from a file")
-    if not file.is_file():
+    wrong = no_file(file)
+    if wrong not in ("", ABSENT):
+        raise DataError(f"{file}: {wrong}; scores are read from a file")
+    if wrong:
         beside = [one.name for one in file.parent.glob("*") if one.suffix in SUFFIXES] if file.parent.is_dir() else []
         raise DataError(f"{file}: no such file.{nearest(file.name, beside) if beside else ''}")
     if file.suffix not in SUFFIXES:

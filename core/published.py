@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .config import Document, read_document
 from .errors import ConfigError, Problem, UserError, nearest
+from .inputs import looked_for
 from .keys import join
 from .metrics import DIRECTIONS, metric
 from .settings import Checker, setting
@@ -115,7 +116,7 @@ def _locate(name: str, key: str, writer: str) -> Path:
     for path in tried:
         if path.is_file():
             return path
-    looked = " and ".join(map(str, tried))
+    looked = " and ".join(looked_for(path) for path in tried)
     hint = nearest(tried[0].name, [path.name for path in tried[0].parent.glob("*.y*ml")])
     raise ConfigError(Problem(key, f"no such file: looked for {looked}.{hint}", writer))
 

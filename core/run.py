@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from .errors import ConfigError, Problem, UserError
+from .errors import ConfigError, Problem, ReadingError, UserError
 
 if TYPE_CHECKING:
     from .findings import Result
@@ -237,6 +237,10 @@ def _one(chosen: argparse.Namespace) -> int:
     if chosen.dry_run:
         return _dry_run(chosen)
     plan = prepared_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
+    from .overlap import shared_files
+
+    for sentence in shared_files(plan):
+        print(f"warning: {sentence}", file=sys.stderr)
     new = len(plan.new_steps())
     _run(plan, chosen.runs, shown, print)
     print(f"{new} of {len(plan.steps)} steps were new, {time.monotonic() - started:.0f} s in all.")
@@ -265,7 +269,10 @@ def _check_videos(chosen: argparse.Namespace) -> int:
         bad += len(faults)
         for fault in faults:
             print(fault)
-        print(f"{len(faults)} of {len(paths)} videos cannot be used")
+        unknown = sum(isinstance(fault, ReadingError) for fault in faults)
+        print(f"{len(faults) - unknown} of {len(paths)} videos cannot be used")
+        if unknown:
+            print(f"{unknown} of {len(paths)} videos could not be read as things are, which says nothing of the files")
     return 1 if bad else 0
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import VideoError
-from core.video import Clip, Sampling
+from core.video import Clip, Sampling, read_clip
 
 BITS = 12
 
@@ -161,6 +161,8 @@ def decoded(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def misbehave(path: str | Path, sampling: Sampling) -> Clip:
     """In the place of `read_clip`: does what the path's first word says, then gives a clip that names the process.
 
+    `once-SIGNAL` ends the first reader that meets it; `once` and `busy` write down when they were at work.
+
     frames[0, 0, 0] holds the worker's process id in three bytes; mask[0] tells whether torch was loaded there.
     """
     action, _, detail = Path(path).name.partition("-")
@@ -168,6 +170,8 @@ def misbehave(path: str | Path, sampling: Sampling) -> Clip:
         time.sleep(float(detail))
     elif action == "signal":
         os.kill(os.getpid(), getattr(signal, detail))
+    elif action in ("once", "busy"):
+        _at_work(Path(path), action, detail)
     elif action == "exit":
         os._exit(int(detail))
     elif action == "fault":
@@ -178,6 +182,32 @@ def misbehave(path: str | Path, sampling: Sampling) -> Clip:
         print(detail, flush=True)
     identity = list(os.getpid().to_bytes(3, "little"))
     return Clip(np.array([[[identity]]], np.uint8), np.array(["torch" in sys.modules]))
+
+
+def _at_work(path: Path, action: str, detail: str) -> None:
+    start = time.monotonic()
+    met = path.with_name(f"met-{path.name}")
+    first = action == "once" and not met.exists()
+    met.touch()
+    time.sleep(0.1)
+    if first:
+        os.kill(os.getpid(), getattr(signal, detail))
+    with path.with_name("times").open("a") as times:
+        times.write(f"{action} {start} {time.monotonic()}\n")
+
+
+def marked(path: str | Path, sampling: Sampling) -> Clip:
+    """`read_clip`, unless a file `<path>.SIGNAL`, `.sleep` or `.torn` lies beside: then that happens. A reader takes a
+    `.torn` away, as a disk that failed for a moment."""
+    beside = {file.suffix[1:]: file for file in Path(path).parent.glob(f"{Path(path).name}.*")}
+    if "sleep" in beside:
+        time.sleep(60)
+    if "torn" in beside:
+        beside["torn"].unlink()
+        raise VideoError(path, "holds damaged data")
+    for name in beside:
+        os.kill(os.getpid(), getattr(signal, name))
+    return read_clip(path, sampling)
 
 
 def worker_of(clip: Clip) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from ..errors import DataError
+from ..inputs import regular_file
 from ..metrics import Relevance, query_relevance
 from .pairing import Common, Ids, by_same_id
 
@@ -64,7 +64,7 @@ def _counted(ids: tuple[str, ...], kind: str, where: str) -> str:
 
 def read_judgements(path: str) -> Judgements:
     """Read `text TAB video`, TREC qrels (text 0 video relevance), or a sparse matrix saved by scipy.sparse.save_npz."""
-    file = Path(path)
+    file = regular_file(path, "which video answers which text")
     if file.suffix == ".npz":
         from scipy.sparse import load_npz
 

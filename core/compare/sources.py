@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, nearest
 from ..given import PICKLES, SUFFIXES, GivenScores, read_ids, read_scores
+from ..inputs import ABSENT, no_file
 from ..metrics import RankCounts, metric, per_query
 from ..store import Entry, Store, read_lines
 
@@ -144,12 +145,13 @@ def read_source(
     if text.startswith("store:"):
         return _trial(text.removeprefix("store:"), store)
     path = Path(text)
-    if path.is_dir():
-        raise DataError(f"{text}: is a folder; an input is a file, a trial or an MLflow run")
+    wrong = no_file(path)
+    if wrong not in ("", ABSENT):
+        raise DataError(f"{text}: {wrong}; an input is a file, a trial or an MLflow run")
     matrix = path.suffix in SUFFIXES + PICKLES or re.search(r"\.(npz|safetensors):", path.name)
     if matrix:
         return Scores(read_scores(text, rows, cols))
-    if path.is_file():
+    if not wrong:
         return _lines(path, direction, rows if direction == "t2v" else cols)
     if re.fullmatch("[0-9a-f]{16}", text):
         return _trial(text, store)

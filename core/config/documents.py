@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, Problem, nearest, show
+from ..inputs import looked_for
 from ..keys import assign, dotted, join, split_key
 from .schema import DESIGN, check
 
@@ -74,7 +75,7 @@ def _locate(name: str, beside: Path | None) -> Path:
     for path in tried:
         if path.is_file():
             return path
-    looked = " and ".join(str(path) for path in dict.fromkeys(tried))
+    looked = " and ".join(looked_for(path) for path in dict.fromkeys(tried))
     hint = nearest(tried[0].name, [path.name for path in tried[0].parent.glob("*.y*ml")])
     by = "" if beside is None else f", which {beside} extends"
     raise ConfigError(Problem("", f"no such file{by}: looked for {looked}.{hint}", name))

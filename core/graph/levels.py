@@ -19,6 +19,9 @@ from ..steps.step import Step, Workspace, arithmetic, source_of, versions
 from ..store import digest
 from ..video import Sampling
 
+SKIPPED = "skip those whose file is at fault"
+"""Another value than the setting's: earlier versions also skipped, and stored so, what a killed reader had."""
+
 
 class LevelGraph:
     """Steps that read the data set and give levels of a split."""
@@ -181,7 +184,7 @@ class LevelGraph:
             "frame_order": source.frame_order,
             "items": digest(source.items),
             "reader": versions("decord"),
-        } | ({"on_unreadable": "skip"} if source.on_unreadable == "skip" else {})
+        } | ({"on_unreadable": SKIPPED} if source.on_unreadable == "skip" else {})
 
     def decode(self, split: str) -> Step:
         """The main encoder's frames of a split, kept because a trained encoder reads them more than once."""

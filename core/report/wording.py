@@ -6,6 +6,7 @@ import math
 from collections import Counter
 
 from ..findings import TRANSDUCTIVE, Claim, Result
+from ..overlap import shared_files
 from ..refusals import Refusal
 from ..results import Row
 from ..significance import Comparison
@@ -73,6 +74,7 @@ def notes(result: Result) -> list[str]:
     lines += _timing(result)
     lines += [f"Withdrawn after it was registered: {claim}" for claim in result.withdrawn]
     lines += [f"Not decided, because {reason}: {claim.name}: {claim}" for claim, reason in result.incomparable]
+    lines += [f"Beware: {sentence}." for sentence in shared_files(result.plan)]
     if result.skipped:
         lines.append(f"{len(result.skipped)} unreadable videos were left out:")
         lines += [f"  {path}: {reason}" for path, reason in sorted(result.skipped.items())]

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from ..components import Encoder
-from ..errors import DataError, StoreError, VideoError
+from ..errors import DataError, ReadingError, StoreError, VideoError
 from ..features import Features, Tokens
-from ..store import Draft, Entry, Store, digest
+from ..store import MISSING, Draft, Entry, Store, digest
 from ..store.files import discard
 from ..tensorfile import map_tensors
 from ..terminal import progress
@@ -172,11 +172,40 @@ def _prepared(encoder: Encoder, clip: Clip) -> tuple[Tensor, Tensor]:
 def _clips(
     workspace: Workspace, source: VideoSource, missing: list[int], label: str
 ) -> Iterator[tuple[int, Clip | VideoError]]:
-    paths = [source.paths[index] for index in missing]
-    clips = read_clips(paths, source.sampling, workers=workspace.workers, ahead=_batch(source))
-    for position, clip in progress(clips, label, total=len(paths)):
-        index = missing[position]
-        yield index, clip if isinstance(clip, VideoError) else reordered(clip, source.frame_order, source.items[index])
+    """(row, clip or the fault of its file) of each row, those with a fault last.
+
+    A fault counts where the file was read whole, is the one that was digested, and has the fault still: what a disk or
+    a share did for a moment is not stored. Raises ReadingError where a video cannot be read as things are.
+    """
+    faulty: list[int] = []
+    for index, clip in progress(_read(workspace, source, missing), label, total=len(missing)):
+        if isinstance(clip, VideoError):
+            faulty.append(index)
+        else:
+            yield index, clip
+    for index in faulty:
+        if workspace.digests.read_anew(source.paths[index]) != source.items[index]:
+            raise _changed(source.paths[index])
+    yield from _read(workspace, source, faulty)
+
+
+def _read(workspace: Workspace, source: VideoSource, rows: list[int]) -> Iterator[tuple[int, Clip | VideoError]]:
+    paths = [source.paths[index] for index in rows]
+    for position, clip in read_clips(paths, source.sampling, workers=workspace.workers, ahead=_batch(source)):
+        index = rows[position]
+        if isinstance(clip, ReadingError):
+            again = "Nothing of it was stored, and what was done is kept: the same command goes on from there"
+            raise ReadingError(clip.path, clip.reason, f"{clip.fix}. {again}".removeprefix(". "))
+        if isinstance(clip, VideoError):
+            yield index, clip
+        elif source.items[index] == MISSING:
+            raise _changed(source.paths[index])
+        else:
+            yield index, reordered(clip, source.frame_order, source.items[index])
+
+
+def _changed(path: str) -> ReadingError:
+    return ReadingError(path, "is not what it was when the run began", "Let nothing write there, and start again")
 
 
 def reordered(clip: Clip, frame_order: str, item: str) -> Clip:

@@ -14,6 +14,7 @@ import torch
 
 from ..components import Encoder, Split
 from ..errors import DataError
+from ..inputs import check_folder, special_file
 from ..plugins import defining_modules, package_version, registry, source_digest
 from ..settings import Spec, components_in
 from ..store import Draft, Entry, FileDigests, Store, digest
@@ -145,11 +146,22 @@ class Workspace:
         """The encoder, its configuration read, its weights not yet."""
         key = digest(spec.resolved())
         if key not in self._encoders:
+            _check_files(spec)
             self._encoders[key] = registry().make("encoder", spec)
         return self._encoders[key]
 
     def read(self, step: Step) -> Entry:
         return self.store.read(step.name, step.key)
+
+
+def _check_files(spec: Spec) -> None:
+    """Raises DataError for what an encoder cannot read of the folder that its settings name."""
+    for name in sorted(registry().component("encoder", spec).located_by):
+        path = Path(getattr(spec.fields, name, None) or "").expanduser()
+        if wrong := special_file(path):
+            raise DataError(f"encoder.{name}: {path}: {wrong}; expected a folder")
+        if path.name and path.is_dir():
+            check_folder(path)
 
 
 def _named_once(splits: dict[str, Split]) -> dict[str, Split]:

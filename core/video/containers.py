@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from core.errors import VideoError
+from core.errors import ReadingError, VideoError
+from core.inputs import is_absent, special_file
 
 REENCODE = "Write it anew: `ffmpeg -i in -an -c:v libx264 -g 30 -pix_fmt yuv420p out.mp4`"
 
@@ -24,7 +25,10 @@ _MP4_BOXES = set(b"ftyp moov mdat moof free skip wide sidx styp mfra uuid pnot".
 
 
 def refuse_unusable(path: Path) -> None:
-    """Raises VideoError for a file that is missing, empty, cut off, or of a kind that decord reads wrongly."""
+    """Raises VideoError for a file that is missing, empty, cut off, no file at all, or of a kind that decord reads
+    wrongly; ReadingError where it cannot be told."""
+    if wrong := special_file(path):
+        raise VideoError(path, f"{wrong}, not a video file or a folder of images")
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -37,12 +41,22 @@ def refuse_unusable(path: Path) -> None:
             promised = _promised_size(file, head, size)
             edited = head[4:8] in _MP4_BOXES and promised <= size and _reorders_or_trims(file, size)
     except OSError as error:
-        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be opened: {error.strerror}"
-        raise VideoError(path, reason) from None
+        raise unopened(path, error) from None
     if promised > size:
         raise VideoError(path, f"is cut off: {size:,} of {promised:,} bytes are there", "Fetch or copy it again")
     if edited:
         raise VideoError(path, "was cut with an edit list, which hides or reorders some of its frames", REENCODE)
+
+
+def unopened(path: Path, error: OSError) -> VideoError | ReadingError:
+    """What it means that a video's file or folder cannot be opened or read: it is not there, or something is in the
+    way. Where its folder is not there either, most likely a disk or share is away."""
+    if not is_absent(error):
+        return ReadingError(path, f"cannot be opened: {error.strerror}", "Put that right and start again")
+    if not path.parent.is_dir():
+        there = "Is its disk or share mounted? A folder that is there makes it a missing video"
+        return ReadingError(path, f"cannot be looked for: there is no folder {path.parent}", there)
+    return VideoError(path, "does not exist")
 
 
 def _unreliable(path: Path, head: bytes) -> str | None:

@@ -12,6 +12,8 @@ the scaled frame is kept and sent on. decord's own scaling filters otherwise, wh
 
 from __future__ import annotations
 
+import errno
+import mmap
 import os
 import re
 from bisect import bisect_right
@@ -23,8 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from core.errors import DataError, VideoError
-from core.video.containers import REENCODE, refuse_unusable
+from core.errors import DataError, ReadingError, VideoError
+from core.inputs import FOLDER, no_file
+from core.video.containers import REENCODE, refuse_unusable, unopened
 from core.video.sampling import SAMPLERS, Sampling
 
 _REASONS = {
@@ -36,6 +39,8 @@ _REASONS = {
     "Error sending packet": "holds damaged data that cannot be decoded",
     "run_.load()": "holds damaged data that cannot be decoded",
 }
+NO_MEMORY = "needs more memory to decode than there is", "Free some or raise the limit (`ulimit -v`), and start again"
+_NEEDED = 256 << 20  # bytes that no decoder of ours takes at once; nothing is written to them
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _NO_FAULTS = 1e-9  # decord reads 0 as "any number"
 _BEFORE_START = -1e-4  # seconds: timestamps are float32
@@ -54,10 +59,11 @@ def read_clip(path: str | Path, sampling: Sampling) -> Clip:
     """The sampled frames of the video file, or folder of JPEG or PNG frames, at `path`.
 
     Rotation metadata is applied.
-    Raises VideoError, with the path and the reason, for whatever cannot be read, or not read correctly.
+    Raises VideoError, with the path and the reason, for whatever cannot be read, or not read correctly, because of what
+    it is; ReadingError where memory, the disk or the system is in the way.
     """
     path = Path(path)
-    if path.is_dir():
+    if no_file(path) == FOLDER:
         return _read_folder(path, sampling)
     refuse_unusable(path)
     return _read_file(path, sampling)
@@ -72,8 +78,19 @@ def _read_file(path: Path, sampling: Sampling) -> Clip:
         decoded = _in_order(reader, _sample(path, times, sampling).tolist(), distinct)
         frames = [_scaled(_pixels(frame), sampling.size) for frame in decoded]
     except (RuntimeError, AssertionError, StopIteration, decord.DECORDError, decord.DECORDLimitReachedError) as error:
+        if _memory_is_short():
+            raise ReadingError(path, *NO_MEMORY) from None
         raise VideoError(path, *_reason(error)) from None
     return _clip(path, frames, sampling)
+
+
+def _memory_is_short() -> bool:
+    """Whether this process may have met the limit of its memory (`ulimit -v`): decord calls a video damaged then."""
+    try:
+        mmap.mmap(-1, _NEEDED).close()
+    except (OSError, MemoryError, ValueError):
+        return True
+    return False
 
 
 @cache
@@ -152,7 +169,7 @@ def _read_folder(path: Path, sampling: Sampling) -> Clip:
     try:
         names = os.listdir(path)
     except OSError as error:
-        raise VideoError(path, f"cannot be opened: {error.strerror}") from None
+        raise unopened(path, error) from None
     images = [name for name in sorted(names) if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]
     if not images:
         raise VideoError(path, "is a folder without JPEG or PNG images")
@@ -165,10 +182,16 @@ def _image(path: Path) -> np.ndarray:
     """[H, W, 3] uint8 RGB of an image file."""
     from PIL import Image
 
+    if wrong := no_file(path):
+        raise VideoError(path, f"{wrong}, not an image")
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
+    except MemoryError:
+        raise ReadingError(path, *NO_MEMORY) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # it: a place that no image has
+            raise unopened(path, error) from None
         raise VideoError(path, f"is not an image that can be read ({error})") from None
 
 

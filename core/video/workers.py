@@ -16,17 +16,19 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from core.errors import RunError, UserError, VideoError
+from core.errors import ReadingError, RunError, UserError, VideoError
 from core.video.containers import REENCODE
-from core.video.reading import Clip, read_clip
+from core.video.reading import NO_MEMORY, Clip, read_clip
 from core.video.sampling import Sampling
 
 Read = Callable[[str | Path, Sampling], Clip]
+Answer = Clip | VideoError | ReadingError
+PATIENCE = 4  # times the deadline, for a clip that is read alone
 IN_FLIGHT = 3  # clips a worker may always have queued, in decoding or waiting to be taken
 
 
@@ -38,50 +40,65 @@ def read_clips(
     ahead: int = 0,
     deadline: float = 60.0,
     read: Read = read_clip,
-) -> Iterator[tuple[int, Clip | VideoError]]:
+) -> Iterator[tuple[int, Answer]]:
     """(position, clip or the reason why there is none) of each path, in order; paths are taken as they are needed.
 
+    The reason is a VideoError where the file is to blame, a ReadingError where it may be memory, time or the disk.
     Workers read up to `ahead` clips while the caller is busy: what it takes at once. They read 3 a worker in any case.
-    A worker is killed, and the clip reported, after `deadline` seconds on one clip; a worker that dies is reported
-    for the clip that it had. Either way a new one goes on. `workers=0` reads in this process, without a deadline.
-    `read` must be importable by its name. Other errors than VideoError are raised. Closing the iterator, or an
-    exception such as KeyboardInterrupt, ends all workers.
+    A worker is killed after `deadline` seconds on one clip. A clip that ended its worker, or met another ReadingError,
+    is read once more with no other reader at work, in four times that time; what comes of that is reported.
+    `workers=0` reads in this process, without a deadline.
+    `read` must be importable by its name. Other errors are raised. Closing the iterator, or an exception such as
+    KeyboardInterrupt, ends all workers.
     """
     if workers > 0:
         yield from _read_in_workers(paths, sampling, workers, ahead, deadline, read)
         return
     for position, path in enumerate(paths):
-        found: Clip | VideoError
-        try:
-            found = read(path, sampling)
-        except VideoError as error:
-            found = error
-        yield position, found
+        found = _read_here(read, path, sampling)
+        yield position, _read_here(read, path, sampling) if isinstance(found, ReadingError) else found
 
 
-def check_videos(paths: Iterable[str | Path], sampling: Sampling, workers: int) -> list[VideoError]:
+def _read_here(read: Read, path: str | Path, sampling: Sampling) -> Answer:
+    try:
+        return read(path, sampling)
+    except (VideoError, ReadingError) as error:
+        return error
+    except MemoryError:
+        return ReadingError(path, *NO_MEMORY)
+
+
+def check_videos(paths: Iterable[str | Path], sampling: Sampling, workers: int) -> list[VideoError | ReadingError]:
     """The faults of all videos that cannot be read as `sampling` asks, in the order of `paths`."""
-    return [found for _, found in read_clips(paths, sampling, workers=workers) if isinstance(found, VideoError)]
+    return [found for _, found in read_clips(paths, sampling, workers=workers) if not isinstance(found, Clip)]
 
 
 def _read_in_workers(
     paths: Iterable[str | Path], sampling: Sampling, workers: int, ahead: int, deadline: float, read: Read
-) -> Iterator[tuple[int, Clip | VideoError]]:
+) -> Iterator[tuple[int, Answer]]:
     """One thread waits for each worker, so that clips arrive while the caller is busy."""
     pool = [_Worker() for _ in range(workers)]
     idle: SimpleQueue[_Worker] = SimpleQueue()
     for worker in pool:
         idle.put(worker)
 
-    def work(path: str | Path) -> Clip | VideoError:
+    turns = _Turns()
+
+    def work(path: str | Path) -> Answer:
         worker = idle.get()
         try:
-            return worker.read(read, path, sampling, deadline)
+            with turns.beside_others():
+                answer = worker.read(read, path, sampling, deadline)
+            if not isinstance(answer, ReadingError):
+                return answer
+            with turns.alone():
+                again = worker.read(read, path, sampling, PATIENCE * deadline)
+            return _twice(again, answer) if isinstance(again, ReadingError) else again
         finally:
             idle.put(worker)
 
     threads = ThreadPoolExecutor(workers, thread_name_prefix="read_clips")
-    waiting: deque[Future[Clip | VideoError]] = deque()
+    waiting: deque[Future[Answer]] = deque()
     position = 0
     try:
         for path in paths:
@@ -101,6 +118,47 @@ def _read_in_workers(
             worker.bury()
 
 
+def _twice(second: ReadingError, first: ReadingError) -> ReadingError:
+    """What both readings came to, in one message."""
+    before = "" if second.reason == first.reason else f"; before, among other readers, it {first.reason}"
+    return ReadingError(second.path, f"{second.reason}, with no other reader at work{before}", second.fix)
+
+
+class _Turns:
+    """Readers work beside each other, or one works alone: it waits for the others, and new ones wait for it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._at_work = self._waiting = 0
+        self._alone = False
+
+    @contextmanager
+    def beside_others(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._alone and not self._waiting)
+            self._at_work += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._at_work -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._changed:
+            self._waiting += 1
+            self._changed.wait_for(lambda: not self._alone and not self._at_work)
+            self._waiting -= 1
+            self._alone = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._alone = False
+                self._changed.notify_all()
+
+
 class _Worker:
     """One reader process: started when it is first needed, and again after it died. One thread at a time reads."""
 
@@ -109,15 +167,15 @@ class _Worker:
         self._killed = False
         self._lock = threading.Lock()
 
-    def read(self, read: Read, path: str | Path, sampling: Sampling, deadline: float) -> Clip | VideoError:
-        """The worker's answer, or a VideoError that says how it died. Raises what else went wrong in it."""
+    def read(self, read: Read, path: str | Path, sampling: Sampling, deadline: float) -> Answer:
+        """The worker's answer, or a ReadingError that says how it died. Raises what else went wrong in it."""
         process = self._started()
         try:
             _send(process.stdin, (read, path, sampling, deadline))
             answer = pickle.load(_pipe(process.stdout))
         except (EOFError, OSError, pickle.UnpicklingError):
-            return VideoError(path, *_ending(self.bury(), deadline))
-        if isinstance(answer, (Clip, VideoError)):
+            return ReadingError(path, *_ending(self.bury(), deadline))
+        if isinstance(answer, (Clip, VideoError, ReadingError)):
             return answer
         raise answer
 
@@ -130,13 +188,18 @@ class _Worker:
             if self._killed:
                 raise RunError("the video readers were stopped")
             program = f"import sys; sys.path[:] = {sys.path!r}; from core.video.workers import serve; serve()"
-            self._process = process = subprocess.Popen(
-                [sys.executable, "-c", program],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-                process_group=0,  # the terminal's Ctrl-C is for the parent, which ends its workers
-            )
+            try:
+                self._process = process = subprocess.Popen(
+                    [sys.executable, "-c", program],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+                    process_group=0,  # the terminal's Ctrl-C is for the parent, which ends its workers
+                )
+            except OSError as error:
+                raise RunError(
+                    f"a video reader process could not start ({error.strerror}); take fewer: --workers 1"
+                ) from None
         if not _pipe(process.stdout).read(len(_READY)):
             raise RunError(f"a video reader process could not start (exit code {self.bury()}): see the lines above")
         return process
@@ -162,11 +225,12 @@ def _ending(code: int, deadline: float) -> tuple[str, str]:
     """Why a worker with this exit code died, and what helps."""
     if code == -signal.SIGALRM:
         smaller = f"{REENCODE}, with `-vf scale=-2:224 -r 3` as well where it is merely long or large"
-        return f"was given up after {deadline:g} s of decoding", smaller
+        return f"was given up after {deadline:g} s of decoding", f"Start again on an idle machine. {smaller}"
     if code == -signal.SIGKILL:
-        return "ended its reader process (SIGKILL: most likely memory ran out)", REENCODE
+        freed = "Free memory or take fewer readers (--workers 1), and start again"
+        return "ended its reader process (SIGKILL: most likely memory ran out)", f"{freed}. {REENCODE}"
     name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return f"crashed its reader process ({name})", REENCODE
+    return f"crashed its reader process ({name})", f"Take it out of the data set, or start again. {REENCODE}"
 
 
 def _pipe(stream: Any) -> Any:
@@ -213,6 +277,6 @@ def _answer(read: Read, path: str | Path, sampling: Sampling) -> Clip | Exceptio
     except UserError as error:
         return error
     except MemoryError:
-        return VideoError(path, "needs more memory to decode than there is", REENCODE)
+        return ReadingError(path, *NO_MEMORY)
     except Exception:
         return RuntimeError(f"while reading {path}:\n{traceback.format_exc()}")

@@ -13,7 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core import ConfigError, DataError, Dataset, Problem, Split, Text, Video, setting
+from core import (
+    ConfigError,
+    DataError,
+    Dataset,
+    Problem,
+    Split,
+    Text,
+    Video,
+    no_file,
+    setting,
+    special_file,
+    strict_json,
+)
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ("video", "caption", "id", "split", "relevant")
@@ -120,6 +132,8 @@ def _cells(file: Path, faults: Faults) -> Iterator[tuple[int, Cells]]:
     readers = {".jsonl": _json_rows, ".csv": _csv_rows}
     if file.suffix.lower() not in readers:
         raise ConfigError(Problem("data.dataset.path", f"{file}: expected a list that ends in {' or '.join(readers)}"))
+    if wrong := no_file(file):
+        raise ConfigError(Problem("data.dataset.path", f"{file}: cannot be read: it {wrong}"))
     try:
         content = file.read_bytes()
     except OSError as fault:
@@ -139,9 +153,12 @@ def _json_rows(text: str, faults: Faults) -> Iterator[tuple[int, Cells]]:
         if not written.strip():
             continue
         try:
-            cells = json.loads(written)
+            cells = strict_json(written)
         except json.JSONDecodeError as fault:
             faults.add(line, f"not JSON: {fault.msg} at column {fault.colno}; expected one {{…}} a line")
+            continue
+        except ValueError as fault:
+            faults.add(line, str(fault))
             continue
         if isinstance(cells, dict):
             yield line, cells
@@ -245,7 +262,9 @@ def _check_videos(rows: Sequence[Row], root: Path, faults: Faults) -> None:
 
 def _check_path(row: Row, root: Path, faults: Faults) -> None:
     path = root / row.video
-    if not path.exists():
+    if wrong := special_file(path):
+        faults.add(row.line, f"{path} {wrong}, not a video")
+    elif not path.exists():
         start = "" if Path(row.video).is_absolute() else f"; paths start from {root}, the field `root` changes that"
         faults.add(row.line, f"no video {path}{start}")
     elif path.is_dir() and not any(item.suffix.lower() in FRAME_SUFFIXES for item in path.iterdir()):

@@ -164,5 +164,5 @@ def test_ids_that_do_not_fit_are_refused(tmp_path, text, told):
 
 
 def test_a_missing_id_file_is_told(tmp_path):
-    with pytest.raises(DataError, match=r"none.txt: cannot be read as a list of ids"):
+    with pytest.raises(DataError, match=r"none.txt: does not exist; expected a list of ids"):
         read_ids(tmp_path / "none.txt")

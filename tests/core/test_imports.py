@@ -26,7 +26,7 @@ LAYERS = [
     {"report", "figures", "tracking", "dryrun", "pictures", "stored", "panels"},
     {"findings", "execute", "loading", "privacy"},
     {"refusals"},
-    {"registration", "results"},
+    {"registration", "results", "overlap"},
     {"plan", "checks", "graph", "steps"},
     {
         "training",
@@ -45,7 +45,7 @@ LAYERS = [
     {"config", "plugins"},
     {"components", "video"},
     {"features", "hookspecs", "optimisation", "settings"},
-    {"keys", "terminal", "given", "transduction", "repository"},
+    {"keys", "places", "terminal", "given", "inputs", "transduction", "repository"},
     {"errors"},
 ]
 """Modules of core from the top down: each imports only from layers below its own, or within it without a circle."""

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from core.errors import ConfigError, VideoError
+from core.errors import ConfigError, ReadingError, VideoError
 from core.video import SAMPLERS, Clip, Sampling, check_videos, read_clip, read_clips
 from core.video.reading import _in_order
 from core.video.workers import IN_FLIGHT
@@ -369,7 +369,8 @@ def test_a_file_without_permission_is_named(tmp_path: Path, monkeypatch: pytest.
 
     path = write_avi(tmp_path / "clip.avi", numbered_frames(12))
     monkeypatch.setattr("builtins.open", refuse)
-    assert fault(path).reason == "cannot be opened: Permission denied"
+    with pytest.raises(ReadingError, match=rf"{path}: cannot be opened: Permission denied"):
+        read_clip(path, Sampling())
 
 
 def test_bytes_after_the_last_box_do_no_harm(tmp_path: Path) -> None:
@@ -387,7 +388,7 @@ def test_importing_loads_neither_decoders_nor_torch() -> None:
 # Workers
 
 
-def run(*actions: str, workers: int = 2, deadline: float = 30.0) -> list[Clip | VideoError]:
+def run(*actions: str, workers: int = 2, deadline: float = 30.0) -> list[Clip | VideoError | ReadingError]:
     found = list(read_clips(actions, Sampling(), workers=workers, deadline=deadline, read=misbehave))
     assert [position for position, _ in found] == list(range(len(actions)))
     return [clip for _, clip in found]
@@ -429,8 +430,11 @@ def test_a_hang_is_ended_and_reported_and_the_rest_is_read() -> None:
     assert time.monotonic() - start < 10
     assert isinstance(before, Clip)
     assert isinstance(after, Clip)
-    assert isinstance(hung, VideoError)
-    assert str(hung).startswith("sleep-60: was given up after 0.3 s of decoding. Write it anew: `ffmpeg")
+    assert isinstance(hung, ReadingError)
+    assert str(hung).startswith(
+        "sleep-60: was given up after 1.2 s of decoding, with no other reader at work; before, among other readers, it "
+        "was given up after 0.3 s of decoding. Start again on an idle machine. Write it anew: `ffmpeg"
+    )
     assert worker_of(before) != worker_of(after)
 
 
@@ -447,7 +451,7 @@ def test_a_crash_is_reported_for_its_clip_alone(action: str, reason: str) -> Non
     before, crashed, after = run("ok", action, "ok", workers=1)
     assert isinstance(before, Clip)
     assert isinstance(after, Clip)
-    assert isinstance(crashed, VideoError)
+    assert isinstance(crashed, ReadingError)
     assert crashed.path == action
     assert reason in crashed.reason
 

@@ -6,10 +6,12 @@ import ast
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -98,6 +100,67 @@ def test_a_lost_or_damaged_file_is_drawn_again(tmp_path):
     assert not dataset.ready(tmp_path)
     assert dataset.prepare(tmp_path) == splits
     assert digests(tmp_path) == before
+
+
+def flip(path: Path, at: float = 0.5, keep_time: bool = False) -> None:
+    """One bit of a file, as a disk may lose it."""
+    content, state = bytearray(path.read_bytes()), path.stat()
+    content[int(at * len(content))] ^= 1
+    path.write_bytes(content)
+    if keep_time:
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+@pytest.mark.parametrize("keep_time", [False, True])
+def test_a_video_with_one_flipped_bit_is_drawn_again(drawn, tmp_path, keep_time):
+    folder = shutil.copytree(drawn, tmp_path / "set")
+    assert shapes(**SMALL).ready(folder)
+    flip(folder / "test" / "test-00001.mp4", keep_time=keep_time)
+    assert digests(folder) != digests(drawn)
+    files._crc32.cache_clear()  # what a new process knows
+    assert not shapes(**SMALL).ready(folder)
+    shapes(**SMALL).prepare(folder)
+    assert digests(folder) == digests(drawn)
+    assert shapes(**SMALL).ready(folder)
+
+
+@pytest.mark.parametrize("file", ["attributes-test.jsonl", "generator.json", files.MANIFEST])
+def test_what_is_written_of_the_videos_is_made_anew_where_any_bit_is_flipped(drawn, tmp_path, file):
+    dataset = shapes(**SMALL)
+    splits = dataset.prepare(shutil.copytree(drawn, tmp_path / "whole"))
+    names = {name: [text.text for text in split.texts] for name, split in splits.items()}
+    for at in np.linspace(0, 0.999, 12):
+        folder = shutil.copytree(drawn, tmp_path / f"at-{at:.3f}")
+        flip(folder / file, at)
+        made = dataset.prepare(folder)
+        assert {name: [text.text for text in split.texts] for name, split in made.items()} == names
+        assert {name: split.pairs for name, split in made.items()} == {n: split.pairs for n, split in splits.items()}
+        assert digests(folder) == digests(drawn)
+        assert dataset.ready(folder)
+
+
+def test_a_set_whose_manifest_has_no_checksums_is_drawn_again_to_the_same_bytes(drawn, tmp_path):
+    folder = shutil.copytree(drawn, tmp_path / "set")
+    lines = [json.loads(line) for line in (folder / files.MANIFEST).read_text().splitlines() if line]
+    for line in lines:
+        del line["crc32"]
+    (folder / files.MANIFEST).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert not shapes(**SMALL).ready(folder)
+    shapes(**SMALL).prepare(folder)
+    assert digests(folder) == digests(drawn)
+
+
+def test_the_files_of_a_large_set_are_verified_in_well_under_a_second(tmp_path):
+    jobs = {f"test/{number}.mp4": {"number": number} for number in range(2500)}
+    (tmp_path / "test").mkdir()
+    content, lines = os.urandom(15_000), []
+    for path, job in files.missing_videos(tmp_path, jobs).items():
+        (tmp_path / path).write_bytes(content)
+        lines.append({"file": path, "job": job, "bytes": len(content), "crc32": zlib.crc32(content)})
+    (tmp_path / files.MANIFEST).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    started = time.process_time()
+    assert not files.missing_videos(tmp_path, jobs)
+    assert time.process_time() - started < 0.8
 
 
 def test_a_killed_call_is_taken_up_where_it_stopped(tmp_path):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from core import Split, Text, Video
 
@@ -62,23 +63,24 @@ def make_split(folder: Path, records: Sequence[Record]) -> Split:
 
 
 def read_records(folder: Path, generator: Mapping[str, Any]) -> dict[str, list[Record]] | None:
-    """The records of each split that this very generator left in `folder`; None where there are none."""
+    """The records of each split that this very generator left in `folder`, to the bit; None for others."""
     try:
         kept = json.loads((folder / GENERATOR).read_text(encoding="utf-8"))
         if kept["generator"] != generator:
             return None
-        return {name: _lines(folder / file) for name, file in kept["attributes"].items()}
+        contents = {name: (folder / file).read_bytes() for name, file in kept["attributes"].items()}
+        if any(crc32(content) != kept["crc32"][name] for name, content in contents.items()):
+            return None
+        return {name: [json.loads(line) for line in content.splitlines()] for name, content in contents.items()}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _lines(path: Path) -> list[Record]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def write_records(folder: Path, generator: Mapping[str, Any], records: Mapping[str, Sequence[Record]]) -> None:
     """attributes-<split>.jsonl for each split, then generator.json, which vouches for them."""
     files = {name: f"attributes-{name}.jsonl" for name in records}
-    for name, file in files.items():
-        write_text(folder / file, "".join(json.dumps(record) + "\n" for record in records[name]))
-    write_text(folder / GENERATOR, json.dumps({"generator": generator, "attributes": files}, indent=1))
+    contents = {name: "".join(json.dumps(record) + "\n" for record in kept) for name, kept in records.items()}
+    for name, content in contents.items():
+        write_text(folder / files[name], content)
+    sums = {name: crc32(content.encode()) for name, content in contents.items()}
+    write_text(folder / GENERATOR, json.dumps({"generator": generator, "attributes": files, "crc32": sums}, indent=1))

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import zlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -140,8 +141,8 @@ def _inks(shift: float) -> dict[str, np.ndarray]:
     return {name: (128 + keep * (turn @ ink - 128)).astype(np.float32) for name, ink in INKS.items()}
 
 
-def encode(path: Path, frames: np.ndarray, fps: int) -> int:
-    """Write [T, H, W, 3] uint8 as H.264 MP4, through a temporary name; its size in bytes.
+def encode(path: Path, frames: np.ndarray, fps: int) -> tuple[int, int]:
+    """Write [T, H, W, 3] uint8 as H.264 MP4, through a temporary name; its size in bytes and their crc32.
 
     The same frames give the same bytes: one thread, no time stamps of the clock.
     """
@@ -155,21 +156,21 @@ def encode(path: Path, frames: np.ndarray, fps: int) -> int:
         for pixels in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
-    size = part.stat().st_size
+    content = part.read_bytes()
     part.replace(path)
-    return size
+    return len(content), zlib.crc32(content)
 
 
 def main() -> None:
     """For each line of standard input, a job as JSON with `path` and `fps` besides, write the file.
 
-    One line a job is printed: the size of the file in bytes, or what went wrong.
+    One line a job is printed: the size of the file in bytes and its crc32, or what went wrong.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for line in sys.stdin:
         job = json.loads(line)
         try:
-            reply: int | str = encode(Path(job["path"]), draw(job), job["fps"])
+            reply = "{} {}".format(*encode(Path(job["path"]), draw(job), job["fps"]))
         except Exception as fault:  # the program that asked decides what a file that failed means
             reply = f"{type(fault).__name__}: {fault}".replace("\n", " ")
         print(reply, flush=True)
