@@ -6,7 +6,7 @@ import pytest
 from core.execute import execute
 from core.plan import Plan
 from core.registration import enter, post_hoc, register, registration_digest, times_scored, withdrawn
-from core.store import read_lines
+from core.store import append_lines, read_lines
 from tests.engine import Lab
 
 BETTER = {"better": {"retrieve.rerank.top_k": 2}, "than": "baseline"}
@@ -60,6 +60,17 @@ def test_a_claim_changed_after_the_scoring_is_post_hoc_and_the_first_one_is_not(
     scored(registered(lab, claims(helps=BETTER)))
     assert post_hoc(registered(lab, claims(helps=BETTER) | change)) == {"helps"}
     assert post_hoc(registered(lab, claims(helps=BETTER))) == set()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_of_two_registrations_of_a_claim_the_first_counts(lab: Lab, late: bool) -> None:
+    """Two processes may write down the same claim, one of them before and one after the scoring."""
+    if late:
+        scored(registered(lab, claims()))
+    plan = registered(lab, claims(helps=BETTER, harmless=WORSE))
+    written = lab.store / "registrations.jsonl"
+    append_lines(written, [line | {"post_hoc": not late} for line in read_lines(written)])
+    assert post_hoc(plan) == ({"helps", "harmless"} if late else set())
 
 
 def test_a_claim_may_change_as_long_as_nothing_was_scored(lab: Lab) -> None:

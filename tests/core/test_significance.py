@@ -384,6 +384,34 @@ def test_equivalence_is_two_one_sided_paired_t_tests():
     )
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("span", [None, 40.0])
+@pytest.mark.parametrize("shift", [-0.3, 0.0, 0.4])
+def test_a_claim_on_a_rank_is_the_claim_on_its_negative(seeds, span, shift):
+    d = np.random.default_rng(35).normal(0, 1, size=(seeds, 90))
+    d += shift - d.mean()
+    made = {
+        "better": (better(d, by=0.2), better(-d, by=0.2, higher_is_better=False)),
+        "larger_gain": (larger_gain(d, d / 3, by=0.1), larger_gain(-d, -d / 3, by=0.1, higher_is_better=False)),
+        "no_worse": (
+            no_worse(d, margin=0.2, span=span),
+            no_worse(-d, margin=0.2, span=span, higher_is_better=False),
+        ),
+        "equivalent": (
+            equivalent(d, within=0.3, span=span),
+            equivalent(-d, within=0.3, span=span, higher_is_better=False),
+        ),
+    }
+    for kind, (points, ranks) in made.items():
+        assert ranks.p == pytest.approx(points.p, abs=1e-9 if seeds > 1 else 0.012), kind
+        assert ranks.observed == pytest.approx(points.observed), kind
+        assert ranks.comparison.gain == pytest.approx(points.comparison.gain, abs=1e-9 if seeds > 1 else 0.02), kind
+        assert (ranks.as_claimed, ranks.opposed) == (points.as_claimed, points.opposed), kind
+        assert ranks.unseen == pytest.approx(points.unseen), kind
+        won, lost = points.comparison.wins, points.comparison.losses
+        assert (ranks.comparison.wins, ranks.comparison.losses) == (won, lost), kind
+
+
 def test_identical_arms_are_equivalent_and_not_better():
     for seeds in (1, 3):
         verdicts = decide(
