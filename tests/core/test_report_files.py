@@ -212,6 +212,10 @@ def test_csv_gives_back_every_number_to_the_last_digit(reported: Lab, result: Re
             (line,) = [line for line in lines if (line["variant"], line["metric"]) == (row.name, name)]
             assert [float(value) for value in line["values"].split()] == row.values(name)
             assert float(line["mean"]) == row.mean(name)
+            told = [line[column] for column in ("baseline", "seeds", "outcome", "transductive", "selected_on_test")]
+            outcome = row.outcome if name == result.primary else ""
+            assert told == [str(row.is_baseline), str(0 if row.is_baseline else 2), outcome, "False", "False"]
+            assert float(line["sd_over_seeds"] or "nan") == pytest.approx(row.spread(name), nan_ok=True)
             found = row.comparisons.get(name)
             for column in ("difference", "low", "high", "standard_error", "p", "d_z", "detectable"):
                 value = getattr(found, column) if found else float("nan")

@@ -195,6 +195,18 @@ def test_another_top_k_or_alpha_trains_and_matches_nothing_again(lab: Lab) -> No
     assert COUNTS["matched"] == 0
 
 
+def test_fewer_candidates_than_are_matched_are_ranked_by_the_scores_of_the_first_ones(lab: Lab) -> None:
+    lab.run(reranked(top_k=5, alpha=0.5))
+    from_more = lab.run(reranked(top_k=2, alpha=0.5))
+    lab.store = lab.folder / "another"
+    alone = lab.run(reranked(top_k=2, alpha=0.5))
+    ranks = [
+        [plan.workspace.read(step).tensors()["above"].tolist() for step in steps(plan, "rank")]
+        for plan in (from_more, alone, lab.run(reranked(top_k=5, alpha=0.5)))
+    ]
+    assert ranks[0] == ranks[1] != ranks[2]
+
+
 def test_a_larger_top_k_matches_only_what_is_new(lab: Lab) -> None:
     lab.run(reranked(top_k=2))
     lab.run(reranked(top_k=4))

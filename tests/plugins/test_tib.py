@@ -184,7 +184,7 @@ def test_a_video_whose_gate_shares_no_valid_token_with_it_scores_zero(tokens):
 
 @pytest.mark.parametrize("hidden", ["frames", "before"])
 def test_a_token_that_either_level_masks_has_no_weight_and_is_not_counted(hidden):
-    """The first token of each video is masked in one of the two levels; the gate is another level than what it pools."""
+    """The first token of each video is masked in one of the two levels, that which is pooled or the gate."""
     text, video = features(texts=6)
     masks = {name: video.structured(name).mask.clone() for name in ("frames", "before")}
     for mask in masks.values():
