@@ -540,13 +540,13 @@ def test_fewer_candidates_than_are_stored_are_ranked_by_the_scores_of_the_first_
     """All numbers of candidates in one run, or one after the other from what the largest has stored."""
     metrics = {"evaluate.metrics": ["R1", "R5", "MnR", "MRR"]}
     sweep = {"ablate": {"retrieve.rerank.top_k": [4, 1, 2]}, "baseline": "top_k=4"}
-    plans = (
-        [lab.run(sweep | metrics)] if at_once else [lab.run({"retrieve.rerank.top_k": k} | metrics) for k in (4, 1, 2)]
-    )
+    weights = {"retrieve.rerank.weights": {"linear": 1.0, "first_stage": 0.5}}
+    changes = [sweep] if at_once else [{"retrieve.rerank.top_k": k} for k in (4, 1, 2)]
+    plans = [lab.run(change | metrics | weights) for change in changes]
     results = [plan.workspace.read(trial.last).json() for plan in plans for trial in plan.trials]
     first = output(plans[0], "score dot").tensors()["scores"].numpy()
     every = lab.run({"retrieve.first_stage": "linear", "retrieve.rerank": None})
-    new = output(every, "score linear").tensors()["scores"].numpy()
+    new = output(every, "score linear").tensors()["scores"].numpy() + 0.5 * first
     relevance = Relevance.from_pairs(np.arange(10), np.arange(10) // 2, (10, 5))
     for k, found in zip((4, 1, 2), results, strict=True):
         wanted = evaluate(lifted(first, new, k), relevance, metrics["evaluate.metrics"], ["t2v"]).metrics
