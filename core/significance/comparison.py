@@ -23,6 +23,7 @@ from .resampling import (
     paired_arms,
     resampled_medians,
     resamples,
+    unrounded,
 )
 
 MEDIAN_DRAWS = 2_000
@@ -146,13 +147,14 @@ def paired_tests(
         raise DataError(f"differences of shape {list(values.shape)}, expected [variants, seeds, queries], none empty")
     sums, sizes = cluster_sums(values, clusters)
     _, S, C = sums.shape
-    means = values.mean(axis=2)
+    means = unrounded(sums.sum(axis=2), np.abs(sums).sum(axis=2)) / sizes.sum()
     influence = means[..., None] + (sums - means[..., None] * sizes) * (C / sizes.sum())
     if S == 1:
         label = "covers query sampling only" if trained else "no training in either arm"
         method = f"sign-flip, BCa interval; {label}"
+        distance = unrounded(sums[:, 0] - null * sizes, np.abs(sums[:, 0]) + abs(null) * sizes)
         tested = zip(
-            flip_p(sums[:, 0] - null * sizes, alternative, draws, seed),
+            flip_p(distance, alternative, draws, seed),
             *bca_interval(sums[:, 0], sizes, draws, seed),
             *paired_t(influence[:, 0], null, alternative),
             strict=True,

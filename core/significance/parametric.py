@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .resampling import Z_TWO_SIDED, Alternative, Floats
+from .resampling import Z_TWO_SIDED, Alternative, Floats, unrounded
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ def paired_t(influence: Floats, null: float, alternative: Alternative) -> tuple[
 
     clusters = influence.shape[1]
     error = np.array([spread_of(row) for row in influence]) / np.sqrt(clusters)
-    distance = influence.mean(axis=1) - null
+    mean = influence.mean(axis=1)
+    distance = unrounded(mean - null, np.abs(mean) + abs(null))
     t = np.divide(distance, error, out=np.zeros_like(distance), where=error > 0)
     two_sided = np.where(error > 0, 2 * stdtr(max(clusters - 1, 1), -np.abs(t)), np.where(distance == 0, 1.0, np.nan))
     return np.array([directed(p, d, alternative) for p, d in zip(two_sided, distance, strict=True)]), error

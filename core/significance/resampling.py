@@ -42,7 +42,7 @@ def cluster_labels(clusters: ArrayLike | None, queries: int) -> NDArray[np.intp]
 
 
 def cluster_sums(values: Floats, clusters: ArrayLike | None) -> tuple[Floats, Floats]:
-    """(sums [..., C] of values [..., Q], sizes [C]) of the clusters."""
+    """(sums [..., C] of values [..., Q], sizes [C]) of the clusters; values that cancel but for rounding sum to 0."""
     if not np.isfinite(values).all():
         raise DataError(f"the value of query {int(np.argwhere(~np.isfinite(values))[0][-1])} is NaN or infinite")
     if clusters is None:
@@ -50,7 +50,14 @@ def cluster_sums(values: Floats, clusters: ArrayLike | None) -> tuple[Floats, Fl
     label = cluster_labels(clusters, values.shape[-1])
     sizes = np.bincount(label)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    return np.add.reduceat(values[..., np.argsort(label, kind="stable")], starts, axis=-1), sizes.astype(np.float64)
+    ordered = values[..., np.argsort(label, kind="stable")]
+    sums, scale = (np.add.reduceat(part, starts, axis=-1) for part in (ordered, np.abs(ordered)))
+    return unrounded(sums, scale), sizes.astype(np.float64)
+
+
+def unrounded(sums: Floats, scale: Floats) -> Floats:
+    """Sums of terms whose sizes add up to `scale`; 0 where rounding alone keeps them from it."""
+    return np.where(np.abs(sums) <= 1e-12 * scale, 0.0, sums)
 
 
 def sign_flip(

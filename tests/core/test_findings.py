@@ -288,6 +288,34 @@ def test_a_gain_is_compared_with_a_gain_query_by_query(wide: Lab) -> None:
     assert found.observed == pytest.approx(-((five - none) - (two - one)).mean())
 
 
+def test_claims_on_a_rank_hold_where_ranks_fall_or_rise_by_little(wide: Lab) -> None:
+    """`good` ranks better than `poor`: it is no worse, `poor` is worse, and neither is equivalent to the other."""
+    arms = {"poor": {"model.interactions.dot.level": "patches"}, "good": {}}
+    kinds: dict[str, dict[str, Any]] = {
+        "good_is_better": {"better": "good", "than": "poor", "by": 1},
+        "poor_is_better": {"better": "poor", "than": "good"},
+        "good_is_no_worse": {"no_worse": "good", "than": "poor", "margin": 1},
+        "poor_is_no_worse": {"no_worse": "poor", "than": "good", "margin": 1},
+        "poor_is_no_worse_by_a_lot": {"no_worse": "poor", "than": "good", "margin": 24},
+        "both_are_equal": {"equivalent": "poor", "to": "good", "within": 1},
+    }
+    stated = {name: claim | {"metric": "t2v/MnR"} for name, claim in kinds.items()}
+    plan = wide.run({"variants": arms, "retrieve.rerank": None, "baseline": "poor", "hypotheses": stated})
+    claims = {claim.hypothesis.name: claim.verdict for claim in findings(plan).claims}
+    assert {name: verdict.verdict for name, verdict in claims.items()} == {
+        "good_is_better": "supported",
+        "poor_is_better": "refuted",
+        "good_is_no_worse": "supported",
+        "poor_is_no_worse": "refuted",
+        "poor_is_no_worse_by_a_lot": "supported",
+        "both_are_equal": "refuted",
+    }
+    gain = (values(plan, "poor", "t2v/MnR") - values(plan, "good", "t2v/MnR")).mean()
+    assert gain > 1
+    for name, verdict in claims.items():
+        assert verdict.evidence.observed == pytest.approx(gain if name.startswith("good") else -gain), name
+
+
 @pytest.fixture
 def costs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each trial took 10 ms for each candidate, and its seed besides; 1000 queries a second a candidate less."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torch.nn.functional import normalize
 from core.index import approximate, completed, recall
 from core.report import notes
 from core.scoring import nearest
+from core.steps import retrieval
 from tests.engine import Lab
 
 
@@ -92,6 +94,18 @@ def test_candidates_of_the_index_get_the_scores_of_their_pairs(lab: Lab) -> None
         there = found[direction] >= 0
         wanted = matrix.gather(1, found[direction].clamp_min(0))
         torch.testing.assert_close(given[direction][there], wanted[there])
+
+
+def test_candidates_of_the_index_are_the_same_in_blocks(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ranks() -> dict[str, list[int]]:
+        lab.run()
+        return {e.meta["fields"]["direction"]: e.tensors()["above"].tolist() for e in lab.entries("rank")}
+
+    at_once = ranks()
+    for name in ("candidates", "rank", "evaluate"):
+        shutil.rmtree(lab.store / name)
+    monkeypatch.setattr(retrieval, "block_floats", lambda: 1)
+    assert ranks() == at_once
 
 
 def test_fewer_candidates_and_the_exact_search_share_what_they_can(lab: Lab) -> None:

@@ -377,6 +377,22 @@ def test_clusters_are_the_videos_and_merge_where_a_caption_belongs_to_two():
     assert sorted(set(captions.T.clusters().tolist())) == [0, 1, 2]
 
 
+def test_each_direction_has_the_clusters_of_its_own_queries():
+    """Caption 4 answers videos 1 and 3, so that these videos are one unit, and so are their captions."""
+    relevance = Relevance.from_pairs([0, 1, 2, 3, 4, 4], [2, 0, 2, 3, 1, 3], (5, 4))
+    found = evaluate(np.random.default_rng(5).standard_normal((5, 4)), relevance, ["R1"]).clusters
+    texts, videos = found["t2v"].tolist(), found["v2t"].tolist()
+    assert [[one == other for other in texts] for one in texts] == [
+        [one == other for other in (2, 0, 2, 1, 1)] for one in (2, 0, 2, 1, 1)
+    ]
+    assert (videos[1] == videos[3], len(set(videos)), len(videos)) == (True, 3, 4)
+
+
+def test_what_one_query_can_lose_is_known_of_points_and_not_of_ranks_and_costs():
+    spans = {name: metric(name).span for name in ("R1", "v2t/RSum", "nDCG10", "MnR", "cost/latency_ms")}
+    assert spans == {"R1": 100, "v2t/RSum": 300, "nDCG10": 100, "MnR": None, "cost/latency_ms": None}
+
+
 def test_the_table_is_the_mean_of_the_per_query_values_and_the_median_for_mdr():
     rng = np.random.default_rng(3)
     captions = Relevance.from_pairs(np.arange(12), np.arange(12) // 3, (12, 4))

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 from core.execute import execute
 from core.plan import Plan
 from core.registration import enter, post_hoc, register, registration_digest, times_scored, withdrawn
-from core.store import read_lines
+from core.store import append_lines, read_lines
 from tests.engine import Lab
 
 BETTER = {"better": {"retrieve.rerank.top_k": 2}, "than": "baseline"}
@@ -62,6 +63,17 @@ def test_a_claim_changed_after_the_scoring_is_post_hoc_and_the_first_one_is_not(
     assert post_hoc(registered(lab, claims(helps=BETTER))) == set()
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_of_two_registrations_of_a_claim_the_first_counts(lab: Lab, late: bool) -> None:
+    """Two processes may write down the same claim, one of them before and one after the scoring."""
+    if late:
+        scored(registered(lab, claims()))
+    plan = registered(lab, claims(helps=BETTER, harmless=WORSE))
+    written = lab.store / "registrations.jsonl"
+    append_lines(written, [line | {"post_hoc": not late} for line in read_lines(written)])
+    assert post_hoc(plan) == ({"helps", "harmless"} if late else set())
+
+
 def test_a_claim_may_change_as_long_as_nothing_was_scored(lab: Lab) -> None:
     registered(lab, claims(helps=BETTER))
     assert post_hoc(registered(lab, claims(helps=BETTER | {"by": 5}))) == set()
@@ -80,6 +92,12 @@ def test_another_experiments_results_make_a_claim_on_them_post_hoc(lab: Lab) -> 
     assert post_hoc(registered(lab, claims(helps=BETTER) | {"name": "fresh"})) == {"helps"}
 
 
+def test_a_claim_that_another_experiment_wrote_down_in_time_is_late_in_one_that_follows(lab: Lab) -> None:
+    first = scored(registered(lab, claims(helps=BETTER)))
+    assert post_hoc(registered(lab, claims(helps=BETTER) | {"name": "fresh"})) == {"helps"}
+    assert post_hoc(first) == set()
+
+
 def test_another_experiments_baseline_does_not(lab: Lab) -> None:
     scored(registered(lab, {"retrieve.rerank.top_k": 1}))
     assert post_hoc(registered(lab, claims(helps=BETTER) | {"name": "fresh"})) == set()
@@ -89,6 +107,18 @@ def test_a_changed_test_split_is_a_new_one(lab: Lab) -> None:
     plan = scored(registered(lab, claims(helps=BETTER)))
     picture = lab.videos / "test" / "v0" / "0.png"
     picture.write_bytes((lab.videos / "train" / "v0" / "0.png").read_bytes())
+    again = registered(lab, claims(helps=BETTER, harmless=WORSE))
+    assert post_hoc(again) == set()
+    name = plan.baseline.name
+    assert (times_scored(plan, name), times_scored(again, name)) == (2, 0)
+
+
+def test_other_captions_of_the_same_videos_are_a_new_split(lab: Lab) -> None:
+    plan = scored(registered(lab, claims(helps=BETTER)))
+    listed = lab.videos / "captions.json"
+    splits = json.loads(listed.read_text())
+    splits["test"][3][1][1] = "1 2 3"
+    listed.write_text(json.dumps(splits))
     again = registered(lab, claims(helps=BETTER, harmless=WORSE))
     assert post_hoc(again) == set()
     name = plan.baseline.name
@@ -144,6 +174,17 @@ def test_claims_that_were_dropped_are_remembered(lab: Lab) -> None:
     plan = scored(registered(lab, claims(helps=BETTER, harmless=WORSE)))
     assert withdrawn(plan) == []
     assert [claim.partition(":")[0] for claim in withdrawn(registered(lab, claims(helps=BETTER)))] == ["harmless"]
+
+
+def test_a_claim_that_came_late_or_of_another_split_or_experiment_is_none_that_was_dropped(lab: Lab) -> None:
+    scored(registered(lab, claims(harmless=WORSE)))
+    registered(lab, claims(harmless=WORSE, late=BETTER))
+    on_val = registered(lab, claims(on_val=BETTER) | {"evaluate.split": "val"})
+    assert post_hoc(on_val) == set()
+    assert withdrawn(registered(lab, claims(harmless=WORSE))) == []
+    assert withdrawn(registered(lab, claims() | {"name": "fresh"})) == []
+    told = withdrawn(registered(lab, claims()))
+    assert [claim.partition(":")[0] for claim in told] == ["harmless"]
 
 
 def test_another_correction_of_the_variants_makes_no_new_claim(lab: Lab) -> None:

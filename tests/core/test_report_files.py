@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from core import report
@@ -18,9 +19,11 @@ from core.errors import UserError
 from core.findings import Result, findings
 from core.panels import forest, short_number
 from core.report.__main__ import main
+from core.report.as_csv import hypotheses_csv
 from core.report.as_html import html
 from core.report.files import write_pictures
 from core.report.trials import experiment_of
+from core.significance import holm, paired_test
 from tests.engine import COUNTS, Lab
 
 from .reported import EXPERIMENT, TEMPERATURE
@@ -141,6 +144,34 @@ def test_the_odds_of_discordant_queries_stand_with_the_comparisons(result: Resul
     assert head[head.index("losses") + 1] == "odds"
 
 
+def test_the_table_of_all_comparisons_holds_each_of_them_cell_by_cell(result: Result) -> None:
+    """Counted from the values of the queries; two captions of a video are one unit in t2v."""
+    tables = Page(html(result, {})).tables
+    head, *lines = next(table for table in tables if "odds" in table[0])
+    texts = "difference", "95 % interval", "p, raw", "wins", "ties", "losses", "odds", "d_z", "detectable"
+    assert head == ["variant", "metric", *texts]
+    others = [row for row in result.rows if not row.is_baseline]
+    assert [line[:2] for line in lines] == [[row.name, name] for row in others for name in result.metrics]
+    unlike = set()
+    for row, name, line in ((row, name, lines.pop(0)) for row in others for name in result.metrics):
+        cells, found = dict(zip(head, line, strict=True)), row.comparisons[name]
+        differences = (row.per_query(name) - result.baseline.per_query(name)).mean(0)
+        units = differences.reshape(24, -1).mean(1)
+        gains = units * (-1 if name.endswith("MnR") else 1)
+        wins, ties, losses = (int(np.sum(np.sign(gains.round(9)) == sign)) for sign in (1, 0, -1))
+        assert [cells[column] for column in ("wins", "ties", "losses")] == [str(wins), str(ties), str(losses)]
+        assert cells["difference"] == f"{differences.mean():+.2f}"
+        assert cells["95 % interval"] == f"{found.low:+.2f} to {found.high:+.2f}"
+        assert cells["p, raw"] == (f"{found.p:.3f}" if found.p >= 0.001 else "< 0.001")
+        odds = wins / losses if losses else math.inf if wins else math.nan
+        sizes = {"odds": odds, "d_z": units.mean() / (units.std(ddof=1) or math.nan), "detectable": found.detectable}
+        assert {column: cells[column] for column in sizes} == {
+            column: "" if math.isnan(size) else f"{size:.2f}" for column, size in sizes.items()
+        }
+        unlike |= {name} if len({wins, ties, losses}) == 3 else set()
+    assert {"t2v/R1", "t2v/MnR", "v2t/MnR"} <= unlike
+
+
 def test_measured_costs_have_a_table_and_a_figure_each(reported: Lab, tmp_path: Path) -> None:
     result = findings(reported.plan(FEWER))
     for number, row in enumerate(result.rows):
@@ -181,6 +212,10 @@ def test_csv_gives_back_every_number_to_the_last_digit(reported: Lab, result: Re
             (line,) = [line for line in lines if (line["variant"], line["metric"]) == (row.name, name)]
             assert [float(value) for value in line["values"].split()] == row.values(name)
             assert float(line["mean"]) == row.mean(name)
+            told = [line[column] for column in ("baseline", "seeds", "outcome", "transductive", "selected_on_test")]
+            outcome = row.outcome if name == result.primary else ""
+            assert told == [str(row.is_baseline), str(0 if row.is_baseline else 2), outcome, "False", "False"]
+            assert float(line["sd_over_seeds"] or "nan") == pytest.approx(row.spread(name), nan_ok=True)
             found = row.comparisons.get(name)
             for column in ("difference", "low", "high", "standard_error", "p", "d_z", "detectable"):
                 value = getattr(found, column) if found else float("nan")
@@ -196,6 +231,44 @@ def test_hypotheses_stand_in_a_file_of_their_own(reported: Lab, result: Result) 
         "top_k=3 temperature=0.5; rerank=none",
     )
     assert float(line["p_corrected"]) == verdict.p_corrected
+
+
+def test_hypotheses_csv_says_of_each_hypothesis_what_its_columns_are_called(reported: Lab) -> None:
+    """One that was written down before the scoring and gains in recall; one that was not, of a rank, where less is
+    better and the interval is turned."""
+    first = EXPERIMENT["hypotheses"]
+    ranks = {"no_worse": {"retrieve.rerank.top_k": 24, TEMPERATURE: 2.0}, "than": "baseline"}
+    ranks |= {"metric": "v2t/MnR", "margin": 80.5}
+    result = findings(reported.plan({**EXPERIMENT, "hypotheses": first | {"ranks": ranks}}))
+    rows = {row.name: row for row in result.rows}
+    lines = list(csv.DictReader(io.StringIO(hypotheses_csv(result))))
+    told = [(line["name"], line["kind"], line["metric"], float(line["bound"]), line["post_hoc"]) for line in lines]
+    assert told == [("a_<b>_&_c", "better", "t2v/R1", 0, "False"), ("ranks", "no_worse", "v2t/MnR", 80.5, "True")]
+    assert [line["arms"] for line in lines] == [
+        "top_k=3 temperature=0.5; rerank=none",
+        "top_k=24 temperature=2.0; rerank=none",
+    ]
+    assert [line["claim"] for line in lines] == [
+        "top_k=3 temperature=0.5 is better than rerank=none on t2v/R1",
+        "top_k=24 temperature=2.0 is no worse than rerank=none on v2t/MnR, margin 80.5",
+    ]
+    for line, sign, null in zip(lines, (1, -1), (0.0, 80.5), strict=True):
+        variant, name = rows[line["arms"].partition(";")[0]], line["metric"]
+        differences = variant.per_query(name) - result.baseline.per_query(name)
+        clusters = np.arange(differences.shape[1]) // (2 if name == "t2v/R1" else 1)
+        found = paired_test(differences, clusters, null=null, alternative="less" if sign < 0 else "two-sided")
+        ends = sorted((sign * found.low, sign * found.high))
+        assert float(line["observed"]) == pytest.approx(sign * differences.mean())
+        assert [float(line["low"]), float(line["high"])] == pytest.approx(ends)
+        assert float(line["p"]) == pytest.approx(found.p)
+        assert float(line["detectable"]) == pytest.approx(found.detectable)
+        assert f"gain {float(line['observed']):+.2f}, 95 % interval {ends[0]:+.2f} to {ends[1]:+.2f}" in line["reason"]
+    raw = [float(line["p"]) for line in lines]
+    assert [float(line["p_corrected"]) for line in lines] == pytest.approx(holm(raw).tolist())
+    assert raw[0] != raw[1]
+    assert [line["verdict"] for line in lines] == [claim.verdict.verdict for claim in result.claims]
+    assert {(line["family"], line["registration"]) for line in lines} == {("2", result.registration)}
+    assert {line["times_scored"] for line in lines} == {str(6 * 2 + 1)}
 
 
 # ------------------------------------------------------------------------------------------------ written again

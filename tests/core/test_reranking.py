@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
+from torch import Tensor, nn
 
-from core import TextFeatures, VideoFeatures
+from core import Shapes, Side, TextFeatures, VideoFeatures
 from core.errors import ConfigError
 from core.execute import execute
 from core.metrics import Relevance, evaluate
@@ -24,7 +26,8 @@ from core.scoring import Sides, match_candidates
 from core.steps.retrieval import fitted_reranker
 from core.steps.step import Workspace
 from core.store import Store
-from tests.engine import COUNTS, Lab, ToyMatching
+from tests.core.experiments import plugged, plugin_of
+from tests.engine import COUNTS, Lab, ToyMatcher, ToyMatching
 
 RERANK = {
     "name": "toy_matcher",
@@ -192,10 +195,98 @@ def test_another_top_k_or_alpha_trains_and_matches_nothing_again(lab: Lab) -> No
     assert COUNTS["matched"] == 0
 
 
+def test_fewer_candidates_than_are_matched_are_ranked_by_the_scores_of_the_first_ones(lab: Lab) -> None:
+    lab.run(reranked(top_k=5, alpha=0.5))
+    from_more = lab.run(reranked(top_k=2, alpha=0.5))
+    lab.store = lab.folder / "another"
+    alone = lab.run(reranked(top_k=2, alpha=0.5))
+    ranks = [
+        [plan.workspace.read(step).tensors()["above"].tolist() for step in steps(plan, "rank")]
+        for plan in (from_more, alone, lab.run(reranked(top_k=5, alpha=0.5)))
+    ]
+    assert ranks[0] == ranks[1] != ranks[2]
+
+
 def test_a_larger_top_k_matches_only_what_is_new(lab: Lab) -> None:
     lab.run(reranked(top_k=2))
     lab.run(reranked(top_k=4))
     assert COUNTS["matched"] == 10 * 2 + 5 * 2
+
+
+class ToyPrior(ToyMatcher):
+    """A trained multiple of the first stage's score, and nothing else."""
+
+    name = "toy_prior"
+
+    def __init__(self, config: Any, shapes: Shapes):
+        super().__init__(config, shapes)
+        self.factor = nn.Parameter(torch.tensor(3.0))
+
+    def score_pairs(self, text: Side, video: Side, scores: Mapping[str, Tensor]) -> Tensor:
+        return self.factor * scores["first_stage"]
+
+
+@pytest.fixture
+def prior(lab: Lab) -> Iterator[Lab]:
+    with plugged(plugin_of(register_rerankers=lambda register: register(ToyPrior)), "prior"):
+        yield lab
+
+
+def matching_and_first(plan: Plan) -> dict[str, tuple[Tensor, Tensor]]:
+    """{direction: (matching scores [Q, K], all first-stage scores [Q, gallery])}"""
+    found = {}
+    for step in steps(plan, "match"):
+        matching = plan.workspace.read(step).tensors()["scores"]
+        first = plan.workspace.read(step.inputs["first_stage/dot"]).tensors()["scores"]
+        found[step.fields["direction"]] = matching, first if step.fields["direction"] == "t2v" else first.T
+    return found
+
+
+def test_a_reranker_that_reads_the_first_stage_is_given_each_candidates_own_score(prior: Lab) -> None:
+    """Whether all candidates are matched at once or two first and two more later; fewer queries one way."""
+    prior.run(reranked(name="toy_prior", top_k=2))
+    grown = matching_and_first(prior.run(reranked(name="toy_prior", top_k=4)))
+    prior.store = prior.folder / "another"
+    plan = prior.run(reranked(name="toy_prior", top_k=4))
+    at_once = matching_and_first(plan)
+    (fit,) = steps(plan, "fit_reranker")
+    factor = plan.workspace.read(fit).tensors()["reranker.factor"]
+    assert {direction: tuple(matching.shape) for direction, (matching, _) in grown.items()} == {
+        "t2v": (10, 4),
+        "v2t": (5, 4),
+    }
+    for direction, (matching, first) in at_once.items():
+        torch.testing.assert_close(matching, factor * first.sort(dim=1, descending=True).values[:, :4])
+        torch.testing.assert_close(grown[direction][0], matching)
+
+
+@pytest.mark.parametrize("direction", ["t2v", "v2t"])
+def test_a_reranker_that_reads_the_first_stage_reads_it_in_its_validation(prior: Lab, direction: str) -> None:
+    """With no alpha such a score alone ranks as the first stage does."""
+    primary = {"evaluate.primary": f"{direction}/MnR", "evaluate.split": "val"}
+    plan = prior.run(reranked(name="toy_prior", alphas=[0.0], top_k=4) | primary)
+    (fit,) = steps(plan, "fit_reranker")
+    alone = prior.run({"retrieve.rerank": None} | primary)
+    wanted = alone.workspace.read(alone.trials[0].last).json()["metrics"][f"{direction}/MnR"]
+    history = plan.workspace.read(fit).json("history.json")
+    assert [record["validation"] for record in history] == pytest.approx([wanted] * 3)
+
+
+def test_the_first_stages_scores_of_a_batch_are_those_of_its_pairs(prior: Lab) -> None:
+    """Of every text's and every video's wrong answers all are in the pools; a video has two texts."""
+    training = {**RERANK["train"], "negatives": 3, "pool": 20, "batch_size": 6}  # type: ignore[dict-item]
+    plan = prior.run(reranked(name="toy_prior", train=training) | {"seeds": [1]})
+    first = ToyMatching.seen[0].scores
+    torch.testing.assert_close(first["rerank"], 3 * first["first_stage"])
+    (mine_step,) = steps(plan, "mine")
+    mined = {name: tensor.tolist() for name, tensor in plan.workspace.read(mine_step).tensors().items()}
+    owns = np.array(mined["own"])
+    for batch in ToyMatching.seen:
+        rows = [int(np.abs(owns - own).argmin()) for own in batch.scores["first_stage"][:6, 0].tolist()]
+        known = [mined["t2v/scores"][row] for row in rows] + [mined["v2t/scores"][row // 2] for row in rows]
+        assert len(known) == len(batch.scores["first_stage"])
+        for scores, pool in zip(batch.scores["first_stage"].tolist(), known, strict=True):
+            assert set(scores[1:]) <= set(pool)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -100,6 +100,7 @@ def test_p_is_never_zero_and_repeats_with_the_seed():
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=40), st.integers(1, 5))
+@example([1, 1, 3, -2, -3, 1, 2, -3], 5)  # either cluster sums to 0 but for rounding
 def test_the_sign_flip_test_ignores_order_scale_and_sign(values, size):
     d, labels = np.array(values) / 7, np.arange(len(values)) // size
     order = np.random.default_rng(0).permutation(len(values))
@@ -125,6 +126,28 @@ def test_equal_clusters_give_the_test_on_cluster_means():
 def test_unequal_clusters_estimate_the_mean_over_all_queries():
     d, labels = np.array([6.0, 0, 0, 3, 3]), [0, 1, 1, 1, 1]
     assert paired_test(d, labels).difference == pytest.approx(12 / 5)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 5])
+@pytest.mark.parametrize("sizes", [np.full(40, 3), np.tile([3, 6], 20)], ids=["equal", "unequal"])
+def test_differences_that_cancel_within_each_video_are_none_whatever_rounding_leaves_of_them(seeds, sizes):
+    """As of captions that change places: what they add up to is 1e-15 and not 0."""
+    captions = np.array([100 / 6, 100 / 3, -50.0])
+    d, labels = np.tile(np.resize(captions, sizes.sum()), (seeds, 1)), np.repeat(np.arange(40), sizes)
+    assert np.add.reduceat(captions, [0])[0] != 0
+    found = paired_test(d, labels)
+    assert (found.difference, found.low, found.high, found.p, found.d_z) == pytest.approx(
+        (0, 0, 0, 1, np.nan), nan_ok=True
+    )
+    assert (found.wins, found.ties, found.losses) == (0, 40, 0)
+    assert decide({"moved": better(d, labels)})["moved"].verdict == "not decided"
+
+
+def test_a_difference_that_is_the_bound_but_for_rounding_does_not_exceed_it():
+    d, labels = np.tile([0.1, 0.7, 0.2], 40), np.arange(120) // 3
+    assert np.add.reduceat(d[:3], [0])[0] != 1
+    assert better(d, labels, by=1 / 3).p == 1
+    assert paired_test(d, labels, null=1 / 3).p_t == 1
 
 
 def test_captions_of_one_video_do_not_make_false_positives():
@@ -382,6 +405,34 @@ def test_equivalence_is_two_one_sided_paired_t_tests():
     assert no_worse(d, margin=0.05).p == pytest.approx(
         stats.ttest_1samp(d, -0.05, alternative="greater").pvalue, abs=0.01
     )
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("span", [None, 40.0])
+@pytest.mark.parametrize("shift", [-0.3, 0.0, 0.4])
+def test_a_claim_on_a_rank_is_the_claim_on_its_negative(seeds, span, shift):
+    d = np.random.default_rng(35).normal(0, 1, size=(seeds, 90))
+    d += shift - d.mean()
+    made = {
+        "better": (better(d, by=0.2), better(-d, by=0.2, higher_is_better=False)),
+        "larger_gain": (larger_gain(d, d / 3, by=0.1), larger_gain(-d, -d / 3, by=0.1, higher_is_better=False)),
+        "no_worse": (
+            no_worse(d, margin=0.2, span=span),
+            no_worse(-d, margin=0.2, span=span, higher_is_better=False),
+        ),
+        "equivalent": (
+            equivalent(d, within=0.3, span=span),
+            equivalent(-d, within=0.3, span=span, higher_is_better=False),
+        ),
+    }
+    for kind, (points, lower) in made.items():
+        assert lower.p == pytest.approx(points.p, abs=1e-9 if seeds > 1 else 0.012), kind
+        assert lower.observed == pytest.approx(points.observed), kind
+        assert lower.comparison.gain == pytest.approx(points.comparison.gain, abs=1e-9 if seeds > 1 else 0.02), kind
+        assert (lower.as_claimed, lower.opposed) == (points.as_claimed, points.opposed), kind
+        assert lower.unseen == pytest.approx(points.unseen), kind
+        won, lost = points.comparison.wins, points.comparison.losses
+        assert (lower.comparison.wins, lower.comparison.losses) == (won, lost), kind
 
 
 def test_identical_arms_are_equivalent_and_not_better():

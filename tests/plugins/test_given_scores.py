@@ -108,6 +108,15 @@ def test_other_content_than_was_written_down_is_refused(fields: dict[str, str]) 
         create("interaction", "given_scores", **fields, content=content)
 
 
+@pytest.mark.parametrize("named", ["rows", "cols"])
+def test_other_ids_beside_the_same_scores_are_other_content(fields: dict[str, str], named: str) -> None:
+    content = create("interaction", "given_scores", **fields).config.content
+    file = Path(fields[named])
+    file.write_text(file.read_text().replace("0", "zero", 1))
+    with pytest.raises(ConfigError, match=f"not {content}"):
+        create("interaction", "given_scores", **fields, content=content)
+
+
 # ------------------------------------------------------------------------------------------------ the engine
 
 

@@ -55,9 +55,20 @@ def test_other_relevant_entries_are_neither_target_nor_negative():
     torch.testing.assert_close(diagonal, loss(inputs({"video": scores})))
 
 
+def test_what_answers_one_way_only_is_a_negative_the_other_way():
+    """Video 1 also answers text 0; text 1 is answered by its own video alone."""
+    scores = random(3, 3)
+    relevance = torch.tensor([[1, 1, 0], [0, 1, 0], [0, 0, 1]], dtype=torch.bool)
+    e = (SCALE * scores).exp()
+    by_text = [e[0, 0] / (e[0, 0] + e[0, 2]), e[1, 1] / e[1].sum(), e[2, 2] / e[2].sum()]
+    by_video = [e[0, 0] / e[:, 0].sum(), e[1, 1] / (e[1, 1] + e[2, 1]), e[2, 2] / e[:, 2].sum()]
+    wanted = -(torch.stack(by_text).log().mean() + torch.stack(by_video).log().mean()) / 2
+    torch.testing.assert_close(loss(inputs({"video": scores}, relevance)), wanted)
+
+
 def test_the_order_of_rows_and_columns_does_not_matter():
     scores, relevance = random(4, 4), torch.eye(4, dtype=torch.bool)
-    relevance[0, 3] = relevance[3, 0] = True
+    relevance[0, 3] = relevance[1, 0] = True
     columns = torch.tensor([2, 0, 3, 1])
     shuffled = inputs({"video": scores[:, columns]}, relevance[:, columns], paired=columns.argsort())
     torch.testing.assert_close(loss(shuffled), loss(inputs({"video": scores}, relevance)))

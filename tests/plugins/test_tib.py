@@ -182,6 +182,25 @@ def test_a_video_whose_gate_shares_no_valid_token_with_it_scores_zero(tokens):
     assert score(make(gate="before"), text, apart).abs().max() == 0
 
 
+@pytest.mark.parametrize("hidden", ["frames", "before"])
+def test_a_token_that_either_level_masks_has_no_weight_and_is_not_counted(hidden):
+    """The first token of each video is masked in one of the two levels, that which is pooled or the gate."""
+    text, video = features(texts=6)
+    masks = {name: video.structured(name).mask.clone() for name in ("frames", "before")}
+    for mask in masks.values():
+        mask[:, :3] = True
+    masks[hidden][:, 0] = False
+    levels = {name: Tokens(video.structured(name).values, mask) for name, mask in masks.items()}
+    made, valid = make(gate="before", temperature=0.3), masks["frames"] & masks["before"]
+    sides = made.text_side(text), made.video_side(VideoFeatures(more=levels))
+    gates = normalize(video.structured("before").values, dim=-1)
+    own = torch.einsum("pd,pnd->pn", normalize(text.structured("sentence").values, dim=-1), gates)
+    wanted = (own / 0.3).masked_fill(~valid, -torch.inf).softmax(-1)
+    torch.testing.assert_close(made.token_weights(*sides)["frames"], wanted, rtol=1e-9, atol=1e-12)
+    even = [entropy(weights[seen]) / math.log(len(weights[seen])) for weights, seen in zip(wanted, valid, strict=True)]
+    torch.testing.assert_close(made.gate_entropy(*sides), torch.tensor(even, dtype=torch.float64))
+
+
 def test_no_videos_and_no_pairs():
     text, video = features()
     assert score(make(), text, video[:0]).shape == (4, 0)

@@ -54,6 +54,16 @@ def test_scores_follow_the_definition(temperature):
     torch.testing.assert_close(made, (s * weights).sum(-1), rtol=1e-9, atol=1e-12)
 
 
+def test_the_weights_that_pictures_show_are_those_of_the_score():
+    text, video = features(texts=6)
+    made = make(temperature=0.3)
+    weights = made.token_weights(made.text_side(text), made.video_side(video))
+    own = cosines(text, video)[torch.arange(6), torch.arange(6)]
+    wanted = (own / 0.3).masked_fill(~video.structured("frames").mask, -torch.inf).softmax(-1)
+    assert weights.keys() == {"frames"}
+    torch.testing.assert_close(weights["frames"], wanted, rtol=1e-9, atol=1e-12)
+
+
 def test_mixing_multiplies_the_weights_from_the_right():
     text, video = features()
     interaction = with_random_mix(make(mix=True, ignore_mask=True))
