@@ -19,6 +19,7 @@ from ..privacy import Hide, hidden_password, hiding
 from ..store import digest
 from ..terminal import progress
 from . import experiment, view
+from .database import Unusable
 from .origin import origin, sync_command
 from .server import Run, Server, held, tracking_uri
 from .trial import TrialRecord
@@ -55,7 +56,7 @@ def track(result: Result, report: Path) -> Tracked | None:
     except UserError:
         raise
     except Exception as fault:  # MLflow's own, a database's, a network's: none of them may cost a result
-        reason = f"{type(fault).__name__}: {fault}".strip().splitlines()[0]
+        reason = f"{'' if isinstance(fault, Unusable) else f'{type(fault).__name__}: '}{fault}".strip().splitlines()[0]
         message = (
             f"{result.name}: MLflow at {uri} could not be written: {reason}\n"
             f"No result is lost: all are in {store.root}. Once MLflow can be reached, write them with\n"
@@ -99,7 +100,8 @@ class _Writing:
         self._parent(parent, links)
         note = experiment.experiment_note(self.result, links.views)
         self.server.tag_experiment(experiment_id, self._hidden(view.experiment_tags(self.result, self.version, note)))
-        return Tracked(self.uri, experiment_id, parent.id, new + sum(added), links.lines)
+        lines = [self.server.repaired] * bool(self.server.repaired) + links.lines
+        return Tracked(self.uri, experiment_id, parent.id, new + sum(added), lines)
 
     @cached_property
     def origin(self) -> dict[str, str]:
