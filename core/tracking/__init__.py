@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
+from ..addresses import safe_address, without
 from ..errors import RunError, UserError
 from ..findings import Result
-from ..privacy import Hide, hidden_password, hiding
+from ..privacy import Hide, hiding
 from ..store import digest
 from ..terminal import progress
 from . import experiment, view
@@ -56,14 +57,14 @@ def track(result: Result, report: Path) -> Tracked | None:
     except UserError:
         raise
     except Exception as fault:  # MLflow's own, a database's, a network's: none of them may cost a result
-        reason = f"{'' if isinstance(fault, Unusable) else f'{type(fault).__name__}: '}{fault}".strip().splitlines()[0]
-        message = (
-            f"{result.name}: MLflow at {uri} could not be written: {reason}\n"
+        told = "" if isinstance(fault, Unusable) else f"{type(fault).__name__}: "
+        reason = without(f"{told}{fault}".strip().splitlines()[0], uri)
+        raise RunError(
+            f"{result.name}: MLflow at {safe_address(uri)} could not be written: {reason}\n"
             f"No result is lost: all are in {store.root}. Once MLflow can be reached, write them with\n"
             f"  {sync_command(result.plan)}\n"
             "or choose another place with --uri; `tracking.enabled=false` runs without MLflow"
-        )
-        raise RunError(hidden_password(message)) from None  # what the fault says may hold a password
+        ) from None
 
 
 @dataclass

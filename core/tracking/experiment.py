@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import report
+from ..addresses import safe_address
 from ..findings import Result
 from ..panels import facts, question
 from ..plan import Plan
@@ -101,9 +102,32 @@ def experiment_files(result: Result) -> dict[str, str]:
 
 
 def _as_written(plan: Plan) -> dict[str, str]:
-    """The experiment file and those that it extends."""
+    """The experiment file and those that it extends, their tracking addresses without what opens them."""
     paths = [Path(file) for file in dict.fromkeys([plan.document.file, *plan.document.origins.values()])]
-    return {f"experiment/{path.name}": path.read_text(encoding="utf-8") for path in paths if path.is_file()}
+    return {
+        f"experiment/{path.name}": closed_yaml(path.read_text(encoding="utf-8")) for path in paths if path.is_file()
+    }
+
+
+def closed_yaml(text: str) -> str:
+    """An experiment file with its `tracking.uri` safe to show, however YAML spells it; the rest as it is written."""
+    import yaml
+
+    places = {node.start_mark.index: node for node in _addresses(yaml.compose(text, yaml.SafeLoader), "")}
+    for start, node in sorted(places.items(), reverse=True):
+        if (safe := safe_address(node.value)) != node.value:
+            written = text[start : node.end_mark.index].rstrip()
+            text = text[:start] + json.dumps(safe) + text[start + len(written) :]
+    return text
+
+
+def _addresses(node: Any, key: str) -> Iterator[Any]:
+    """The scalars of a YAML tree that `tracking.uri` stands for."""
+    if key.endswith("tracking.uri") and hasattr(node, "value") and isinstance(node.value, str):
+        yield node
+    if getattr(node, "id", "") == "mapping":
+        for name, item in node.value:
+            yield from _addresses(item, f"{key}.{name.value}".lstrip("."))
 
 
 def _hypotheses(result: Result) -> list[dict[str, Any]]:

@@ -12,14 +12,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from core.privacy import hidden_in, hidden_password, hiding
+import pytest
+
+from core.addresses import hidden_addresses
+from core.privacy import hidden_in, hiding
 
 
-def plan(anonymous: bool, **values: Any) -> Any:
+def plan(anonymous: bool, uri: str | None = None, **values: Any) -> Any:
     """As much of a plan as hiding reads."""
     experiment = {"anonymous": anonymous, **values}
     return SimpleNamespace(
-        experiment=SimpleNamespace(**experiment),
+        experiment=SimpleNamespace(**experiment, tracking=SimpleNamespace(uri=uri)),
         document=SimpleNamespace(file="/data/müller/work & co/depth.yaml", origins={"seeds": "command line"}),
         variants=[SimpleNamespace(experiment=experiment)],
         workspace=SimpleNamespace(store=SimpleNamespace(root=Path("/scratch/müller/store"))),
@@ -27,10 +30,20 @@ def plan(anonymous: bool, **values: Any) -> Any:
 
 
 def test_passwords_are_hidden_whoever_asks() -> None:
-    for hide in (hidden_password, hiding(plan(anonymous=False)), hiding(plan(anonymous=True))):
-        assert hide("at postgresql+psycopg2://me:pass@host/db:") == "at postgresql+psycopg2://me:***@host/db:"
-        assert hide("https://me:p@ss@host/x") == "https://me:***@host/x"
+    for hide in (hidden_addresses, hiding(plan(anonymous=False)), hiding(plan(anonymous=True))):
+        assert hide("at postgresql+psycopg2://me:pass@host/db:") == "at postgresql+psycopg2://***@host/db:"
+        assert hide("https://me:p@ss@host/x") == "https://***@host/x"
+        assert hide("https://t0ken@host/x") == "https://***@host/x"
+        assert hide("x=https://host/?a=b&password=pass") == "x=https://host/?a=b&password=***"
         assert hide("http://127.0.0.1:5000/a@b") == "http://127.0.0.1:5000/a@b"
+
+
+@pytest.mark.parametrize("anonymous", [False, True])
+def test_the_address_of_the_experiment_is_known_however_it_is_written(anonymous: bool) -> None:
+    uri = "http://me:a \"b'<c/d@host:5000"
+    hide = hiding(plan(anonymous=anonymous, uri=uri))
+    for written in (uri, json.dumps(uri), html.escape(uri)):
+        assert hide(f"x={written}").strip('"').removeprefix("x=").strip('"') == "http://***@host:5000"
 
 
 def test_folders_are_told_unless_the_experiment_is_anonymous() -> None:
@@ -90,7 +103,7 @@ def test_pictures_within_a_page_stay_as_they_are() -> None:
     page = f'<img src="data:image/jpeg;base64,{picture}">'
     began = time.perf_counter()
     assert hiding(plan(anonymous=True))(page) == page
-    assert hidden_password(page) == page
+    assert hidden_addresses(page) == page
     assert time.perf_counter() - began < 2
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from core import Dataset, Encoder, Levels, LevelShape, RunError, Split, Text, Video, hookimpl
 from core.findings import Result, findings
@@ -586,5 +587,29 @@ def test_a_password_in_the_experiment_file_reaches_no_artifact(place: Place) -> 
     place.track(place.result("seeds=[0]"))
     (parent,) = place.runs("experiment")
     written = (artifacts(place, parent) / "experiment/depth.yaml").read_text()
-    assert "postgresql://me:***@host/db" in written
+    assert "postgresql://***@host/db" in written
     assert not [path for path in (place.folder / "mlartifacts").rglob("*.*") if b"s3cret" in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "tracking: {uri: 'http://me:s3 cr/e@t@host'}",
+        "tracking:\n  enabled: true\n  uri: >-\n    http://me:s3\n    cr/e@t@host",
+        'tracking: {"uri": "http://me:s3\\x20cr/e@t@host"}',
+        "tracking.uri: http://me:s3 cr/e@t@host",
+        "tracking: {uri: &u 'http://me:s3 cr/e@t@host'}",
+    ],
+)
+def test_the_tracking_address_of_a_file_is_safe_to_show_however_yaml_spells_it(written: str) -> None:
+    shown = experiment.closed_yaml(f"name: x\n{written}\nseeds: [0]  # one\n")
+    assert yaml.safe_load(shown).keys() >= {"name", "seeds"}
+    assert 'http://***@host"' in shown
+    assert shown.endswith("\nseeds: [0]  # one\n")
+    assert "s3" not in shown
+    assert "cr" not in shown
+
+
+def test_an_experiment_file_that_tells_nothing_is_kept_as_it_is_written() -> None:
+    for text in (EXPERIMENT, "tracking: {uri: 'sqlite:///a.db'}\n", "tracking: {uri: null}", "", "- a"):
+        assert experiment.closed_yaml(text) == text

@@ -185,7 +185,8 @@ def notes_among_tables_of_mlflows_names(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "made", [notes, notes_in_a_log, notes_interrupted, notes_among_tables_of_mlflows_names, lambda f: f.write_text("hi")]
+    "made",
+    [notes, notes_in_a_log, notes_interrupted, notes_among_tables_of_mlflows_names, lambda f: f.write_text("hi")],
 )
 def test_a_file_that_is_not_mlflows_is_refused_and_not_written_to(made: Callable[[Path], None], tmp_path: Path) -> None:
     file = tmp_path / "mine.db"
