@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from html import escape
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
+from .escaping import markdown
+
 HIDDEN = "***"
 SQLITE_FILE = re.compile(r"sqlite(\+\w+)?:///")
 PLAIN_SETTINGS = ("sslmode", "timeout", "connect_timeout", "charset", "driver", "application_name", "mode", "cache")
@@ -26,7 +28,8 @@ WEB = re.compile(r"((\w+\+)?https?|sqlite(\+\w+)?|file|git|ssh)://")
 """Begins addresses in whose path an `@` may stand."""
 
 SCHEME = re.compile(r"[a-zA-Z][\w+.-]{0,40}://")
-ADDRESS = re.compile(rf"\b({SCHEME.pattern})([^\s\"'<>`]+)")
+ADDRESS = re.compile(rf"\b({SCHEME.pattern.replace(':', '(?::|&#58;)')})([^\s\"'<>`]+)")
+"""Within a text, also one that is Markdown already."""
 
 
 def safe_address(address: str) -> str:
@@ -73,11 +76,11 @@ def hidden_addresses(text: str) -> str:
 
 
 def _hidden(found: re.Match[str]) -> str:
-    scheme, rest = found.groups()
+    scheme, rest = found[1], found[2].replace("&#64;", "@")
     secret = SECRET_SETTING.search(rest)
     shown = f"{rest[: secret.start()]}{secret[0].partition('=')[0]}={HIDDEN}" if secret else rest
-    if "@" not in rest or (WEB.fullmatch(scheme) and re.match(rf"({HOST})?(/|$)", rest)):
-        return scheme + shown
+    if "@" not in rest or (WEB.fullmatch(scheme.replace("&#58;", ":")) and re.match(rf"({HOST})?(/|$)", rest)):
+        return scheme + shown if secret else found[0]
     if "@" not in shown:
         return scheme + HIDDEN
     return f"{scheme}{HIDDEN}@{shown.rpartition('@')[2]}"
@@ -94,11 +97,12 @@ def without(text: str, address: str) -> str:
 
 
 def with_safe(text: str, address: str) -> str:
-    """A text with an address that is known in its safe form, as plain text, JSON and HTML write it."""
+    """A text with an address that is known in its safe form, as plain text, JSON, HTML and Markdown write it."""
     safe = safe_address(address)
     if safe == address:
         return text
-    for written in (address, json.dumps(address)[1:-1], json.dumps(address, ensure_ascii=False)[1:-1], escape(address)):
+    spellings = (address, json.dumps(address)[1:-1], json.dumps(address, ensure_ascii=False)[1:-1], escape(address))
+    for written in (*spellings, escape(address, quote=False), markdown(address)):
         text = text.replace(written, safe)
     return text
 

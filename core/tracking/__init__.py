@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..addresses import safe_address, without
 from ..errors import RunError, UserError
 from ..findings import Result
 from ..privacy import Hide, hiding
+from ..report import report_files
 from ..store import digest
 from ..terminal import progress
 from . import experiment, view
@@ -142,14 +144,15 @@ class _Writing:
 
     def _parent(self, parent: Run, links: view.Links) -> None:
         files = self._hidden(experiment.experiment_files(self.result))
-        figures = sorted(path.name for path in (self.report / "figures").glob("*.svg"))
+        reported = report_files(self.report)
+        figures = [path.name for name, path in reported.items() if name.endswith(".svg")]
         addresses = [FIGURE.format(name=quote(name), run_id=parent.id) for name in figures]
         tags = experiment.experiment_tags(self.result)
         tags["mlflow.note.content"] = experiment.note(self.result, links.table, addresses)
-        tags = self._hidden(tags) | {"content": digest([files, _contents(self.report)])}
+        tags = self._hidden(tags) | {"content": digest([files, _contents(reported)])}
         if not parent.finished or parent.tags.get("content") != tags["content"]:
             self.server.upload(parent.id, files)
-            self.server.upload_folder(parent.id, self.report, "report")
+            self.server.upload_files(parent.id, reported, "report")
         self.server.refresh(parent, tags)
         if not parent.finished:
             baseline = self.result.baseline
@@ -161,7 +164,6 @@ def _identity(tags: dict[str, str]) -> tuple[str, str]:
     return tags.get("trial_key", ""), tags.get("variant", "")
 
 
-def _contents(folder: Path) -> dict[str, str]:
-    """{path: digest} of every file below a folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+def _contents(files: Mapping[str, Path]) -> dict[str, str]:
+    """{path: digest} of files."""
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..addresses import hidden_addresses, with_safe
 from ..errors import UserError
 from ..report import write_report
 from ..stored import stored_result
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         tracked = sync(chosen.file, overrides + ["anonymous=true"] * chosen.anonymous, chosen.store, chosen.runs)
     except UserError as fault:
-        print(f"error: {hidden_addresses(with_safe(str(fault), chosen.uri or ''))}", file=sys.stderr)
+        print(f"error: {fault}", file=sys.stderr)
         return fault.exit_code
     if tracked:
         print(f"{tracked.new_runs} new runs")

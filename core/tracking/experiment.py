@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import report
 from ..addresses import safe_address
+from ..escaping import code, markdown, markdown_sentence
 from ..findings import Result
 from ..panels import facts, question
 from ..plan import Plan
@@ -56,14 +57,18 @@ def note(result: Result, table: str, figures: Sequence[str]) -> str:
     shown = report.markdown_table(report.header(result)[:COLUMNS_IN_NOTE], rows[:ROWS_IN_NOTE])
     more = [f"\n{len(rows) - ROWS_IN_NOTE} more variants: [table]({table})"] if len(rows) > ROWS_IN_NOTE else []
     parts = [
-        [f"**{report.in_short(result) or 'One variant: nothing is compared.'}** [Table of the trials]({table})"],
-        [f"- {report.claim_line(claim)}" for claim in result.claims],
-        [f"Question: {asked}"] if asked else [],
+        [f"**{_in_short(result) or 'One variant: nothing is compared.'}** [Table of the trials]({table})"],
+        [f"- {markdown_sentence(report.claim_line(claim))}" for claim in result.claims],
+        [f"Question: {markdown(asked)}"] if asked else [],
         [*shown, *more],
         [f"![]({address})" for address in figures],
-        ["**How to repeat it**", "", f"`{run_command(result.plan)}`"],
-        ["**On what**", "", *(f"- {name}: {fact}" for name, fact in facts(result).items() if fact)],
-        ["**How sure**", "", *(f"- {line.strip()}" for line in report.notes(result))],
+        ["**How to repeat it**", "", code(run_command(result.plan))],
+        [
+            "**On what**",
+            "",
+            *(f"- {markdown(name)}: {markdown_sentence(fact)}" for name, fact in facts(result).items() if fact),
+        ],
+        ["**How sure**", "", *(f"- {markdown_sentence(line.strip())}" for line in report.notes(result))],
     ]
     return _cut("\n\n".join("\n".join(part) for part in parts if part))
 
@@ -78,7 +83,11 @@ def _cut(text: str) -> str:
 def experiment_note(result: Result, links: dict[str, str]) -> str:
     """Markdown on top of the experiment's page: what was found, links to what shows it, the file's own opening."""
     shown = " · ".join(f"[{name}]({address})" for name, address in links.items())
-    return "\n\n".join(filter(None, [f"**{report.in_short(result)}**", shown, "\n".join(_opening(result))]))
+    return "\n\n".join(filter(None, [f"**{_in_short(result)}**", shown, "\n".join(_opening(result))]))
+
+
+def _in_short(result: Result) -> str:
+    return markdown_sentence(report.in_short(result))
 
 
 def _opening(result: Result) -> list[str]:
@@ -86,7 +95,7 @@ def _opening(result: Result) -> list[str]:
     path = Path(result.plan.document.file)
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     until = next((at for at, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    return [line.lstrip("# ").rstrip() + "  " for line in lines[:until]]
+    return [markdown(line.lstrip("# ").rstrip()) + "  " for line in lines[:until]]
 
 
 def experiment_files(result: Result) -> dict[str, str]:

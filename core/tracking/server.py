@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -174,6 +175,15 @@ class Server:
                 path = Path(place, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
+            self.upload_folder(run_id, Path(place), folder)
+
+    def upload_files(self, run_id: str, files: Mapping[str, Path], folder: str) -> None:
+        """Put these files among the run's artifacts, by path below `folder`; what has the same path is replaced."""
+        with tempfile.TemporaryDirectory() as place:
+            for name, file in files.items():
+                path = Path(place, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, path)
             self.upload_folder(run_id, Path(place), folder)
 
     def upload_folder(self, run_id: str, folder: Path, into: str) -> None:

@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.addresses import hidden_addresses, safe_address, without
+from core.escaping import markdown
 
 SECRET = "hunter2"
 PLACES = [
@@ -87,6 +88,11 @@ def test_a_safe_address_still_says_where(address: str, shown: str) -> None:
 def test_addresses_without_secrets_stay_in_texts() -> None:
     text = "see https://example.org/a?b=c#d, http://127.0.0.1:5000/a@b (sqlite:///x@y/z.db) git+https://x.org/r@v1"
     assert hidden_addresses(text) == text
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if "://" in place and "odbc" not in place])
+def test_no_secret_is_left_in_markdown(place: str) -> None:
+    assert SECRET not in hidden_addresses(markdown(f"see {place.format(SECRET)} there"))
 
 
 def test_what_a_driver_says_stays_readable() -> None:

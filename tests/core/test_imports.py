@@ -34,7 +34,7 @@ LAYERS = [
     {"config", "plugins"},
     {"components", "video"},
     {"features", "hookspecs", "optimisation", "settings"},
-    {"keys", "terminal", "given", "transduction", "repository"},
+    {"addresses", "escaping", "keys", "terminal", "given", "transduction", "repository"},
     {"errors"},
 ]
 """Modules of core from the top down: each imports only from layers below its own, or within it without a circle."""

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from core.addresses import hidden_addresses
+from core.escaping import markdown
 from core.privacy import hidden_in, hiding
+from tests.engine import Lab
 
 
 def plan(anonymous: bool, uri: str | None = None, **values: Any) -> Any:
@@ -42,7 +44,7 @@ def test_passwords_are_hidden_whoever_asks() -> None:
 def test_the_address_of_the_experiment_is_known_however_it_is_written(anonymous: bool) -> None:
     uri = "http://me:a \"b'<c/d@host:5000"
     hide = hiding(plan(anonymous=anonymous, uri=uri))
-    for written in (uri, json.dumps(uri), html.escape(uri)):
+    for written in (uri, json.dumps(uri), html.escape(uri), markdown(uri)):
         assert hide(f"x={written}").strip('"').removeprefix("x=").strip('"') == "http://***@host:5000"
 
 
@@ -116,3 +118,11 @@ def test_texts_are_hidden_wherever_a_value_holds_them() -> None:
     hide = hiding(plan(anonymous=True, data="/data/jane/x"))
     found = hidden_in([Panel(("a=/data/jane/x",), 0.5), {"/data/jane/x": None}], hide)
     assert found == [Panel(("a=…/x",), 0.5), {"…/x": None}]
+
+
+def test_a_stored_trial_says_what_was_computed_and_not_where_it_is_told(done: Lab) -> None:
+    stored = [json.loads(path.read_text())["experiment"] for path in done.folder.rglob("trial.json")]
+    assert stored
+    for experiment in stored:
+        assert {"name", "data", "model", "retrieve", "evaluate"} <= experiment.keys()
+        assert not {"tracking", "anonymous", "export", "references", "claim"} & experiment.keys()
