@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Iterator
 from html import escape
+from itertools import groupby
+from operator import itemgetter
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from .escaping import markdown
@@ -90,10 +92,14 @@ def without(text: str, address: str) -> str:
     """A text, such as what a driver says of its failure, without what opens an address: neither the address nor a part
     of its user, password, token."""
     text = hidden_addresses(with_safe(text, address))
-    for secret in sorted(set(_secrets(address)), key=len, reverse=True):
+    secret_at = bytearray(len(text))
+    for secret in set(_secrets(address)):
         pattern = re.escape(secret)
-        text = re.sub(pattern if len(secret) > 7 else rf"(?<!\w){pattern}(?!\w)", HIDDEN, text)
-    return text
+        whole = pattern if len(secret) > 7 else rf"(?<!\w){pattern}(?!\w)"
+        for found in re.finditer(f"(?={whole})", text):  # also where two overlap
+            secret_at[found.start() : found.start() + len(secret)] = b"1" * len(secret)
+    runs = groupby(zip(text, secret_at, strict=True), key=itemgetter(1))
+    return "".join(HIDDEN if hidden else "".join(sign for sign, _ in run) for hidden, run in runs)
 
 
 def with_safe(text: str, address: str) -> str:
@@ -119,7 +125,7 @@ def _secrets(address: str) -> Iterator[str]:
         settings = settings[plain.end() :]
     for secret in (before, settings, unclear):
         values = re.sub(rf"(?<=[?&;#]){NAME.pattern}(?==)", "", secret, flags=NAME.flags)
-        for part in (secret, secret.partition("=")[2], *re.split(r"[:/@?#&;=]", values)):
+        for part in (secret, secret.partition(":")[2], secret.partition("=")[2], *re.split(r"[:/@?#&;=]", values)):
             yield from _written(part)
 
 
