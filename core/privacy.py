@@ -11,27 +11,28 @@ from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
+from .addresses import hidden_addresses, with_safe
 from .plan import Plan
 from .settings import plain
 
 Hide = Callable[[str], str]
 
 
-def hidden_password(text: str) -> str:
-    """The text with the password of every URL in it replaced: `https://me:***@host`."""
-    return re.sub(r"(://[^:/@\s]*):[^/\s]+@", r"\1:***@", text)
-
-
 def hiding(plan: Plan) -> Hide:
     """What every text about a plan goes through before it is written.
 
-    Passwords are hidden. Where the experiment is `anonymous`, so are folders: of a path only the last part is kept,
-    `…/videos`, numbered where two paths of the configuration end alike, `…2/videos`. Known are every absolute path that
-    begins with a folder of this machine, and of the configuration every path that is absolute or leads up (`../`),
-    whether written plainly or as JSON, HTML and LaTeX escape it. The person's home is `~`.
+    User, password and token of every address are hidden. Where the experiment is `anonymous`, so are folders: of a path
+    only the last part is kept, `…/videos`, numbered where two paths of the configuration end alike, `…2/videos`. Known
+    are every absolute path that begins with a folder of this machine, and of the configuration every path that is
+    absolute or leads up (`../`), whether written plainly or as JSON, HTML and LaTeX escape it. The home is `~`.
     """
+    tracking = plan.experiment.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or ""
+
+    def closed(text: str) -> str:
+        return hidden_addresses(with_safe(text, tracking) if tracking else text)
+
     if not plan.experiment.anonymous:
-        return hidden_password
+        return closed
     known = _known(plan)
     told = _told(known)
     part = r"[/\\]+[^/\\\s\"'`<>|&:;,)\]}]+"
@@ -44,7 +45,7 @@ def hiding(plan: Plan) -> Hide:
         path = _plain(match[0]).rstrip("/")
         return told.get(path) or f"…/{path.rpartition('/')[2]}"
 
-    return lambda text: found.sub(hidden, hidden_password(text))
+    return lambda text: found.sub(hidden, closed(text))
 
 
 def hidden_in(value: Any, hide: Hide) -> Any:

@@ -239,7 +239,7 @@ def _trial(key: str, root: str) -> Stored:
 
 def _trial_of_run(run_id: str) -> str:
     """The key of the trial that an MLflow run was written from."""
-    from ..privacy import hidden_password
+    from ..addresses import safe_address, without
     from ..tracking.server import Server, database_of, tracking_uri
 
     uri = tracking_uri(None)
@@ -249,8 +249,8 @@ def _trial_of_run(run_id: str) -> str:
     try:
         tags = Server(uri).client.get_run(run_id).data.tags
     except Exception as fault:  # MLflow's own, a database's, a network's
-        reason = str(fault).strip().splitlines()[0]
-        raise DataError(hidden_password(f"{run_id}: MLflow at {uri} cannot give this run: {reason}")) from None
+        reason = without(str(fault).strip().splitlines()[0], uri)
+        raise DataError(f"{run_id}: MLflow at {safe_address(uri)} cannot give this run: {reason}") from None
     if "trial_key" not in tags:
         raise DataError(f"{run_id}: this MLflow run is no trial: name one of the runs below it")
     return str(tags["trial_key"])

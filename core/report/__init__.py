@@ -6,6 +6,7 @@
 from .as_csv import csv
 from .as_markdown import markdown, markdown_table
 from .files import slug, write_report
+from .folder import report_files
 from .numbers import interval, p_value, with_spread
 from .on_terminal import show_report
 from .tables import header, table
@@ -21,6 +22,7 @@ __all__ = [
     "markdown_table",
     "notes",
     "p_value",
+    "report_files",
     "show_report",
     "slug",
     "table",

@@ -15,6 +15,7 @@ from .as_csv import csv, hypotheses_csv, published_csv
 from .as_html import PICTURES, html
 from .as_latex import latex
 from .as_markdown import markdown
+from .folder import remove_leftovers
 
 DRAWN = "drawn.json"
 FORMATS = (".svg", ".png", ".pdf")
@@ -31,6 +32,7 @@ def write_report(result: Result, root: Path) -> Path:
     """
     folder = root / slug(result.name)
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     captions = write_figures(result, folder / "figures")
     figures = {folder / "figures" / f"{name}.svg": said for name, said in captions.items()}
     no_pictures = write_pictures(result, folder / PICTURES)

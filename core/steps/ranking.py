@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..config import PROSE
 from ..index import recall
 from ..metrics import (
     RankCounts,
@@ -79,7 +80,8 @@ def evaluate(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> 
         costs = {"costs": workspace.read(step.inputs["efficiency"]).json()} if "efficiency" in step.inputs else {}
         counted = {"texts": len(rows.texts), "videos": len(rows.videos)}
         draft.json({"metrics": metrics, **facts, **costs, **counted})
-        draft.json({"experiment": plain(step.payload.experiment), "seed": step.payload.seed}, "trial.json")
+        experiment = {k: v for k, v in plain(step.payload.experiment).items() if k == "name" or k not in PROSE}
+        draft.json({"experiment": experiment, "seed": step.payload.seed}, "trial.json")
         draft.json({"texts": rows.text_ids, "videos": rows.video_ids, "skipped": rows.skipped}, "items.json")
         draft.info |= {"label": step.label}
 

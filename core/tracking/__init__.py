@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
+from ..addresses import safe_address, without
 from ..errors import RunError, UserError
 from ..findings import Result
-from ..privacy import Hide, hidden_password, hiding
+from ..privacy import Hide, hiding
+from ..report import report_files
 from ..store import digest
 from ..terminal import progress
 from . import experiment, view
+from .database import Unusable
 from .origin import origin, sync_command
 from .server import Run, Server, held, tracking_uri
 from .trial import TrialRecord
@@ -55,14 +59,14 @@ def track(result: Result, report: Path) -> Tracked | None:
     except UserError:
         raise
     except Exception as fault:  # MLflow's own, a database's, a network's: none of them may cost a result
-        reason = f"{type(fault).__name__}: {fault}".strip().splitlines()[0]
-        message = (
-            f"{result.name}: MLflow at {uri} could not be written: {reason}\n"
+        told = "" if isinstance(fault, Unusable) else f"{type(fault).__name__}: "
+        reason = without(f"{told}{fault}".strip().splitlines()[0], uri)
+        raise RunError(
+            f"{result.name}: MLflow at {safe_address(uri)} could not be written: {reason}\n"
             f"No result is lost: all are in {store.root}. Once MLflow can be reached, write them with\n"
             f"  {sync_command(result.plan)}\n"
             "or choose another place with --uri; `tracking.enabled=false` runs without MLflow"
-        )
-        raise RunError(hidden_password(message)) from None  # what the fault says may hold a password
+        ) from None
 
 
 @dataclass
@@ -99,7 +103,8 @@ class _Writing:
         self._parent(parent, links)
         note = experiment.experiment_note(self.result, links.views)
         self.server.tag_experiment(experiment_id, self._hidden(view.experiment_tags(self.result, self.version, note)))
-        return Tracked(self.uri, experiment_id, parent.id, new + sum(added), links.lines)
+        lines = [self.server.repaired] * bool(self.server.repaired) + links.lines
+        return Tracked(self.uri, experiment_id, parent.id, new + sum(added), lines)
 
     @cached_property
     def origin(self) -> dict[str, str]:
@@ -139,14 +144,15 @@ class _Writing:
 
     def _parent(self, parent: Run, links: view.Links) -> None:
         files = self._hidden(experiment.experiment_files(self.result))
-        figures = sorted(path.name for path in (self.report / "figures").glob("*.svg"))
+        reported = report_files(self.report)
+        figures = [path.name for name, path in reported.items() if name.endswith(".svg")]
         addresses = [FIGURE.format(name=quote(name), run_id=parent.id) for name in figures]
         tags = experiment.experiment_tags(self.result)
         tags["mlflow.note.content"] = experiment.note(self.result, links.table, addresses)
-        tags = self._hidden(tags) | {"content": digest([files, _contents(self.report)])}
+        tags = self._hidden(tags) | {"content": digest([files, _contents(reported)])}
         if not parent.finished or parent.tags.get("content") != tags["content"]:
             self.server.upload(parent.id, files)
-            self.server.upload_folder(parent.id, self.report, "report")
+            self.server.upload_files(parent.id, reported, "report")
         self.server.refresh(parent, tags)
         if not parent.finished:
             baseline = self.result.baseline
@@ -158,7 +164,6 @@ def _identity(tags: dict[str, str]) -> tuple[str, str]:
     return tags.get("trial_key", ""), tags.get("variant", "")
 
 
-def _contents(folder: Path) -> dict[str, str]:
-    """{path: digest} of every file below a folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+def _contents(files: Mapping[str, Path]) -> dict[str, str]:
+    """{path: digest} of files."""
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}

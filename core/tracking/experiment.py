@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import report
+from ..addresses import safe_address
+from ..escaping import code, markdown, markdown_sentence
 from ..findings import Result
 from ..panels import facts, question
 from ..plan import Plan
@@ -55,14 +57,18 @@ def note(result: Result, table: str, figures: Sequence[str]) -> str:
     shown = report.markdown_table(report.header(result)[:COLUMNS_IN_NOTE], rows[:ROWS_IN_NOTE])
     more = [f"\n{len(rows) - ROWS_IN_NOTE} more variants: [table]({table})"] if len(rows) > ROWS_IN_NOTE else []
     parts = [
-        [f"**{report.in_short(result) or 'One variant: nothing is compared.'}** [Table of the trials]({table})"],
-        [f"- {report.claim_line(claim)}" for claim in result.claims],
-        [f"Question: {asked}"] if asked else [],
+        [f"**{_in_short(result) or 'One variant: nothing is compared.'}** [Table of the trials]({table})"],
+        [f"- {markdown_sentence(report.claim_line(claim))}" for claim in result.claims],
+        [f"Question: {markdown(asked)}"] if asked else [],
         [*shown, *more],
         [f"![]({address})" for address in figures],
-        ["**How to repeat it**", "", f"`{run_command(result.plan)}`"],
-        ["**On what**", "", *(f"- {name}: {fact}" for name, fact in facts(result).items() if fact)],
-        ["**How sure**", "", *(f"- {line.strip()}" for line in report.notes(result))],
+        ["**How to repeat it**", "", code(run_command(result.plan))],
+        [
+            "**On what**",
+            "",
+            *(f"- {markdown(name)}: {markdown_sentence(fact)}" for name, fact in facts(result).items() if fact),
+        ],
+        ["**How sure**", "", *(f"- {markdown_sentence(line.strip())}" for line in report.notes(result))],
     ]
     return _cut("\n\n".join("\n".join(part) for part in parts if part))
 
@@ -77,7 +83,11 @@ def _cut(text: str) -> str:
 def experiment_note(result: Result, links: dict[str, str]) -> str:
     """Markdown on top of the experiment's page: what was found, links to what shows it, the file's own opening."""
     shown = " · ".join(f"[{name}]({address})" for name, address in links.items())
-    return "\n\n".join(filter(None, [f"**{report.in_short(result)}**", shown, "\n".join(_opening(result))]))
+    return "\n\n".join(filter(None, [f"**{_in_short(result)}**", shown, "\n".join(_opening(result))]))
+
+
+def _in_short(result: Result) -> str:
+    return markdown_sentence(report.in_short(result))
 
 
 def _opening(result: Result) -> list[str]:
@@ -85,7 +95,7 @@ def _opening(result: Result) -> list[str]:
     path = Path(result.plan.document.file)
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     until = next((at for at, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    return [line.lstrip("# ").rstrip() + "  " for line in lines[:until]]
+    return [markdown(line.lstrip("# ").rstrip()) + "  " for line in lines[:until]]
 
 
 def experiment_files(result: Result) -> dict[str, str]:
@@ -101,9 +111,32 @@ def experiment_files(result: Result) -> dict[str, str]:
 
 
 def _as_written(plan: Plan) -> dict[str, str]:
-    """The experiment file and those that it extends."""
+    """The experiment file and those that it extends, their tracking addresses without what opens them."""
     paths = [Path(file) for file in dict.fromkeys([plan.document.file, *plan.document.origins.values()])]
-    return {f"experiment/{path.name}": path.read_text(encoding="utf-8") for path in paths if path.is_file()}
+    return {
+        f"experiment/{path.name}": closed_yaml(path.read_text(encoding="utf-8")) for path in paths if path.is_file()
+    }
+
+
+def closed_yaml(text: str) -> str:
+    """An experiment file with its `tracking.uri` safe to show, however YAML spells it; the rest as it is written."""
+    import yaml
+
+    places = {node.start_mark.index: node for node in _addresses(yaml.compose(text, yaml.SafeLoader), "")}
+    for start, node in sorted(places.items(), reverse=True):
+        if (safe := safe_address(node.value)) != node.value:
+            written = text[start : node.end_mark.index].rstrip()
+            text = text[:start] + json.dumps(safe) + text[start + len(written) :]
+    return text
+
+
+def _addresses(node: Any, key: str) -> Iterator[Any]:
+    """The scalars of a YAML tree that `tracking.uri` stands for."""
+    if key.endswith("tracking.uri") and hasattr(node, "value") and isinstance(node.value, str):
+        yield node
+    if getattr(node, "id", "") == "mapping":
+        for name, item in node.value:
+            yield from _addresses(item, f"{key}.{name.value}".lstrip("."))
 
 
 def _hypotheses(result: Result) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import shlex
 import socket
 from pathlib import Path
 
+from ..addresses import with_safe
 from ..findings import Result
 from ..plan import Plan
 from ..plugins import registry
@@ -48,6 +49,7 @@ def _user() -> str:
 
 def sync_command(plan: Plan) -> str:
     """The command that writes a finished experiment to MLflow again."""
-    given = [text for text in overrides(plan) if not text.startswith("tracking.enabled=")]
+    uri = plan.experiment.tracking.uri or ""
+    given = [with_safe(text, uri) for text in overrides(plan) if not text.startswith("tracking.enabled=")]
     words = [plan.document.file, *given, "--store", str(plan.workspace.store.root)]
     return f"python -m core.tracking sync {shlex.join(words)}"

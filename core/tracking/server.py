@@ -1,4 +1,4 @@
-"""The one file that imports mlflow: a tracking server, or a database, that runs are written to by their ids."""
+"""A tracking server, or a database, that runs are written to by their ids. Only this and `database` import mlflow."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import json
 import logging
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .database import ready
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -52,13 +55,16 @@ def tracking_uri(given: str | None) -> str:
     """The URI given, else MLFLOW_TRACKING_URI, else mlflow.db in the working directory; SQLite paths made absolute."""
     uri = given or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     database = database_of(uri)
-    return uri if database is None else f"sqlite:///{database}"
+    if database is None:
+        return uri
+    scheme, settings = uri.partition("///")[0], uri.partition("?")[1:]
+    return f"{scheme}///{database}{''.join(settings)}"
 
 
 def database_of(uri: str) -> Path | None:
     """The file of an SQLite URI."""
-    path = uri.removeprefix("sqlite:///")
-    return None if path in (uri, "", ":memory:") else Path(path).resolve()
+    found = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
+    return Path(found[1]).resolve() if found and not found[1].startswith((":memory:", "file:")) else None
 
 
 def artifacts_of(uri: str) -> Path | None:
@@ -89,9 +95,9 @@ class Server:
             os.environ.setdefault(name, value)
         for name in ("mlflow.store.db.utils", "alembic", "urllib3.connectionpool"):  # faults are raised as well
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self.uri, self.artifacts = uri, artifacts_of(uri)
+        self.uri, self.artifacts, self.repaired = uri, artifacts_of(uri), ""
         if self.artifacts is not None:
-            _open(uri)
+            self.repaired = _open(uri)
         from mlflow import MlflowClient
 
         self.client = MlflowClient(uri)
@@ -171,6 +177,15 @@ class Server:
                 path.write_text(text, encoding="utf-8")
             self.upload_folder(run_id, Path(place), folder)
 
+    def upload_files(self, run_id: str, files: Mapping[str, Path], folder: str) -> None:
+        """Put these files among the run's artifacts, by path below `folder`; what has the same path is replaced."""
+        with tempfile.TemporaryDirectory() as place:
+            for name, file in files.items():
+                path = Path(place, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, path)
+            self.upload_folder(run_id, Path(place), folder)
+
     def upload_folder(self, run_id: str, folder: Path, into: str) -> None:
         """Put what lies in a folder among the run's artifacts, below `into`; what has the same path is replaced."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -195,11 +210,12 @@ class Server:
         self.client.set_terminated(run_id, status, at)
 
 
-def _open(uri: str) -> None:
+def _open(uri: str) -> str:
     """Reach a database, once: MLflow would try for two minutes. Make its tables where it has none.
 
     A file becomes write-ahead, which it stays: readers do not wait. What this process commits to it is then flushed
     now and then in place of every time: power that fails can take the last runs along, never break the file.
+    What `database.ready` has to tell of a file.
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from sqlalchemy import NullPool, create_engine, event
@@ -210,14 +226,19 @@ def _open(uri: str) -> None:
     except ModuleNotFoundError as fault:
         hint = "PostgreSQL: pip install 'retrieval-ablations[postgres]', and begin the URI with postgresql+psycopg://"
         raise ModuleNotFoundError(f"{fault}, the driver of this database ({hint})") from None
+    file = database_of(uri)
+    repaired = ready(file) if file else ""
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             with suppress(OperationalError):  # someone is reading it
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    if uri in SqlAlchemyStore._engine_map:
+        SqlAlchemyStore._engine_map[uri].dispose()  # its connections may be to a file that was replaced
     engine = SqlAlchemyStore(uri, SERVED).engine  # MlflowClient will have the same
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _flush_seldom)
         engine.dispose()
+    return repaired
 
 
 def _flush_seldom(connection: Any, _: object) -> None:

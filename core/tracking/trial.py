@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from ..store import Entry, digest
 from .server import DataInput
 
 NOT_APPLICABLE = "-"
+LONGEST_NAME = 240
+"""Of a metric, param or hypothesis; MLflow takes 250, with what stands before it."""
+
 MARKS = {"better": "▲", "worse": "▼", "n.s.": "—"}
 
 
@@ -171,8 +175,11 @@ def param_keys(plan: Plan) -> dict[str, str]:
 
 
 def allowed(name: str) -> str:
-    """A name with what MLflow refuses in names replaced."""
-    return re.sub(r"[^\w\-. :/]", "_", name)
+    """A name with what MLflow refuses in names replaced: signs, and what is no plain path (`a//b`, `../a`)."""
+    kept = re.sub(r"[^\w\-. :/]", "_", name)[:LONGEST_NAME]
+    if kept == posixpath.normpath(kept) and not kept.startswith(("/", ".")):
+        return kept
+    return kept.replace("/", "_").lstrip(".") or "_"
 
 
 def shown(variant: Variant, key: str) -> str:

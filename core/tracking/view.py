@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..addresses import HIDDEN, safe_address
 from ..findings import Result
 from ..metrics import metric
-from ..privacy import hidden_password
 from .server import artifacts_of
 from .trial import allowed, param_keys
 
@@ -46,8 +46,9 @@ class Links:
 
 def links(result: Result, uri: str, experiment_id: str, parent_id: str, version: str) -> Links:
     """The ways to the saved views and to the parent. A database has no page of its own: MLflow serves it."""
-    server = re.fullmatch(r"(https?://)(?:[^/]*@)?(.*?)/?", uri)
-    place = server[1] + server[2] if server else LOCAL  # without user and password: a browser asks for them
+    server = re.match(r"https?://", uri)
+    shown = safe_address(uri).replace(f"{HIDDEN}@", "").partition("?")[0].rstrip("/")
+    place = shown if server else LOCAL  # without user and password: a browser asks for them
     runs = f"#/experiments/{experiment_id}/runs"
     views = {
         view["name"]: f"{runs}?{MODEL_TRAINING}&viewStateShareKey={key}"
@@ -63,7 +64,7 @@ def links(result: Result, uri: str, experiment_id: str, parent_id: str, version:
 
 def _served(uri: str) -> str:
     """What `mlflow ui` is told: the database and the folder of its artifacts."""
-    words = [*WORKERS, "--backend-store-uri", hidden_password(uri)]
+    words = [*WORKERS, "--backend-store-uri", safe_address(uri)]
     artifacts = artifacts_of(uri)
     if artifacts is not None:
         words += ["--artifacts-destination", str(artifacts)]

@@ -45,7 +45,7 @@ LAYERS = [
     {"config", "plugins"},
     {"components", "video"},
     {"features", "hookspecs", "optimisation", "settings"},
-    {"keys", "places", "terminal", "given", "inputs", "transduction", "repository"},
+    {"addresses", "escaping", "given", "inputs", "keys", "places", "repository", "terminal", "transduction"},
     {"errors"},
 ]
 """Modules of core from the top down: each imports only from layers below its own, or within it without a circle."""

@@ -12,14 +12,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from core.privacy import hidden_in, hidden_password, hiding
+import pytest
+
+from core.addresses import hidden_addresses
+from core.escaping import markdown
+from core.privacy import hidden_in, hiding
+from tests.engine import Lab
 
 
-def plan(anonymous: bool, **values: Any) -> Any:
+def plan(anonymous: bool, uri: str | None = None, **values: Any) -> Any:
     """As much of a plan as hiding reads."""
     experiment = {"anonymous": anonymous, **values}
     return SimpleNamespace(
-        experiment=SimpleNamespace(**experiment),
+        experiment=SimpleNamespace(**experiment, tracking=SimpleNamespace(uri=uri)),
         document=SimpleNamespace(file="/data/müller/work & co/depth.yaml", origins={"seeds": "command line"}),
         variants=[SimpleNamespace(experiment=experiment)],
         workspace=SimpleNamespace(store=SimpleNamespace(root=Path("/scratch/müller/store"))),
@@ -27,10 +32,20 @@ def plan(anonymous: bool, **values: Any) -> Any:
 
 
 def test_passwords_are_hidden_whoever_asks() -> None:
-    for hide in (hidden_password, hiding(plan(anonymous=False)), hiding(plan(anonymous=True))):
-        assert hide("at postgresql+psycopg2://me:pass@host/db:") == "at postgresql+psycopg2://me:***@host/db:"
-        assert hide("https://me:p@ss@host/x") == "https://me:***@host/x"
+    for hide in (hidden_addresses, hiding(plan(anonymous=False)), hiding(plan(anonymous=True))):
+        assert hide("at postgresql+psycopg2://me:pass@host/db:") == "at postgresql+psycopg2://***@host/db:"
+        assert hide("https://me:p@ss@host/x") == "https://***@host/x"
+        assert hide("https://t0ken@host/x") == "https://***@host/x"
+        assert hide("x=https://host/?a=b&password=pass") == "x=https://host/?a=b&password=***"
         assert hide("http://127.0.0.1:5000/a@b") == "http://127.0.0.1:5000/a@b"
+
+
+@pytest.mark.parametrize("anonymous", [False, True])
+def test_the_address_of_the_experiment_is_known_however_it_is_written(anonymous: bool) -> None:
+    uri = "http://me:a \"b'<c/d@host:5000"
+    hide = hiding(plan(anonymous=anonymous, uri=uri))
+    for written in (uri, json.dumps(uri), html.escape(uri), markdown(uri)):
+        assert hide(f"x={written}").strip('"').removeprefix("x=").strip('"') == "http://***@host:5000"
 
 
 def test_folders_are_told_unless_the_experiment_is_anonymous() -> None:
@@ -90,7 +105,7 @@ def test_pictures_within_a_page_stay_as_they_are() -> None:
     page = f'<img src="data:image/jpeg;base64,{picture}">'
     began = time.perf_counter()
     assert hiding(plan(anonymous=True))(page) == page
-    assert hidden_password(page) == page
+    assert hidden_addresses(page) == page
     assert time.perf_counter() - began < 2
 
 
@@ -103,3 +118,11 @@ def test_texts_are_hidden_wherever_a_value_holds_them() -> None:
     hide = hiding(plan(anonymous=True, data="/data/jane/x"))
     found = hidden_in([Panel(("a=/data/jane/x",), 0.5), {"/data/jane/x": None}], hide)
     assert found == [Panel(("a=…/x",), 0.5), {"…/x": None}]
+
+
+def test_a_stored_trial_says_what_was_computed_and_not_where_it_is_told(done: Lab) -> None:
+    stored = [json.loads(path.read_text())["experiment"] for path in done.folder.rglob("trial.json")]
+    assert stored
+    for experiment in stored:
+        assert {"name", "data", "model", "retrieve", "evaluate"} <= experiment.keys()
+        assert not {"tracking", "anonymous", "export", "references", "claim"} & experiment.keys()

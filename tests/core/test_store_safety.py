@@ -340,3 +340,15 @@ def test_a_process_that_was_stopped_leaves_its_work_to_who_took_over(
     assert Store(store.root).read("fit", KEY).json() == {"by": "the new one"}
     assert store.remains() == []
     assert list((store.root / "leases").glob("fit-*")) == []
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o077, 0o600), (0o022, 0o644)])
+def test_a_groups_store_can_be_read_by_the_group(store: Store, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        folder = write(store)
+        append_lines(store.root / "ledger.jsonl", [{"a": 1}])
+    finally:
+        os.umask(before)
+    files = [*folder.iterdir(), store.root / MARK, store.root / "ledger.jsonl"]
+    assert {path.stat().st_mode & 0o777 for path in files} == {mode}
