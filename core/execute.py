@@ -136,8 +136,8 @@ def _free_memory() -> None:
 
 def _nothing_done(plan: Plan, failures: dict[Trial, Failure]) -> UserError:
     """What is told where no trial succeeded: one message where all failed of the same."""
-    causes, store = dict.fromkeys(failures.values()), plan.workspace.store
-    if len(causes) == 1:
+    store = plan.workspace.store
+    if len({(failure.message, failure.component, str(failure.fault)) for failure in failures.values()}) == 1:
         trial, failure = next(iter(failures.items()))
         return failure.fault or RunError(f"{failure}\nTraceback: {failure_file(store, trial)}")
     lines = [f"  {trial.name}: {failure} ({failure_file(store, trial)})" for trial, failure in failures.items()]

@@ -175,7 +175,9 @@ def store_fault(fault: BaseException, root: Path) -> str:
     if type(fault).__module__.partition(".")[0].startswith("safetensors"):  # tells the number in its text alone
         number = re.search(r"(?:os error|code:) (\d+)", str(fault))
         return str(fault) if number and int(number[1]) in FULL else ""
-    return str(fault).partition("\n")[0] if "PytorchStreamWriter failed writing file" in str(fault) else ""
+    if re.search(r"PytorchStreamWriter failed writing|inline_container.*unexpected pos", str(fault)):
+        return "torch could not write a file to its end"  # it does not say why: most often there is no space left
+    return ""
 
 
 # ------------------------------------------------------------------------------------------------ records
@@ -239,7 +241,7 @@ class Tally:
 
         None where all are done, where all failed (the error of the run says why) and where none was tried.
         """
-        if self.done == self.trials or len(self.failed) in (self.trials, -self.done):
+        if self.done == self.trials or len(self.failed) == self.trials or self.done + len(self.failed) == 0:
             return []
         told = [
             f"failed: {trial.name}: {failure} (traceback: {failure_file(self.store, trial)})"

@@ -196,6 +196,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return fault.exit_code
+    except SystemExit as fault:  # none of ours: those are over
+        from .failures import failure_of
+
+        print(f"error: {failure_of(fault)}", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

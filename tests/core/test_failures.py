@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 import core
@@ -244,7 +245,7 @@ def test_one_member_of_a_group_that_fails_costs_no_other_member(wide: Lab, capsy
 
 
 def test_a_fault_that_spares_no_trial_ends_with_that_one_message(wide: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    every = variants() | {FAULT: "raise", "seeds": [0], "baseline": "base"}
+    every = variants() | {FAULT: "raise"}
     every["variants"] = {"base": {}, "other": {"evaluate.ties": "pessimistic"}}
     assert command(wide, every) == 1
     shown = capsys.readouterr()
@@ -253,7 +254,7 @@ def test_a_fault_that_spares_no_trial_ends_with_that_one_message(wide: Lab, caps
     assert error.startswith("error: train: loss `odd_loss` (odd-package, test_failures.py line ")
     assert error.endswith("ValueError: the loss is odd …")
     assert Path(traceback.removeprefix("Traceback: ")).is_file()
-    assert TRIED["raise"] == 1
+    assert TRIED["raise"] == 3  # one fit a seed
     assert not (wide.folder / "runs").exists()
 
 
@@ -295,6 +296,30 @@ def test_a_store_that_cannot_be_written_ends_the_run_at_once_with_one_message(
     assert f"error: {wide.store}: the store cannot be written: {os.strerror(number)}" in shown.err
     assert not (wide.folder / "runs").exists()
     assert records(wide) == []
+
+
+FULL_DISK = {
+    "python": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+    "safetensors": SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    "torch": RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+}
+"""As they were raised on a disk that was really full."""
+
+
+@pytest.mark.parametrize("fault", FULL_DISK.values(), ids=FULL_DISK)
+def test_a_full_disk_is_known_by_what_each_library_says_of_it(
+    wide: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    tries = []
+
+    def full(*_: object) -> None:
+        tries.append(1)
+        raise fault
+
+    monkeypatch.setattr(OddLoss, "after_step", full)
+    assert command(wide, variants()) == 1
+    assert len(tries) == 1
+    assert f"error: {wide.store}: the store cannot be written: " in capsys.readouterr().err
 
 
 def test_a_file_that_a_plugin_may_not_read_is_its_fault_and_not_the_stores(wide: Lab) -> None:
