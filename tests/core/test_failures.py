@@ -32,6 +32,7 @@ from core.report.as_csv import hypotheses_csv
 from core.run import main
 from core.store import Draft
 from core.tracking.__main__ import main as tracking_main
+from tests.core.test_execute import spawn, work
 from tests.engine import Lab, ToyDot, ToyMatching
 
 ROOT = Path(__file__).parents[2]
@@ -371,6 +372,17 @@ def test_a_dry_run_says_what_failed_before(wide: Lab, capsys: pytest.CaptureFixt
     assert printed.count("failed before") == 1
     assert "    odd · seed 1 failed before: train: the loss is not finite" in printed
     assert "odd  2 of 3 trials are in the store" in printed
+
+
+def test_processes_that_share_the_work_leave_the_same_hole(wide: Lab) -> None:
+    torch.set_num_threads(1)
+    processes = [spawn(work, wide, str(wide.folder / f"process{number}"), ONE_SEED) for number in range(2)]
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert [record["trial"] for record in records(wide)] == ["odd · seed 1"]
+    assert len(wide.entries("evaluate")) == 11
+    assert not list((wide.store / "leases").glob("fit-*"))
 
 
 # ---------------------------------------------------------------------------------------------- what is concluded
