@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from .failures import known_failure
 from .graph import TrialGraph
 from .plan import Plan
 from .significance import detectable_difference
@@ -26,6 +27,9 @@ def show_plan(plan: Plan) -> None:
         state = f"  {done} of {len(trials)} trials are in the store" if trials else ""
         untrained = "  (nothing to train: one trial)" if trials and trials[0].seed is None else ""
         print(f"  {variant.name}{'  [baseline]' if variant.is_baseline else ''}{state}{untrained}")
+        for trial in trials:
+            if failure := known_failure(plan.workspace.store, trial):
+                print(f"    {trial.name} failed before: {failure}")
     for hypothesis in plan.hypotheses:
         print(f"hypothesis {hypothesis.name}: {hypothesis}")
     if not plan.trials:

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import StoreError
+from .failures import known_failure
 from .hypotheses import Hypothesis
 from .metrics import metric
-from .plan import Plan
+from .plan import Plan, Trial
 from .published import Published, read_published
 from .refusals import Refusal, refusal
 from .registration import post_hoc, registration_digest, times_scored, withdrawn
-from .results import Row, TrialResult
+from .results import FailedTrial, Row, TrialResult
 from .significance import (
     DRAWS,
     Comparison,
@@ -28,6 +30,7 @@ from .significance import (
     decide,
     equivalent,
     larger_gain,
+    no_evidence,
     no_worse,
     outcome,
     paired_medians,
@@ -85,7 +88,7 @@ class Result:
     @property
     def size(self) -> str:
         """`700 videos, 1,400 texts`."""
-        found = self.baseline.results[0].stored
+        found = next(result for row in [self.baseline, *self.rows] for result in row.results).stored
         return f"{found['videos']:,} videos, {found['texts']:,} texts"
 
     @cached_property
@@ -94,6 +97,11 @@ class Result:
         others = [row for row in self.rows if not row.is_baseline]
         found = {row.name: refusal(self.plan, row, self.baseline, self.primary) for row in others}
         return {name: why for name, why in found.items() if why is not None}
+
+    @property
+    def failed(self) -> list[FailedTrial]:
+        """The trials that have no result."""
+        return [failed for row in self.rows for failed in row.failed]
 
     @property
     def withdrawn(self) -> list[str]:
@@ -119,20 +127,29 @@ class Result:
 
 
 def findings(plan: Plan) -> Result:
-    """Read every trial's result from the store and compare."""
-    store = plan.workspace.store
-    rows = [
-        Row(
-            variant.name,
-            variant.is_baseline,
-            [TrialResult(trial, store.read("evaluate", trial.last.key)) for trial in plan.trials_of(variant)],
-        )
-        for variant in plan.variants
-    ]
+    """Read every trial's result from the store and compare.
+
+    Trials that failed leave holes. Raises StoreError where a trial has neither result nor failure, and where none has a
+    result.
+    """
+    rows = []
+    for variant in plan.variants:
+        found = [_result_of(plan, trial) for trial in plan.trials_of(variant)]
+        done = [one for one in found if isinstance(one, TrialResult)]
+        failed = [one for one in found if isinstance(one, FailedTrial)]
+        rows.append(Row(variant.name, variant.is_baseline, done, failed=failed))
+    if not any(row.results for row in rows):
+        raise StoreError(f"{plan.workspace.store.root}: every trial of {plan.experiment.name} failed")
     result = Result(plan, rows, [], registration_digest(plan))
     _compare_with_baseline(result)
     result.claims = _claims(result)
     return result
+
+
+def _result_of(plan: Plan, trial: Trial) -> TrialResult | FailedTrial:
+    store = plan.workspace.store
+    failure = known_failure(store, trial)
+    return FailedTrial(trial, failure) if failure else TrialResult(trial, store.read("evaluate", trial.last.key))
 
 
 def _compare_with_baseline(result: Result) -> None:
@@ -140,11 +157,13 @@ def _compare_with_baseline(result: Result) -> None:
     baseline = result.baseline
     others = [row for row in result.rows if not row.is_baseline]
     comparable = [row for row in others if row.name not in result.refusals]
+    lost = sum(refused.failed for refused in result.refusals.values())
     for name in result.metrics:
-        for row, comparison in zip(comparable, _comparisons(comparable, baseline, name), strict=True):
+        for row, comparison in zip(comparable, _comparisons(comparable, baseline, name, lost), strict=True):
             row.comparisons[name] = comparison
     tested = {row.name: row.comparisons[result.primary] for row in comparable}
-    corrected = correct(tested, result.correction)
+    is_tested = metric(result.primary).summary != "median"
+    corrected = correct(tested, result.correction, failed=lost if is_tested else 0)
     for row, comparison in zip(comparable, corrected.values(), strict=True):
         row.outcome = outcome(comparison)
         row.comparisons[result.primary] = comparison
@@ -152,8 +171,9 @@ def _compare_with_baseline(result: Result) -> None:
             row.comparisons[name] = _labelled(found, label([row, baseline]))
     for row in others:
         if row.name in result.refusals:
-            row.outcome = f"{result.refusals[row.name].label}: not compared"
-    baseline.outcome = "baseline, selected on test" if baseline.selected_on_test else "baseline"
+            row.outcome = f"{result.refusals[row.name].label}: not compared" if row.results else "failed"
+    parts = ["baseline", "selected on test" * baseline.selected_on_test, f"{baseline.failed_seeds} failed".strip()]
+    baseline.outcome = ", ".join(part for part in (parts if baseline.failed else parts[:2]) if part)
 
 
 def label(rows: Sequence[Row]) -> str:
@@ -174,19 +194,30 @@ def _rows_of(result: Result, hypothesis: Hypothesis) -> list[Row]:
 
 
 def undecidable(result: Result, hypothesis: Hypothesis) -> str:
-    """Why a hypothesis gets no verdict; "" where it does."""
+    """Why a hypothesis can get no verdict; "" where it gets one, or would but for trials that failed."""
     row, *others = rows = _rows_of(result, hypothesis)
-    if hypothesis.kind == "cheaper":
+    if hypothesis.kind == "cheaper" and all(one.whole for one in rows):
         missing = [one.name for one in rows if not one.costs.get(hypothesis.metric)]
         if missing:
             return f"{hypothesis.metric} of {', '.join(missing)} is 0 or was not measured"
     for other in others:
-        if why := refusal(result.plan, row, other, hypothesis.metric):
+        why = refusal(result.plan, row, other, hypothesis.metric)
+        if why and not why.failed:
             return why.between(row.name, other.name)
     return ""
 
 
-def _comparisons(rows: list[Row], baseline: Row, name: str) -> list[Comparison]:
+def _lacking(result: Result, hypothesis: Hypothesis) -> str:
+    """The first failed trial that a hypothesis needs, and how many more there are; "" for none."""
+    failed = [one for row in _rows_of(result, hypothesis) for one in row.failed]
+    if not failed:
+        return ""
+    more = f"; so did {len(failed) - 1} more" if len(failed) > 1 else ""
+    return f"trial failed ({failed[0].trial.name}: {failed[0].failure}){more}"
+
+
+def _comparisons(rows: list[Row], baseline: Row, name: str, lost: int) -> list[Comparison]:
+    """lost: members of the family that cannot be compared."""
     if not rows:
         return []
     clusters = _clusters(baseline, name)
@@ -196,7 +227,7 @@ def _comparisons(rows: list[Row], baseline: Row, name: str) -> list[Comparison]:
         return [paired_medians(a, b, clusters, higher_is_better=higher) for a, b in arms]
     made: dict[int, Comparison] = {}
     differences = [np.subtract(*_arms([row, baseline], name)) for row in rows]
-    draws = max(DRAWS, 40 * len(rows))  # of 1 / draws, the smallest p, the correction must leave less than .05
+    draws = max(DRAWS, 40 * (len(rows) + lost))  # of 1 / draws, the smallest p, the correction must leave less than .05
     kinds = [(len(block), bool(row.seeds or baseline.seeds)) for row, block in zip(rows, differences, strict=True)]
     for kind in sorted(set(kinds)):
         group = [i for i, own in enumerate(kinds) if own == kind]
@@ -219,12 +250,18 @@ def _arms(rows: Sequence[Row], name: str) -> list[Floats]:
 
 def _claims(result: Result) -> list[Claim]:
     decided = [hypothesis for hypothesis in result.plan.hypotheses if not undecidable(result, hypothesis)]
-    verdicts = decide({h.name: _evidence(h, _rows_of(result, h)) for h in decided})
+    lacking = {h.name: _lacking(result, h) for h in decided}
+    verdicts = decide(
+        {
+            h.name: no_evidence(h.kind, h.bound, why) if (why := lacking[h.name]) else _evidence(h, _rows_of(result, h))
+            for h in decided
+        }
+    )
     late = post_hoc(result.plan)
     claims = []
     for h in decided:
         verdict, words = verdicts[h.name], label(_rows_of(result, h))
-        if words and h.kind != "cheaper":
+        if words and h.kind != "cheaper" and not lacking[h.name]:
             verdict = replace(verdict, reason=f"{verdict.reason}; {words}")
         claims.append(Claim(h, verdict, h.name in late, times_scored(result.plan, h.variant.name)))
     return claims

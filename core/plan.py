@@ -9,6 +9,7 @@ from functools import cached_property
 from .checks import composition_faults
 from .config import Document, Experiment, read_document
 from .errors import ConfigError, Problem, UserError
+from .failures import Failure, exits_refused
 from .graph import TrialGraph
 from .hypotheses import Hypothesis, read_hypotheses
 from .published import read_published
@@ -31,7 +32,11 @@ class Trial:
 
 @dataclass
 class Plan:
-    """Everything that a run will do. `steps` holds each step once, by (name, key), inputs before what needs them."""
+    """Everything that a run will do. `steps` holds each step once, by (name, key), inputs before what needs them.
+
+    failed: steps that failed when it was last executed. apart: groups, by (name, group), whose members are computed one
+    by one since they failed together.
+    """
 
     document: Document
     variants: list[Variant]
@@ -39,6 +44,8 @@ class Plan:
     workspace: Workspace
     trials: list[Trial] = field(default_factory=list)
     steps: dict[tuple[str, str], Step] = field(default_factory=dict)
+    failed: dict[tuple[str, str], Failure] = field(default_factory=dict)
+    apart: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def experiment(self) -> Experiment:
@@ -81,6 +88,11 @@ def read_plan(path: str, overrides: Iterable[str], workspace: Workspace) -> Plan
 
     Raises ConfigError with every fault found.
     """
+    with exits_refused(path):
+        return _read_plan(path, overrides, workspace)
+
+
+def _read_plan(path: str, overrides: Iterable[str], workspace: Workspace) -> Plan:
     document = read_document(path, overrides)
     variants = read_variants(document)
     problems: list[Problem] = []
@@ -113,7 +125,8 @@ def add_trials(plan: Plan) -> None:
     Raises ConfigError where the data set's own fields turn out to point nowhere, DataError for faults of the data.
     """
     try:
-        _add_trials(plan)
+        with exits_refused(plan.document.file):
+            _add_trials(plan)
     except ConfigError as fault:
         raise ConfigError(plan.document.blame(fault.problems)) from None
 

@@ -65,7 +65,7 @@ class Registry:
             for kind in KINDS:
                 caller = self.manager.subset_hook_caller(f"register_{_plural(kind)}", others)
                 caller(register=lambda component, kind=kind: self._add(kind, component, package, release, plugin))
-        except Exception as fault:
+        except BaseException as fault:
             if self.manager.is_registered(plugin):
                 self.manager.unregister(plugin)
             self.found = known
@@ -158,8 +158,11 @@ def _load(made: Registry, point: EntryPoint) -> None:
     package = point.dist.name if point.dist else "?"
     try:
         made.add_plugin(point.load(), package, point.dist.version if point.dist else "")
-    except Exception as fault:  # a plugin may fail in any way; the others must still load
-        made.failed[f"{package}:{point.name}"] = f"{type(fault).__name__}: {fault}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as fault:  # a plugin may fail in any way, sys.exit among them; the others must still load
+        reason = f"sys.exit({fault.code!r}) was called" if isinstance(fault, SystemExit) else str(fault)
+        made.failed[f"{package}:{point.name}"] = f"{type(fault).__name__}: {reason}"
 
 
 def create(kind: str, name: str, shapes: Shapes | None = None, **settings: Any) -> Any:

@@ -18,10 +18,12 @@ class Refusal:
 
     label    for a cell of the table
     reason   a clause with the place of either name, `{0}` and `{1}`, and the key that makes the difference
+    failed   whether trials failed; without, the two might have been compared
     """
 
     label: str
     reason: str
+    failed: bool = False
 
     def between(self, one: str, other: str) -> str:
         """The reason with both names."""
@@ -34,15 +36,39 @@ def refusal(plan: Plan, row: Row, other: Row, metric: str) -> Refusal | None:
 
 
 def _refusals(plan: Plan, row: Row, other: Row, metric: str) -> Iterator[Refusal]:
-    one, two = (arm.results[0].trial.variant.experiment for arm in (row, other))
+    one, two = (arm.first.variant.experiment for arm in (row, other))
     if one.evaluate.split != two.evaluate.split:
         yield _setting("split", one.evaluate.split, two.evaluate.split)
+    if not (row.whole and other.whole):
+        yield from _rules(row, other, metric)
+        yield _failed(row, other)
+        return
     yield from _items(plan, row, other, "videos" if metric.startswith("v2t/") else "texts")
+    yield from _rules(row, other, metric)
+
+
+def _rules(row: Row, other: Row, metric: str) -> Iterator[Refusal]:
+    """Rules of the comparison that the arms do not share; costs know none."""
+    one, two = (arm.first.variant.experiment for arm in (row, other))
     if metric in COSTS:
         return
     yield from _selected(row, other)
     if one.evaluate.ties != two.evaluate.ties:
         yield _setting("ties", one.evaluate.ties, two.evaluate.ties)
+
+
+def _failed(row: Row, other: Row) -> Refusal:
+    """An arm lacks trials: arms are compared on the same seeds, and on all that were registered."""
+    if not other.whole:
+        told = f"{other.failed_seeds} of {{1}} failed" if other.failed_seeds else "{1} failed"
+        return Refusal("baseline failed", f"{told} ({_quoted(other)})", failed=True)
+    told = f"{row.failed_seeds} of {{0}} failed" if row.failed_seeds else "{0} failed"
+    return Refusal(f"{row.failed_seeds} failed" if row.results else "failed", f"{told} ({_quoted(row)})", failed=True)
+
+
+def _quoted(row: Row) -> str:
+    """Why its first trial failed, within a pattern of `str.format`."""
+    return str(row.failed[0].failure).replace("{", "{{").replace("}", "}}")
 
 
 def _setting(name: str, one: str, other: str) -> Refusal:
@@ -65,7 +91,7 @@ def _items(plan: Plan, row: Row, other: Row, queries: str) -> Iterator[Refusal]:
     """Other texts or videos, by id and by content, or others that answer them."""
     ids, others = row.results[0].items, other.results[0].items
     content, other_content = scored(plan, row.name), scored(plan, other.name)
-    keys = " and ".join(_differing(*(arm.results[0].trial.variant.experiment for arm in (row, other))))
+    keys = " and ".join(_differing(*(arm.first.variant.experiment for arm in (row, other))))
     for side in sorted(("texts", "videos"), key=lambda side: side != queries):
         label = "other queries" if side == queries else "other gallery"
         if ids[side] != others[side]:

@@ -1,6 +1,7 @@
 """What was claimed before the test split was scored, and how often it was scored.
 
-Both are lines of JSON in the store that are only ever added to: `registrations.jsonl` and `ledger.jsonl`.
+Both are lines of JSON in the store that are only ever added to: `registrations.jsonl` and `ledger.jsonl`, each with a
+copy, because nothing else could tell again what stood in a damaged line.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from .hypotheses import Hypothesis
 from .plan import Plan, Trial
-from .store import append_lines, digest, read_lines
+from .store import append_twice, digest, read_twice
 from .variants import Variant
 
 
@@ -33,7 +34,7 @@ def register(plan: Plan) -> None:
         if identity not in known
     ]
     if lines:
-        append_lines(_registrations(plan), lines)
+        append_twice(_registrations(plan), lines)
 
 
 def _comes_late(plan: Plan, hypothesis: Hypothesis) -> bool:
@@ -83,7 +84,7 @@ def enter(plan: Plan, trial: Trial) -> None:
         entered.add(key)
         line = {"experiment": name, "trial": key, "variant": trial.variant.name}
         split = split_scored(plan, trial.variant.name)
-        append_lines(_ledger(plan), [line | {"split": split, "time": time.time()}])
+        append_twice(_ledger(plan), [line | {"split": split, "time": time.time()}])
 
 
 def _entered(plan: Plan, experiment: str) -> set[str]:
@@ -125,12 +126,12 @@ def _identity(plan: Plan, hypothesis: Hypothesis) -> str:
 
 def _registered(plan: Plan) -> list[dict[str, Any]]:
     """What `register` wrote, oldest first."""
-    return read_lines(_registrations(plan), "experiment", "hypothesis", "claim", "split", "post_hoc")
+    return read_twice(_registrations(plan), "experiment", "hypothesis", "claim", "split", "post_hoc")
 
 
 def _scorings(plan: Plan) -> list[dict[str, Any]]:
     """What `enter` wrote."""
-    return read_lines(_ledger(plan), "experiment", "trial", "split")
+    return read_twice(_ledger(plan), "experiment", "trial", "split")
 
 
 def _registrations(plan: Plan) -> Path:

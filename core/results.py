@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config import Experiment
+from .failures import Failure
 from .plan import Trial
 from .plugins import registry
 from .significance import Comparison
@@ -60,6 +61,14 @@ class TrialResult:
         return self.entry.json("items.json")
 
 
+@dataclass(frozen=True)
+class FailedTrial:
+    """A trial without a result, and why."""
+
+    trial: Trial
+    failure: Failure
+
+
 def _scoring(experiment: Experiment) -> set[str]:
     """Names of the interactions whose scores rank."""
     rerank = experiment.retrieve.rerank
@@ -69,22 +78,47 @@ def _scoring(experiment: Experiment) -> set[str]:
 
 @dataclass
 class Row:
-    """One variant of the table: means over seeds, their spread, and comparisons with the baseline by metric."""
+    """One variant of the table: means over seeds, their spread, and comparisons with the baseline by metric.
+
+    results, failed: its trials, one or the other for each seed; means are over those that have a result.
+    """
 
     name: str
     is_baseline: bool
     results: list[TrialResult]
     comparisons: dict[str, Comparison] = field(default_factory=dict)
     outcome: str = ""
+    failed: list[FailedTrial] = field(default_factory=list)
+
+    @property
+    def trials(self) -> list[TrialResult | FailedTrial]:
+        return [*self.results, *self.failed]
+
+    @property
+    def first(self) -> Trial:
+        """Any of its trials: they differ in the seed alone."""
+        return self.trials[0].trial
+
+    @property
+    def whole(self) -> bool:
+        """Whether every trial has a result."""
+        return not self.failed
 
     @property
     def seeds(self) -> list[int]:
+        """Those that have a result."""
         return [result.trial.seed for result in self.results if result.trial.seed is not None]
+
+    @property
+    def failed_seeds(self) -> str:
+        """`seed 3`, `seeds 1, 3`; "" where none failed, or nothing depends on a seed."""
+        seeds = [str(one.trial.seed) for one in self.failed if one.trial.seed is not None]
+        return f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}" if seeds else ""
 
     @property
     def selected_on(self) -> str:
         """The split by whose results its weights were chosen; "" where they were not."""
-        trial = self.results[0].trial
+        trial = self.first
         train = trial.variant.experiment.train
         chosen = train.keep == "best" and any(step.name == "fit" for step in trial.last.walk())
         return train.select_on if chosen else ""
@@ -97,7 +131,7 @@ class Row:
     @property
     def transductive(self) -> bool:
         """Whether a query's scores depend on the other test queries: by a score transform, or as given scores show."""
-        experiment = self.results[0].trial.variant.experiment
+        experiment = self.first.variant.experiment
         transforms = experiment.retrieve.transforms.values()
         if any(registry().component("score_transform", spec).transductive(spec.fields) for spec in transforms):
             return True
@@ -108,7 +142,8 @@ class Row:
     @property
     def costs(self) -> dict[str, float]:
         """Mean over seeds of every cost that was measured of each."""
-        shared = [name for name in self.results[0].costs if all(name in result.costs for result in self.results)]
+        first = self.results[0].costs if self.results else {}
+        shared = [name for name in first if all(name in result.costs for result in self.results)]
         return {name: float(np.mean([result.costs[name] for result in self.results])) for name in shared}
 
     def values(self, name: str) -> list[float]:
@@ -116,7 +151,8 @@ class Row:
         return [result.metrics[name] for result in self.results]
 
     def mean(self, name: str) -> float:
-        return float(np.mean(self.values(name)))
+        """Over seeds; nan where no trial has a result."""
+        return float(np.mean(self.values(name))) if self.results else math.nan
 
     def spread(self, name: str) -> float:
         """Standard deviation over seeds; nan for one."""

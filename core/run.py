@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, NoReturn
 from .errors import ConfigError, Problem, ReadingError, UserError
 
 if TYPE_CHECKING:
+    from .failures import Failure, Tally
     from .findings import Result
+    from .observers import Observers
     from .plan import Plan, Trial
     from .steps.step import Workspace
 
@@ -33,13 +35,21 @@ def run_experiment(
 
     memory: what scoring may take, as `512MiB` or `4GB`; None: a quarter of what is free.
     Writes the report under `runs`/<experiment> and, unless `tracking.enabled` is false, to MLflow.
-    Raises ConfigError (nothing was run) or another UserError (what was computed is kept).
+    Trials that failed are in `Result.failed`; a plugin that watches and fails is warned of.
+    Raises ConfigError (nothing was run) or another UserError (what was computed is kept): what every trial failed of,
+    or a store that cannot be written.
     """
+    import warnings
+
+    from .observers import Observers
     from .scoring import limit_memory
 
     limit_memory(memory)
-    plan = prepared_plan(file, overrides, store, device, workers)
-    return _run(plan, runs)
+    plan, observers = prepared_plan(file, overrides, store, device, workers), Observers()
+    result = _run(plan, runs, _tally(plan), observers)
+    for fault in observers.faults:
+        warnings.warn(fault, RuntimeWarning, stacklevel=2)
+    return result
 
 
 def prepared_plan(file: str, overrides: Sequence[str], store: str, device: str, workers: int | None) -> Plan:
@@ -84,43 +94,58 @@ def _workspace(store: str, device: str, workers: int | None) -> Workspace:
     return Workspace(Store(store), torch.device(chosen), os.cpu_count() or 1 if workers is None else workers)
 
 
+def _tally(plan: Plan) -> Tally:
+    from .failures import Tally
+
+    return Tally(plan.workspace.store, len(plan.trials))
+
+
 def _run(
     plan: Plan,
     runs: str,
+    tally: Tally,
+    observers: Observers,
     show: Callable[[Result, Path], None] = lambda result, folder: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Result:
     """Execute, compare, report, `show`, track: a fault of the tracking store comes after everything else is safe.
 
     `show` is given the findings and the report's folder as soon as both are there; `say` what else there is to know.
+    `tally` is kept up to date as trials are done or fail.
     """
     from .execute import execute
+    from .failures import store_faults_told
     from .findings import findings
-    from .plugins import registry
     from .registration import register
     from .report import write_report
     from .results import TrialResult
     from .tracking import track
 
-    hook = registry().manager.hook
-    register(plan)
-    hook.experiment_started(experiment=plan.experiment, plan=plan)
+    with store_faults_told(plan.workspace.store.root):
+        register(plan)
+    observers.tell("experiment_started", experiment=plan.experiment, plan=plan)
 
     def finished(trial: Trial) -> None:
+        tally.done += 1
         stored = plan.workspace.store.read("evaluate", trial.last.key)
-        hook.trial_finished(experiment=plan.experiment, result=TrialResult(trial, stored))
+        observers.tell("trial_finished", experiment=plan.experiment, result=TrialResult(trial, stored))
 
-    execute(plan, finished)
+    def failed(trial: Trial, failure: Failure) -> None:
+        tally.failed[trial] = failure
+
+    execute(plan, finished, failed)
     result = findings(plan)
     report = write_report(result, Path(runs))
     show(result, report)
-    if plan.experiment.export:
+    if plan.experiment.export and plan.trials[0] in tally.failed:
+        say(f"Encoder: not written to {plan.experiment.export}: {plan.trials[0].name} failed")
+    elif plan.experiment.export:
         _export(plan, Path(plan.experiment.export))
         say(f"Encoder: {plan.experiment.export}")
     tracked = track(result, report)
     for line in tracked.lines if tracked else []:
         say(line)
-    hook.experiment_finished(experiment=plan.experiment, result=result)
+    observers.tell("experiment_finished", experiment=plan.experiment, result=result)
     return result
 
 
@@ -162,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Exit status 0; 2 for a fault of the configuration, 1 for one at run time."""
+    """The command. Exit status 0; 2 for a fault of the configuration, 1 for one at run time, of a trial too."""
     chosen = _parser().parse_intermixed_args(arguments)
     signal.signal(signal.SIGTERM, _stopped)
     try:
@@ -171,6 +196,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return fault.exit_code
+    except SystemExit as fault:  # none of ours: those are over
+        from .failures import failure_of
+
+        print(f"error: {failure_of(fault)}", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -237,14 +267,21 @@ def _one(chosen: argparse.Namespace) -> int:
     if chosen.dry_run:
         return _dry_run(chosen)
     plan = prepared_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
+    from .observers import Observers
     from .overlap import shared_files
 
     for sentence in shared_files(plan):
         print(f"warning: {sentence}", file=sys.stderr)
-    new = len(plan.new_steps())
-    _run(plan, chosen.runs, shown, print)
-    print(f"{new} of {len(plan.steps)} steps were new, {time.monotonic() - started:.0f} s in all.")
-    return 0
+    new, tally, observers = len(plan.new_steps()), _tally(plan), Observers()
+    try:
+        _run(plan, chosen.runs, tally, observers, shown, print)
+        print(f"{new} of {len(plan.steps)} steps were new, {time.monotonic() - started:.0f} s in all.")
+    finally:
+        for fault in observers.faults:
+            print(f"warning: {fault}", file=sys.stderr)
+        for line in tally.lines:
+            print(line)
+    return 1 if tally.failed or observers.faults else 0
 
 
 def _dry_run(chosen: argparse.Namespace) -> int:

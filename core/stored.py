@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from .errors import UserError
+from .failures import known_failure
 from .findings import Result, findings
 from .keys import lookup, split_key
 from .plan import Plan, add_trials, read_plan
@@ -34,22 +35,24 @@ def stored_plan(file: str, places: Sequence[Workspace], overrides: Sequence[str]
         plan = read_plan(file, overrides, place)
         if all(place.is_prepared(variant.experiment.data.dataset) for variant in plan.variants):
             add_trials(plan)
-        missing = missing_trials(plan)
-        if plan.trials and not missing:
+        done = sum(trial.last.ready(place.store) for trial in plan.trials)
+        if plan.trials and done == len(plan.trials):
             return plan
-        plans.setdefault(len(plan.trials) - len(missing), plan)
+        plans.setdefault(done, plan)
     return plans[max(plans)]
 
 
 def missing_trials(plan: Plan) -> list[str]:
-    """Names of a plan's trials whose results the store lacks."""
-    return [trial.name for trial in plan.trials if not trial.last.ready(plan.workspace.store)]
+    """Names of a plan's trials of which the store has neither a result nor why they failed."""
+    store = plan.workspace.store
+    return [trial.name for trial in plan.trials if not (trial.last.ready(store) or known_failure(store, trial))]
 
 
 def read_stored(file: str, places: Sequence[Workspace], overrides: Sequence[str] = ()) -> tuple[Plan, Result | None]:
-    """The `stored_plan`, and its findings where the store has the result of every trial."""
+    """The `stored_plan`, and its findings where the store has the result of every trial but those that failed."""
     plan = stored_plan(file, places, overrides)
-    return plan, findings(plan) if plan.trials and not missing_trials(plan) else None
+    some = any(trial.last.ready(plan.workspace.store) for trial in plan.trials)
+    return plan, findings(plan) if some and not missing_trials(plan) else None
 
 
 def stored_result(file: str, overrides: Sequence[str], store: str) -> Result:
@@ -61,7 +64,7 @@ def stored_result(file: str, overrides: Sequence[str], store: str) -> Result:
     if result is None:
         missing = missing_trials(plan)
         told = f"{len(missing)} of its {len(plan.trials)} trials are missing ({missing[0]}, …)" if missing else ""
-        told = told or "its data set is not there"
+        told = told or (f"all of its {len(plan.trials)} trials failed" if plan.trials else "its data set is not there")
         raise UserError(f"{store} lacks results of {file}: {told}; compute them by: {run_command(plan, store)}")
     return result
 

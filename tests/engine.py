@@ -122,7 +122,7 @@ class ToyEncoder(Encoder):
 
     name = "toy_encoder"
     fail_after: int | None = None
-    """Raise after so many batches of videos."""
+    """Killed after so many batches of videos."""
 
     @dataclass(frozen=True)
     class Config(EncoderSettings):
@@ -166,7 +166,7 @@ class ToyEncoder(Encoder):
         COUNTS["videos"] += len(frames)
         COUNTS["batches"] += 1
         if self.fail_after is not None and COUNTS["batches"] > self.fail_after:
-            raise InterruptedError("killed")
+            raise KeyboardInterrupt("killed")
         values = self._encode(frames.float().mean((-1, -2)))
         patches = torch.stack([values, -values], dim=2) if "patches" in levels else None
         return VideoFeatures(frames=values, frame_mask=mask, patches=patches)

@@ -18,7 +18,7 @@ from ..errors import DataError, nearest
 from ..given import PICKLES, SUFFIXES, GivenScores, read_ids, read_scores
 from ..inputs import ABSENT, no_file
 from ..metrics import RankCounts, metric, per_query
-from ..store import Entry, Store, read_lines
+from ..store import Entry, Store, read_twice
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,7 +232,7 @@ def _trial(key: str, root: str) -> Stored:
         raise DataError(
             f"store:{key}: {root} holds no result of that trial; of its {len(found)} trials the last are: {known}"
         )
-    ledger = read_lines(store.root / "ledger.jsonl", "split", "trial")
+    ledger = read_twice(store.root / "ledger.jsonl", "split", "trial")
     content = frozenset(line["split"] for line in ledger if line["trial"] == key)
     return Stored(f"store:{key}", store.read("evaluate", key), content)
 

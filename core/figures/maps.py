@@ -45,9 +45,11 @@ def draw_grid(axes: Axes, panel: Grid) -> None:
     colours = np.ma.masked_invalid(np.where(np.isnan(panel.mean), np.nan, np.nan_to_num(gain)))
     axes.pcolormesh(colours, cmap="RdBu", vmin=-limit, vmax=limit, edgecolors="white", linewidth=1.5)
     for row, column in np.ndindex(panel.mean.shape):
-        if np.isnan(panel.mean[row, column]):
-            continue
         outcome = panel.outcomes[row][column]
+        if np.isnan(panel.mean[row, column]):
+            if outcome:
+                axes.text(column + 0.5, row + 0.5, stacked(outcome), va="center", ha="center", color="0.4")
+            continue
         colour = "white" if abs(np.nan_to_num(gain[row, column])) > 0.6 * limit else "black"
         weight = "bold" if outcome in MARKS else "normal"
         value = f"{panel.mean[row, column]:.1f} {MARKS.get(outcome, '')}".strip()

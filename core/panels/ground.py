@@ -25,7 +25,7 @@ def facts(result: Result) -> dict[str, str]:
     """What the numbers rest on, by name: data, sizes, encoder, what is trained, what is compared."""
     settings, values = result.plan.experiment, read_core(result.plan.document)
     about = inspect.getdoc(registry().component("dataset", settings.data.dataset)) or ""
-    sizes = [row.results[0].entry.json() for row in result.rows]
+    sizes = [row.results[0].entry.json() for row in result.rows if row.results]
     counts = [_range([size[side] for size in sizes], side) for side in ("videos", "texts")]
     compared = [f"{name} = {short_value(spec)}" for name, spec in values["model"]["interactions"].items()]
     return {

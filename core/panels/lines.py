@@ -62,13 +62,13 @@ def sweeps(result: Result) -> dict[str, Curves]:
 
 
 def curves(result: Result, key: str = TOP_K) -> Curves | None:
-    """Variants that differ in one number alone make a line; None without such, where lines differ in more than one
-    further axis, and where there are more lines than can be told apart."""
+    """Variants that differ in one number alone make a line, without those whose trials failed; None without such, where
+    lines differ in more than one further axis, and where there are more lines than can be told apart."""
     keys = keys_of(result)
     lines: dict[str, dict[float, tuple[Variant, Row]]] = {}
     for variant, row in zip(result.plan.variants, result.rows, strict=True):
         value = variant.value(key)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if row.whole and isinstance(value, int | float) and not isinstance(value, bool):
             alike = [own(variant, other, keys) for other in keys if other != key]
             lines.setdefault(json.dumps(alike, default=str), {})[value] = variant, row
     found = [line for line in lines.values() if len(line) > 1]
@@ -134,10 +134,14 @@ def trainings(result: Result) -> dict[str, Training]:
 
 def _training(result: Result, step_name: str, part: str) -> Training | None:
     by_fits: dict[tuple[str, ...], tuple[list[Variant], list[Any]]] = {}
-    for variant, row in zip(result.plan.variants, result.rows, strict=True):
+    both = zip(result.plan.variants, result.rows, strict=True)
+    for variant, row in sorted(both, key=lambda pair: not pair[1].whole):
         steps = [step for one in row.results for step in one.trial.last.walk() if step.name == step_name]
+        keys = tuple(step.key for step in steps)
+        if row.failed:  # what is left of its fits may be some of another's
+            keys = next((others for others in by_fits if {*keys} <= {*others}), keys)
         if steps:
-            by_fits.setdefault(tuple(step.key for step in steps), ([], steps))[0].append(variant)
+            by_fits.setdefault(keys, ([], steps))[0].append(variant)
     if not by_fits or len(by_fits) > MOST_LINES:
         return None
     store, groups = result.plan.workspace.store, list(by_fits.values())

@@ -49,7 +49,7 @@ class Grid:
     """The primary metric at each setting of two axes, and how it stands to the baseline.
 
     mean, difference, low, high: [rows, columns], the difference with its 95 % interval; nan where there is no variant,
-    or none that is compared.
+    or none that is compared; the mean where its trials failed too.
     outcomes: [rows][columns], as the table has them; "" where there is no variant.
     """
 

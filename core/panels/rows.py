@@ -115,7 +115,7 @@ def paretos(result: Result) -> dict[str, Pareto]:
     """{cost: panel} of DRAWN_COSTS in which variants differ; nothing where there are more points than can be told."""
     made = {}
     for against in DRAWN_COSTS:
-        rows = [row for row in result.rows if against in row.costs]
+        rows = [row for row in result.rows if against in row.costs and row.whole]
         cost = np.array([row.costs[against] for row in rows])
         if len(rows) <= MOST_POINTS and len({*cost}) > 1:
             values = np.array([interval(row, result.primary) for row in rows]).T

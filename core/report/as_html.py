@@ -87,10 +87,10 @@ def _compared(result: Result) -> list[str]:
     for key in keys:
         values = distinct(own(variant, key, keys) for variant in plan.variants)
         told[f"`{key}`"] = " · ".join(map(words, values))
-    seeds = max(len(row.seeds) for row in result.rows)
+    seeds, but = max(len(row.seeds) for row in result.rows), " but where trials failed" * bool(result.failed)
     told |= {
         "Baseline": f"`{result.baseline.name}`",
-        "Seeds": f"{seeds}, the same for every variant" if seeds else "none",
+        "Seeds": f"{seeds}, the same for every variant{but}" if seeds else "none",
     }
     return [page.terms(told | facts(result))]
 

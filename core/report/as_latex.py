@@ -23,7 +23,7 @@ NEEDS = r"""% Needs \usepackage{booktabs} and \usepackage{adjustbox}.
 """
 DIRECTIONS = {"t2v": "Text-to-video retrieval", "v2t": "Video-to-text retrieval"}
 STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
-TRANSDUCTIVE, ON_TEST = r"$^\ddagger$", r"$^\dagger$"
+TRANSDUCTIVE, ON_TEST, FAILED = r"$^\ddagger$", r"$^\dagger$", r"$^\S$"
 NAME_LETTERS, HEAD_LETTERS = 40, 16
 """The longest line of a name in the first column, and of a heading that is wrapped."""
 
@@ -144,7 +144,7 @@ def _arrow(name: str) -> str:
 
 
 def _marks(row: Row) -> str:
-    return TRANSDUCTIVE * row.transductive + ON_TEST * row.selected_on_test
+    return TRANSDUCTIVE * row.transductive + ON_TEST * row.selected_on_test + FAILED * bool(row.failed)
 
 
 def _means(rows: Sequence[Row], name: str) -> list[str]:
@@ -202,6 +202,8 @@ def _caption(result: Result, direction: str, tested: bool, bold: bool) -> str:
         shown.append(f"{TRANSDUCTIVE}\\,Transductive: its scores look at the other test queries; never in bold.")
     if any(row.selected_on_test for row in result.rows):
         shown.append(f"{ON_TEST}\\,Weights selected on test; never in bold.")
+    if any(row.failed for row in result.rows):
+        shown.append(f"{FAILED}\\,Trials failed: the mean of those that did not, or none; never in bold.")
     return " ".join(shown)
 
 

@@ -88,7 +88,7 @@ def write_pictures(result: Result, file: Path) -> str:
         return ""
     try:
         write_atomically(file, hiding(result.plan)(_pictures(result)) + mark)
-    except Exception as fault:  # of a video, a component, the memory: no reason to lose a finished run
+    except (Exception, SystemExit) as fault:  # of a video, a component, the memory: no reason to lose a finished run
         file.unlink(missing_ok=True)
         told = str(fault).strip().partition("\n")[0]
         return told if isinstance(fault, UserError) else f"{type(fault).__name__}: {told}"

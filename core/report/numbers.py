@@ -9,9 +9,12 @@ from ..significance import Comparison
 
 
 def with_spread(row: Row, name: str) -> str:
-    """`44.8 ± 0.4`: mean and standard deviation over seeds."""
-    spread = row.spread(name)
-    return f"{row.mean(name):.1f}" + ("" if math.isnan(spread) else f" ± {spread:.1f}")
+    """`44.8 ± 0.4`: mean and standard deviation over seeds; where some failed, of how many; `failed` for none."""
+    if not row.results:
+        return "failed"
+    spread, tried = row.spread(name), len(row.results) + len(row.failed)
+    seeds = f" ({len(row.results)} of {tried} seeds)" if row.failed else ""
+    return f"{row.mean(name):.1f}" + ("" if math.isnan(spread) else f" ± {spread:.1f}") + seeds
 
 
 def interval(comparison: Comparison) -> str:

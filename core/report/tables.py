@@ -33,7 +33,7 @@ def table(result: Result) -> list[list[str]]:
 def _row(result: Result, row: Row) -> list[str]:
     tested = row.comparisons.get(result.primary)
     shown = [f"{tested.difference:+.2f}", interval(tested), p_value(tested.p_corrected)] if tested else ["", "", ""]
-    others = [f"{row.mean(name):.1f}" for name in result.metrics if name != result.primary]
+    others = [f"{row.mean(name):.1f}" if row.results else "" for name in result.metrics if name != result.primary]
     return [marked(row), with_spread(row, result.primary), *shown, _outcome(row, tested), *others]
 
 

@@ -33,10 +33,11 @@ def notes(result: Result) -> list[str]:
     """How the numbers were made, what they cover, what to beware of."""
     settings = result.plan.experiment
     tested = [row.comparisons[result.primary] for row in result.rows if result.primary in row.comparisons]
-    lines = [
+    lines = _failed(result)
+    lines.append(
         f"{settings.evaluate.split} split: {result.size}; ties: {settings.evaluate.ties}; "
-        f"data set `{settings.data.dataset.name}`.",
-    ]
+        f"data set `{settings.data.dataset.name}`."
+    )
     if max(len(row.seeds) for row in result.rows) > 1:
         lines.append("± is the standard deviation over seeds.")
     if tested:
@@ -79,6 +80,21 @@ def notes(result: Result) -> list[str]:
         lines.append(f"{len(result.skipped)} unreadable videos were left out:")
         lines += [f"  {path}: {reason}" for path, reason in sorted(result.skipped.items())]
     return lines
+
+
+def _failed(result: Result) -> list[str]:
+    """How many trials failed and of what, those with the same failure together."""
+    names: dict[str, list[str]] = {}
+    for one in result.failed:
+        names.setdefault(str(one.failure), []).append(one.trial.name)
+    if not names:
+        return []
+    tried = sum(len(row.results) for row in result.rows) + len(result.failed)
+    done = f"{tried - len(result.failed)} of {counted(tried, 'trial')} done, {len(result.failed)} failed"
+    return [
+        f"Beware: {done}. The same command tries them again.",
+        *(f"  {'; '.join(n)}: {w}" for w, n in names.items()),
+    ]
 
 
 def rests_on(result: Result) -> list[str]:
@@ -161,7 +177,9 @@ def _tested_rows(result: Result) -> list[Row]:
 def in_short(result: Result) -> str:
     """Verdicts and outcomes counted, in one sentence."""
     verdicts: Counter[str] = Counter(claim.verdict.verdict for claim in result.claims)
-    outcomes: Counter[str] = Counter(row.outcome for row in result.rows if not row.is_baseline)
+    outcomes: Counter[str] = Counter(
+        "not compared: trials failed" if row.failed else row.outcome for row in result.rows if not row.is_baseline
+    )
     parts = []
     if verdicts:
         told = ", ".join(f"{verdicts[name]} {name}" for name in VERDICTS if verdicts[name])

@@ -15,7 +15,18 @@ from .families import CORRECTIONS, benjamini_hochberg, correct, holm, outcome
 from .planning import detectable_difference, mcnemar, published_difference
 from .resampling import DRAWS, sign_flip
 from .scores import compare_scores
-from .verdicts import Evidence, Verdict, better, cheaper, decide, equivalent, larger_gain, no_worse, rare_loss
+from .verdicts import (
+    Evidence,
+    Verdict,
+    better,
+    cheaper,
+    decide,
+    equivalent,
+    larger_gain,
+    no_evidence,
+    no_worse,
+    rare_loss,
+)
 
 __all__ = [
     "CORRECTIONS",
@@ -34,6 +45,7 @@ __all__ = [
     "holm",
     "larger_gain",
     "mcnemar",
+    "no_evidence",
     "no_worse",
     "outcome",
     "paired_medians",

@@ -42,11 +42,15 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
 CORRECTIONS = {"holm": holm, "benjamini_hochberg": benjamini_hochberg}
 
 
-def correct(comparisons: Mapping[str, Comparison], method: str = "holm") -> dict[str, Comparison]:
+def correct(comparisons: Mapping[str, Comparison], method: str = "holm", failed: int = 0) -> dict[str, Comparison]:
     """The comparisons, one family, with `p_corrected` by one of `CORRECTIONS` and the size of the family, which the
-    baseline is no member of."""
-    corrected = CORRECTIONS[method]([comparison.p for comparison in comparisons.values()])
+    baseline is no member of.
+
+    failed: members without a comparison. They count as p = 1: a failure must not make the others' p smaller.
+    """
+    corrected = CORRECTIONS[method]([*(comparison.p for comparison in comparisons.values()), *[1.0] * failed])
     size = int((~np.isnan(corrected)).sum())
+    corrected = corrected[: len(comparisons)]
     return {
         name: replace(comparison, p_corrected=float(p), correction=method, family=size)
         for (name, comparison), p in zip(comparisons.items(), corrected, strict=True)

@@ -29,8 +29,9 @@ class Evidence:
     as_claimed  the estimate lies where the claim puts it
     opposed     the 95 % interval lies wholly where the claim cannot be true
     observed    the difference turned so that larger is better; for `cheaper` the ratio
-    comparison  difference and interval; None for `cheaper`
+    comparison  difference and interval; None for `cheaper` and where there are none
     unseen      how often a loss of `bound` stays unseen where few queries pay it, as `rare_loss` says
+    lacking     why there is none; "" where there is
     """
 
     kind: Literal["better", "no_worse", "equivalent", "larger_gain", "cheaper"]
@@ -41,6 +42,7 @@ class Evidence:
     observed: float
     comparison: Comparison | None = None
     unseen: float = 0.0
+    lacking: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,13 +160,19 @@ def cheaper(cost: float, than: float, ratio: float = 1.0) -> Evidence:
     return Evidence("cheaper", ratio, np.nan, held, not held, than / cost)
 
 
+def no_evidence(kind: str, bound: float, why: str) -> Evidence:
+    """Of a hypothesis that cannot be tested, though it was to be, because of `why`: it will not be decided."""
+    return Evidence("cheaper" if kind == "cheaper" else "better", bound, np.nan, False, False, np.nan, lacking=why)
+
+
 def decide(evidence: Mapping[str, Evidence], level: float = LEVEL) -> dict[str, Verdict]:
     """Verdicts on all hypotheses of an experiment, one Holm family.
 
     *Supported*: the corrected p is below `level` and the estimate lies where claimed. *Refuted*: the 95 % interval lies
-    wholly on the other side of the bound. Else *not decided*. `cheaper` is decided by its ratio and no member.
+    wholly on the other side of the bound. Else *not decided*. `cheaper` is decided by its ratio and no member. One that
+    lacks evidence counts as p = 1: what failed must not make the others' p smaller.
     """
-    corrected = holm([one.p for one in evidence.values()])
+    corrected = holm([1.0 if one.lacking and one.kind != "cheaper" else one.p for one in evidence.values()])
     family = int((~np.isnan(corrected)).sum())
     return {
         name: _verdict(one, float(p), family, level) for (name, one), p in zip(evidence.items(), corrected, strict=True)
@@ -177,6 +185,8 @@ def _p(value: float) -> str:
 
 def _verdict(evidence: Evidence, p_corrected: float, family: int, level: float) -> Verdict:
     found = evidence.comparison
+    if evidence.lacking:
+        return Verdict("not decided", np.nan, family, evidence.lacking, evidence)
     if found is None:
         reason = f"{evidence.observed:.3g} times cheaper, claimed {evidence.bound:g}"
         return Verdict("supported" if evidence.as_claimed else "refuted", np.nan, family, reason, evidence)

@@ -8,7 +8,7 @@ store bears a mark, `store.json`: a folder without it is somebody else's, and is
 
 from .digests import MISSING, FileDigests
 from .entries import Draft, Entry, Gone, Store
-from .files import append_lines, digest, read_lines, write_atomically
+from .files import append_lines, append_twice, digest, read_lines, read_twice, write_atomically
 from .leases import Busy, Leases, Patience
 
 __all__ = [
@@ -22,7 +22,9 @@ __all__ = [
     "Patience",
     "Store",
     "append_lines",
+    "append_twice",
     "digest",
     "read_lines",
+    "read_twice",
     "write_atomically",
 ]

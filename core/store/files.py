@@ -130,6 +130,23 @@ def _check(values: Mapping[str, Any]) -> int:
 _CHECKED_LINE = re.compile(r"(.*) ([0-9a-f]{8})")
 
 
+def append_twice(path: Path, values: Iterable[Any]) -> None:
+    """`append_lines` to a file and to its copy, for what nothing else could tell again."""
+    values = list(values)
+    append_lines(path, values)
+    append_lines(copy_of(path), values)
+
+
+def read_twice(path: Path, *names: str) -> list[Any]:
+    """The mappings that either file holds, each once, by their `time`."""
+    lines = [line for place in (path, copy_of(path)) for line in read_lines(place, *names, "time")]
+    return sorted({json.dumps(line, sort_keys=True): line for line in lines}.values(), key=lambda line: line["time"])
+
+
+def copy_of(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.copy{path.suffix}")
+
+
 def append_lines(path: Path, values: Iterable[Any]) -> None:
     """Add lines of JSON, each with a checksum, to a file that is only ever added to.
 

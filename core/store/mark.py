@@ -16,7 +16,7 @@ MARK = "store.json"
 FORMAT = 1
 """Raised when stores are laid out in another way."""
 
-LINES = ("ledger.jsonl", "registrations.jsonl", "digests.jsonl")
+LINES = ("ledger.jsonl", "ledger.copy.jsonl", "registrations.jsonl", "registrations.copy.jsonl", "digests.jsonl")
 """Files at a store's top that are added to line by line."""
 _FOLDER = re.compile(r"[a-z][a-z_]*")
 _ENTRY = re.compile(r"[0-9a-f]{16}")

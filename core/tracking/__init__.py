@@ -25,7 +25,7 @@ from . import experiment, view
 from .database import Unusable
 from .origin import origin, sync_command
 from .server import Run, Server, held, tracking_uri
-from .trial import TrialRecord
+from .trial import FAILURE, TrialRecord
 
 FIGURE = "get-artifact?path=report/figures/{name}&run_uuid={run_id}"
 """Where MLflow's page finds a figure of a run, from itself."""
@@ -95,7 +95,7 @@ class _Writing:
             parent = self.server.create(experiment_id, title, tags, int(1000 * time.time()))
         children = {_identity(run.tags): run for run in runs if run.id != parent.id}
         rows = self.result.rows
-        trials = [TrialRecord(self.result, row, found, self.version) for row in rows for found in row.results]
+        trials = [TrialRecord(self.result, row, found, self.version) for row in rows for found in row.trials]
         known = [(trial, children.pop(self._identity(trial), None)) for trial in trials]
         added = [self._trial(experiment_id, parent.id, *pair) for pair in progress(known, "write to MLflow")]
         self._retire(list(children.values()))
@@ -113,13 +113,13 @@ class _Writing:
     def _hidden(self, texts: dict[str, str]) -> dict[str, str]:
         return {name: self.hide(text) for name, text in texts.items()}
 
-    def _identity(self, trial: TrialRecord) -> tuple[str, str]:
+    def _identity(self, trial: TrialRecord) -> tuple[str, str, bool]:
         key, variant = trial.identity
-        return key, self.hide(variant)
+        return key, self.hide(variant), trial.failure is not None
 
     def _trial(self, experiment_id: str, parent_id: str, trial: TrialRecord, run: Run | None) -> bool:
         """Write one child; one that is whole only has its outcome brought up to date. Whether it is new."""
-        current = trial.current_tags | {"mlflow.parentRunId": parent_id}
+        current = self._hidden(trial.current_tags) | {"mlflow.parentRunId": parent_id}
         new = run is None
         if run is None:
             tags = self.origin | self._hidden(trial.tags) | current
@@ -128,7 +128,7 @@ class _Writing:
             self.server.fill(run.id, self._hidden(trial.params), trial.points, trial.ended)
             self._data(run, trial)
             self.server.upload(run.id, self._hidden(trial.files))
-            self.server.end(run.id, "FINISHED", trial.ended)
+            self.server.end(run.id, trial.status, trial.ended)
         self.server.refresh(run, current)
         return new
 
@@ -136,9 +136,10 @@ class _Writing:
         self.server.inputs(run.id, [replace(one, source=self.hide(one.source)) for one in trial.data])
 
     def _retire(self, runs: list[Run]) -> None:
-        """Children whose trial has another key by now (changed code or data) leave the table, and stay readable."""
+        """Children whose trial has another key by now (changed code or data), or has not failed this time, leave the
+        table and stay readable."""
         for run in runs:
-            if not run.finished:
+            if not run.finished and FAILURE not in run.tags:
                 self.server.end(run.id, "KILLED")
             self.server.refresh(run, {"role": "superseded"})
 
@@ -154,14 +155,15 @@ class _Writing:
             self.server.upload(parent.id, files)
             self.server.upload_files(parent.id, reported, "report")
         self.server.refresh(parent, tags)
-        if not parent.finished:
+        status = "FAILED" if self.result.failed else "FINISHED"
+        if not parent.finished or status == "FAILED":
             baseline = self.result.baseline
-            self._data(parent, TrialRecord(self.result, baseline, baseline.results[0], self.version))
-            self.server.end(parent.id, "FINISHED")
+            self._data(parent, TrialRecord(self.result, baseline, baseline.trials[0], self.version))
+            self.server.end(parent.id, status)
 
 
-def _identity(tags: dict[str, str]) -> tuple[str, str]:
-    return tags.get("trial_key", ""), tags.get("variant", "")
+def _identity(tags: dict[str, str]) -> tuple[str, str, bool]:
+    return tags.get("trial_key", ""), tags.get("variant", ""), FAILURE in tags
 
 
 def _contents(files: Mapping[str, Path]) -> dict[str, str]:

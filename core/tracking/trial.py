@@ -15,13 +15,14 @@ from typing import Any
 
 from .. import report
 from ..components import Split
+from ..failures import Failure
 from ..findings import Result
 from ..hypotheses import configuration
 from ..metrics import metric
 from ..plan import Plan
 from ..references import Variant, short_key, short_value
 from ..registration import split_scored
-from ..results import Row, TrialResult
+from ..results import FailedTrial, Row, TrialResult
 from ..steps.step import Step
 from ..store import Entry, digest
 from .server import DataInput
@@ -29,18 +30,29 @@ from .server import DataInput
 NOT_APPLICABLE = "-"
 LONGEST_NAME = 240
 """Of a metric, param or hypothesis; MLflow takes 250, with what stands before it."""
-
+FAILURE = "failure"
+"""The tag that says why a trial failed. One that succeeds when it is tried again is another run."""
+LONGEST_TAG = 500
+"""Of a reason, which may be any text; the artifact failure.txt has it whole."""
 MARKS = {"better": "▲", "worse": "▼", "n.s.": "—"}
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """Everything that MLflow holds of one trial."""
+    """Everything that MLflow holds of one trial, of one that failed too."""
 
     result: Result
     row: Row
-    found: TrialResult
+    found: TrialResult | FailedTrial
     version: str
+
+    @property
+    def failure(self) -> Failure | None:
+        return self.found.failure if isinstance(self.found, FailedTrial) else None
+
+    @property
+    def status(self) -> str:
+        return "FAILED" if self.failure else "FINISHED"
 
     @property
     def variant(self) -> Variant:
@@ -69,11 +81,16 @@ class TrialRecord:
 
     @cached_property
     def fits(self) -> dict[str, Entry]:
+        """None of a trial that failed: they may be what did."""
+        if self.failure:
+            return {}
         return {prefix: self.result.plan.workspace.read(step) for prefix, step in self._fit_steps.items()}
 
     @property
     def ended(self) -> int:
-        """When its result was stored, in milliseconds."""
+        """When its result was stored, or it failed, in milliseconds."""
+        if isinstance(self.found, FailedTrial):
+            return int(1000 * self.found.failure.time)
         return int(1000 * self.found.entry.meta["created"])
 
     @property
@@ -86,6 +103,9 @@ class TrialRecord:
         """Tags that may change: how it fared depends on the other variants."""
         tested = self.row.comparisons.get(self.result.primary)
         difference = f"{tested.difference:+.2f} ({report.interval(tested)})" if tested else NOT_APPLICABLE
+        if self.failure:
+            told = {"outcome": "failed", "difference": NOT_APPLICABLE, FAILURE: str(self.failure)[:LONGEST_TAG]}
+            return {"role": "trial", **told}
         return {"role": "trial", "outcome": outcome(self.row, self.result.primary), "difference": difference}
 
     @property
@@ -119,6 +139,8 @@ class TrialRecord:
     @property
     def points(self) -> list[tuple[str, float, int]]:
         """(name, value, step): the metrics at step 0, the training curve by epoch. What is not finite is left out."""
+        if isinstance(self.found, FailedTrial):
+            return []
         found = [(name, value, 0) for name, value in (self.found.metrics | self.found.costs).items()]
         found += [(f"{direction}/ceiling", value, 0) for direction, value in self.found.ceilings.items()]
         found += [(f"{direction}/index_recall", value, 0) for direction, value in self.found.index_recalls.items()]
@@ -137,9 +159,12 @@ class TrialRecord:
 
     @property
     def files(self) -> dict[str, str]:
-        """Artifacts by path: a file that repeats the trial, values query by query, videos that were left out."""
+        """Artifacts by path: a file that repeats the trial, values query by query, videos that were left out; of a
+        trial that failed the traceback."""
         config = runnable(self.result.name, self.variant, self.found.trial.seed)
         files = {"config.yaml": as_yaml(config)}
+        if isinstance(self.found, FailedTrial):
+            return files | {"failure.txt": f"{self.found.failure}\n\n{self.found.failure.traceback}\n"}
         for direction in self.variant.experiment.evaluate.directions:
             files[f"per_query/{direction}.csv"] = per_query(self.found, direction)
         skipped = self.found.items["skipped"]

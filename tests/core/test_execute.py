@@ -98,7 +98,7 @@ def test_a_kill_in_mid_training_goes_on_to_the_same_bits(lab: Lab, monkeypatch: 
     before = whole.tensors()
     epochs = []
 
-    class Killed(Exception):
+    class Killed(KeyboardInterrupt):
         pass
 
     def dying(trainee: Any, settings: Any, seed: int, validate: Any, *rest: Any) -> Any:

@@ -220,6 +220,24 @@ def test_a_torn_ledger_neither_loses_a_scoring_nor_stops_the_run(lab: Lab) -> No
     assert (claim.times_scored, claim.post_hoc) == (len(plan.trials), False)
 
 
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["registrations.jsonl", "registrations.copy.jsonl", "ledger.jsonl"])
+def test_a_damaged_registration_or_ledger_changes_no_mark_and_no_count(lab: Lab, name: str, damage: str) -> None:
+    result = findings(lab.run(WHOLE))
+    late = {
+        **WHOLE,
+        "hypotheses": {
+            **WHOLE["hypotheses"],
+            "late": {"better": {"retrieve.rerank.top_k": 1}, "than": {"retrieve.rerank.top_k": 2}},
+        },
+    }
+    before = [(claim.post_hoc, claim.times_scored) for claim in findings(lab.run(late)).claims]
+    assert [post_hoc for post_hoc, _ in before] == [False, True]
+    DAMAGE[damage](lab.store / name)
+    assert [(claim.post_hoc, claim.times_scored) for claim in findings(lab.run(late)).claims] == before
+    assert [claim.post_hoc for claim in result.claims] == [False]
+
+
 @pytest.mark.parametrize("line", ["{}", '{"experiment": "lab"}', "[1]", "null"])
 @pytest.mark.parametrize("name", ["registrations.jsonl", "ledger.jsonl", "digests.jsonl"])
 def test_a_strange_line_is_left_out(lab: Lab, name: str, line: str) -> None:

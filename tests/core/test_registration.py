@@ -146,7 +146,7 @@ def test_the_ledger_is_read_once_for_all_trials(lab: Lab, monkeypatch: pytest.Mo
         read.append(path.name)
         return read_lines(path)
 
-    monkeypatch.setattr("core.registration.read_lines", counted)
+    monkeypatch.setattr("core.registration.read_twice", counted)
     for trial in plan.trials * 2:
         enter(plan, trial)
     assert read == ["ledger.jsonl"]

@@ -241,7 +241,7 @@ def test_encoding_that_was_killed_goes_on_where_it_stopped(tmp_path: Any, toys: 
     lab = Lab(tmp_path, {"train": 2, "test": 70})
     changes = {"retrieve.rerank": None}
     ToyEncoder.fail_after = 2
-    with pytest.raises(InterruptedError):
+    with pytest.raises(KeyboardInterrupt):
         lab.run(changes)
     assert lab.new(changes) > {"encode test videos"}
     ToyEncoder.fail_after = None
