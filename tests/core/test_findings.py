@@ -473,6 +473,17 @@ def test_a_transductive_row_is_known_and_no_test_against_another_goes_without_a_
     assert "transductive" not in reasons["alike"]
 
 
+def test_a_ratio_of_costs_has_nothing_to_do_with_who_looks_at_other_queries(
+    wide: Lab, sharpened: None, costs: None
+) -> None:
+    sharp = {"retrieve.transforms": {"sharp": {"name": "toy_sharpened"}}}
+    plan = cheaper_claims(
+        wide.run({"variants": {"plain": {}, "sharp": sharp}}), ("sharp", "plain", "cost/latency_ms", 0.9)
+    )
+    (claim,) = findings(plan).claims
+    assert claim.verdict.reason == "1 times cheaper, claimed 0.9"
+
+
 def test_two_transductive_rows_are_compared_without_a_label(wide: Lab, sharpened: None) -> None:
     result = wide.result(
         {

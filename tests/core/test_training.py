@@ -173,6 +173,14 @@ def test_other_captions_of_the_same_video_are_relevant_in_a_batch(toys: None) ->
     assert torch.equal(seen[0], own[:, None] == own[None, :])
 
 
+def test_the_ids_of_a_batch_are_those_of_its_texts_and_of_their_videos(toys: None) -> None:
+    made = trainee()
+    made.pairs.text_ids = tuple(f"t{row}" for row in range(PAIRS))
+    made.pairs.video_ids = tuple(f"v{row}" for row in range(PAIRS // 2))
+    batch = made.batch(torch.tensor([7, 2, 3]), torch.Generator(), 0)
+    assert (batch.text_ids, batch.video_ids) == (("t7", "t2", "t3"), ("v3", "v1", "v1"))
+
+
 class Listed(Squared):
     """Remembers its values; counts `weight` times."""
 
