@@ -65,8 +65,8 @@ def test_ranks_are_grouped_by_what_their_queries_share(
     direction: str, queries: tuple[str, ...], clusters: list[int]
 ) -> None:
     """Texts 0 and 2 have video 0; text 1 is answered by videos 1 and 2, which are one unit."""
-    pairs = (("t0", "v0"), ("t1", "v1"), ("t1", "v2"), ("t2", "v0"), ("t3", "v3"))
-    pairs = pairs if direction == "v2t" else pairs[:-1]
+    pairs = (("t0", "v0"), ("t1", "v1"), ("t1", "v2"), ("t2", "v0"), ("t3", "v3"), ("t4", "v3"))
+    pairs = pairs if direction == "v2t" else pairs[:-2]
     judged = Judged({}, Judgements("answers.tsv", pairs), (direction,))
     found = judged._with_clusters(Values(np.arange(len(queries), dtype=float), queries), direction).clusters
     assert found is not None

@@ -347,10 +347,14 @@ def test_a_reranker_that_reads_the_first_stage_is_given_each_candidates_own_scor
         torch.testing.assert_close(grown[direction][0], matching)
 
 
+@pytest.mark.parametrize("transform", [None, "dual_softmax", "z_score"])
 @pytest.mark.parametrize("direction", ["t2v", "v2t"])
-def test_a_reranker_that_reads_the_first_stage_reads_it_in_its_validation(prior: Lab, direction: str) -> None:
-    """With no alpha such a score alone ranks as the first stage does."""
-    primary = {"evaluate.primary": f"{direction}/MnR", "evaluate.split": "val"}
+def test_a_reranker_that_reads_the_first_stage_reads_it_in_its_validation(
+    prior: Lab, direction: str, transform: str | None
+) -> None:
+    """With no alpha such a score alone ranks as the first stage does, after its transforms."""
+    primary: dict[str, Any] = {"evaluate.primary": f"{direction}/MnR", "evaluate.split": "val"}
+    primary["retrieve.transforms"] = {} if transform is None else {"own": {"name": transform}}
     plan = prior.run(reranked(name="toy_prior", alphas=[0.0], top_k=4) | primary)
     (fit,) = steps(plan, "fit_reranker")
     alone = prior.run({"retrieve.rerank": None} | primary)
