@@ -7,7 +7,7 @@ Under `hypotheses`, one name each, with A, B, C, D a variant's name or assignmen
     {equivalent: A, to: B, within: 1}                              they differ by less than `within` either way
     {larger_gain: {of: A, over: C}, than: {of: B, over: D}, by: 0} A over C gains more than B over D, by more than `by`
     {cheaper: A, than: B, metric: cost/latency_ms, ratio: 2}       B takes at least `ratio` times what A takes; no p
-    {higher: A, than: B, metric: frame.gate_entropy}               and `lower`: for diagnostics, none of them better
+    {higher: A, than: B, metric: t2v/frame.gate_entropy}           and `lower`: for diagnostics, none of them better
 
 `metric` is one that is evaluated, `evaluate.primary` by default; bounds are in its unit. `cheaper` needs one of the
 costs, which `evaluate.efficiency: true` measures.

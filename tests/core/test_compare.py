@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from core.compare import compare_inputs
+from core.compare import Line, _Side, compare_inputs
 from core.compare.__main__ import main
+from core.compare.judged import Judged
+from core.compare.relevance import Judgements
+from core.compare.sources import Values
 from core.errors import DataError
+from core.significance import paired_medians
 
 from .compared import N, _elsewhere, lines, many_captions, ranks, save, scores, told
 
@@ -18,6 +24,64 @@ __all__ = ["_elsewhere", "scores"]
 
 
 # ------------------------------------------------------------------------------------------------ the numbers
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_lower_ranks_are_wins_and_better_and_higher_ones_are_losses_and_worse(scores, swapped):
+    before, after = reversed(scores) if swapped else scores
+    _, second = compare_inputs(save(a=before, b=after), name="MnR").lines
+    gains = ranks(before) - ranks(after)
+    made = second.comparison
+    assert (made.wins, made.ties, made.losses) == tuple(int((np.sign(gains) == sign).sum()) for sign in (1, 0, -1))
+    assert made.wins != made.losses
+    assert made.difference == pytest.approx(-gains.mean())
+    assert second.outcome == ("worse" if swapped else "better")
+
+
+class Told:
+    """Ranks whose file names the queries in one order, and a trial that knows which share a video, in another."""
+
+    inputs: ClassVar[dict[str, Values]] = {
+        "ranks": Values(np.arange(5.0), ("q3", "q0", "q4", "q1", "q2")),
+        "trial": Values(10 + np.arange(5.0), ("q0", "q1", "q2", "q3", "q4"), clusters=np.array([0, 0, 1, 1, 2])),
+    }
+
+    def read(self, shown: str, name: str) -> Values:
+        return self.inputs[shown]
+
+
+def test_clusters_follow_the_order_of_the_queries_whichever_input_knows_them() -> None:
+    side = _Side(dict.fromkeys(Told.inputs), Told(), "t2v/R1")  # type: ignore[arg-type]
+    assert side.values["trial"].tolist() == [13, 10, 14, 11, 12]
+    assert side.clusters is not None
+    assert side.clusters.tolist() == [1, 0, 2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("direction", "queries", "clusters"),
+    [("t2v", ("t1", "t0", "t2"), [1, 0, 0]), ("v2t", ("v2", "v0", "v1", "v3"), [1, 0, 1, 2])],
+)
+def test_ranks_are_grouped_by_what_their_queries_share(
+    direction: str, queries: tuple[str, ...], clusters: list[int]
+) -> None:
+    """Texts 0 and 2 have video 0; text 1 is answered by videos 1 and 2, which are one unit."""
+    pairs = (("t0", "v0"), ("t1", "v1"), ("t1", "v2"), ("t2", "v0"), ("t3", "v3"), ("t4", "v3"))
+    pairs = pairs if direction == "v2t" else pairs[:-2]
+    judged = Judged({}, Judgements("answers.tsv", pairs), (direction,))
+    found = judged._with_clusters(Values(np.arange(len(queries), dtype=float), queries), direction).clusters
+    assert found is not None
+    alike = [[one == other for other in clusters] for one in clusters]
+    assert (found[:, None] == found).tolist() == alike
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "outcome"), [(0.5, 2.0, "worse"), (-2.0, -0.5, "better"), (-0.5, 2.0, "n.s."), (-2.0, 0.0, "n.s.")]
+)
+def test_a_median_is_judged_by_both_ends_of_its_interval(low: float, high: float, outcome: str) -> None:
+    """Of a rank, so that more is worse."""
+    rank = np.arange(40.0) + 1
+    made = replace(paired_medians(rank, rank), low=low, high=high)
+    assert Line("b", "t2v/MdR", 20.0, made, "", "").outcome == f"{outcome} (interval)"
 
 
 def test_two_matrices_give_metric_difference_and_mcnemars_p(scores):

@@ -63,6 +63,7 @@ def test_picked_rows_behave_as_taken_ones_and_copy_nothing_before_they_are_read(
     assert torch.equal(picked[1:].structured("frames").values, whole.structured("frames").values[[0, 2]])
     assert torch.equal(picked.level("patches").values, whole[torch.tensor([3, 0, 2])].level("patches").values)
     assert picked.picked(torch.tensor([2]))[0:1].structured("frames").values[0, 0, 0] == 12
+    assert picked.picked(torch.tensor([0]))[0:1].structured("frames").values[0, 0, 0] == 18
     only = picked.only(["frames"])
     assert (only.names, only.ids, len(only)) == (("frames",), ("d", "a", "c"), 3)
     assert only._levels["frames"].values is whole._levels["frames"].values

@@ -316,6 +316,65 @@ def test_claims_on_a_rank_hold_where_ranks_fall_or_rise_by_little(wide: Lab) -> 
         assert verdict.evidence.observed == pytest.approx(gain if name.startswith("good") else -gain), name
 
 
+def test_arms_that_never_differ_are_not_said_to_be_alike_by_too_few_videos(wide: Lab) -> None:
+    """A loss of one point in R@1 may be paid by one video in a hundred: 24 without one say little."""
+    claims = {
+        "no_worse": {"no_worse": "colder", "than": "plain", "margin": 1},
+        "equal": {"equivalent": "colder", "to": "plain", "within": 1},
+        "no_worse_by_much": {"no_worse": "colder", "than": "plain", "margin": 40},
+    }
+    arms = {"plain": {}, "colder": {"model.interactions.dot.temperature": 0.5}}
+    result = wide.result({"retrieve.rerank": None, "variants": arms, "hypotheses": claims})
+    found = {claim.hypothesis.name: claim.verdict for claim in result.claims}
+    assert {name: verdict.verdict for name, verdict in found.items()} == {
+        "no_worse": "not decided",
+        "equal": "not decided",
+        "no_worse_by_much": "supported",
+    }
+    for name in ("no_worse", "equal"):
+        assert found[name].evidence.p == pytest.approx(0.99**24)
+        assert "stays unseen in 79% of samples of 24" in found[name].reason
+
+
+def test_a_claim_on_a_diagnostic_goes_the_way_that_it_names(wide: Lab) -> None:
+    """`spread` of patches, which cancel each other, is one half; that of frames is mostly more."""
+    interactions = {"dot": {"name": "toy_dot"}, "flat": {"name": "toy_dot", "level": "patches"}}
+    changes: dict[str, Any] = {
+        "model.interactions": interactions,
+        "model.losses": {},
+        "retrieve.rerank": None,
+        "evaluate.diagnostics": ["dot.spread"],
+        "variants": {"plain": {}, "flat": {"model.interactions.dot.level": "patches"}},
+        "hypotheses": {
+            f"{name}_is_{kind}": {kind: name, "than": other, "metric": "t2v/dot.spread"}
+            for name, other in (("plain", "flat"), ("flat", "plain"))
+            for kind in ("higher", "lower")
+        },
+    }
+    plan = wide.run(changes)
+    claims = {claim.hypothesis.name: claim.verdict for claim in findings(plan).claims}
+    gain = (values(plan, "plain", "t2v/dot.spread") - values(plan, "flat", "t2v/dot.spread")).mean()
+    assert gain > 1
+    signs = {"plain_is_higher": 1, "plain_is_lower": -1, "flat_is_higher": -1, "flat_is_lower": 1}
+    assert {name: verdict.evidence.observed for name, verdict in claims.items()} == pytest.approx(
+        {name: sign * gain for name, sign in signs.items()}
+    )
+    assert {name: verdict.verdict for name, verdict in claims.items()} == {
+        name: "supported" if sign > 0 else "refuted" for name, sign in signs.items()
+    }
+
+
+def test_an_untrained_variant_against_one_training_says_that_its_seed_is_not_covered(wide: Lab) -> None:
+    trained = {"retrieve.first_stage": "linear", "retrieve.rerank": None}
+    arms = {"trained": trained, "plain": {"retrieve.rerank": None}, "colder": {**trained, "train.epochs": 1}}
+    found = rows(wide.result({"variants": arms, "baseline": "trained"}))
+    for name in ("plain", "colder"):
+        assert "covers query sampling only" in found[name].comparisons["t2v/R1"].method, name
+    untrained = {"plain": {}, "other": {"model.interactions.dot.level": "patches"}}
+    found = rows(wide.result({"retrieve.rerank": None, "variants": untrained, "baseline": "plain"}))
+    assert "no training in either arm" in found["other"].comparisons["t2v/R1"].method
+
+
 @pytest.fixture
 def costs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each trial took 10 ms for each candidate, and its seed besides; 1000 queries a second a candidate less."""
@@ -412,6 +471,17 @@ def test_a_transductive_row_is_known_and_no_test_against_another_goes_without_a_
     reasons = {claim.hypothesis.name: claim.verdict.reason for claim in result.claims}
     assert reasons["mixed"].endswith(label)
     assert "transductive" not in reasons["alike"]
+
+
+def test_a_ratio_of_costs_has_nothing_to_do_with_who_looks_at_other_queries(
+    wide: Lab, sharpened: None, costs: None
+) -> None:
+    sharp = {"retrieve.transforms": {"sharp": {"name": "toy_sharpened"}}}
+    plan = cheaper_claims(
+        wide.run({"variants": {"plain": {}, "sharp": sharp}}), ("sharp", "plain", "cost/latency_ms", 0.9)
+    )
+    (claim,) = findings(plan).claims
+    assert claim.verdict.reason == "1 times cheaper, claimed 0.9"
 
 
 def test_two_transductive_rows_are_compared_without_a_label(wide: Lab, sharpened: None) -> None:

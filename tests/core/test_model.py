@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core import Interaction, Levels, LevelShape, TextFeatures, VideoFeatures
+from core import FeatureTransform, Interaction, Levels, LevelShape, TextFeatures, VideoFeatures
 from core.config import LogitScale
 from core.model import Model, Outline, levels_of, outline, transforms_for
 from core.plugins import Registered, registry
 from core.settings import Spec
+from tests.core.experiments import plugged, plugin_of
 from tests.engine import Doubled, ToyDot, ToyLinear
 
 SHAPES = {"sentence": LevelShape(None, 4), "frames": LevelShape(3, 4), "patches": LevelShape(6, 4)}
@@ -45,6 +46,29 @@ def test_a_level_that_is_written_anew_needs_not_what_wrote_it_before(toys: None)
     transforms = {"a": doubled("frames", "one"), "b": doubled("patches", "one")}
     kept, raw = transforms_for(transforms, Levels((), ("one",)))
     assert (list(kept), raw.video) == (["b"], ("patches",))
+
+
+class Summed(FeatureTransform):
+    """Writes the text level `summed` from `words`."""
+
+    name = "toy_summed"
+
+    @classmethod
+    def reads(cls, config: Any) -> Levels:
+        return Levels(("words",))
+
+    @classmethod
+    def writes(cls, config: Any) -> Levels:
+        return Levels(("summed",))
+
+
+def test_a_transform_of_texts_is_taken_where_its_level_is_read_and_not_else(toys: None) -> None:
+    with plugged(plugin_of(register_feature_transforms=lambda register: register(Summed))):
+        transforms = {"t": Spec("toy_summed", None), "v": doubled("frames", "x")}
+        kept, raw = transforms_for(transforms, Levels(("summed",), ("frames",)))
+        assert (list(kept), raw) == (["t"], Levels(("words",), ("frames",)))
+        kept, raw = transforms_for(transforms, Levels(("sentence",), ("x",)))
+        assert (list(kept), raw) == (["v"], Levels(("sentence",), ("frames",)))
 
 
 def test_a_level_changed_in_place_is_still_read_from_the_encoder(toys: None) -> None:

@@ -133,6 +133,43 @@ def test_a_refused_hypothesis_stands_among_the_verdicts_with_its_reason(lab: Lab
     assert "No hypothesis was stated." not in page.text
 
 
+def test_each_verdict_has_its_colour_and_only_a_late_claim_its_mark(reported: Lab) -> None:
+    first = EXPERIMENT["hypotheses"]
+    arms = {"retrieve.rerank.top_k": 24, TEMPERATURE: 2.0}
+    claims = {
+        "harmless": {"no_worse": arms, "than": "baseline", "margin": 100},
+        "wonderful": {"better": arms, "than": "baseline", "by": 99},
+        "middling": {"better": arms, "than": {"retrieve.rerank.top_k": 24, TEMPERATURE: 0.5}},
+    }
+    result = findings(reported.plan({**EXPERIMENT, "hypotheses": first | claims}))
+    shown = re.findall(r'<div class="claim (\w+)"><p><b>([A-Z ]+)</b> ([^:]+):.*?</p>(.*?)</div>', html(result, {}))
+    kinds = {name: (kind, verdict, "Post hoc" in reason) for kind, verdict, name, reason in shown}
+    assert kinds["harmless"] == ("supported", "SUPPORTED", True)
+    assert kinds["wonderful"] == ("refuted", "REFUTED", True)
+    assert kinds["middling"] == ("open", "NOT DECIDED", True)
+    assert not kinds["a_&lt;b&gt;_&amp;_c"][2]
+
+
+def test_an_outcome_has_its_colour_and_what_stands_apart_its_own_rows(toys: None, tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"train": 6, "val": 4, "test": 24})
+    trained = {"retrieve.first_stage": "linear", "train.keep": "best", "train.select_on": "test"}
+    arms = {
+        "poor": {"model.interactions.dot.level": "patches"},
+        "good": {},
+        "re_weighted": {"retrieve.transforms": {"dsl": {"name": "dual_softmax"}}},
+        "peeking": trained,
+    }
+    for baseline, mark, colour in (("poor", "▲ better", "better"), ("good", "▼ worse", "worse")):
+        changes = {"variants": arms, "retrieve.rerank": None, "baseline": baseline, "evaluate.primary": "t2v/MnR"}
+        page = html(lab.result(changes), {})
+        assert set(re.findall(rf'<td class="([^"]*)">{mark}</td>', page)) == {f"left {colour}"}
+        table = page.partition('<section id="results">')[2].partition("</table>")[0]
+        rows = re.findall(r'<tr(?: class="(\w+)")?><th scope="row"[^>]*>(\w+)', table)
+        kinds = {name: kind for kind, name in rows}
+        ordinary = {"poor": "", "good": "", baseline: "baseline"}
+        assert kinds == {**ordinary, "re_weighted": "apart", "peeking": "apart"}
+
+
 def test_the_odds_of_discordant_queries_stand_with_the_comparisons(result: Result) -> None:
     first = result.rows[0]
     found = first.comparisons["t2v/R1"]

@@ -180,7 +180,7 @@ def compared(p: float) -> Comparison:
     family, correction = (0, "") if math.isnan(p) else (3, "holm")
     size = {"n_clusters": 1200, "n_queries": 2400, "seeds": 2, "wins": 1, "ties": 2, "losses": 3}
     spread = {"standard_error": 0.4, "p_t": math.nan, "seed_sd": 0.1, "d_z": 0.2, "detectable": 1.5}
-    found = {"difference": -1.25, "low": -2.0, "high": 0.5, "p": p, "p_corrected": p, "correction": correction}
+    found = {"difference": -1.25, "low": -2.0, "high": 0.5, "p": p / 3, "p_corrected": p, "correction": correction}
     return Comparison(**found, **spread, **size, family=family, method="coin flips")  # type: ignore[arg-type]
 
 
@@ -303,6 +303,18 @@ def test_costs_stand_in_a_table_with_a_column_for_each_that_was_measured(lab: La
     assert table.head == ["Variant", "parameters", wrapped]
     assert table.rows == [["a", "1.5 M", "2.5"], ["base", "1.5 M", "2.5"]]
     assert table.label == "tab:lab-costs"
+
+
+@pytest.mark.parametrize("of_baseline", [True, False])
+def test_a_rule_sets_the_costs_of_the_baseline_apart_and_of_no_other(lab: Lab, of_baseline: bool) -> None:
+    result = result_of(lab, variants("a", "b") | {"baseline": "a"}, {})
+    for row in result.rows:
+        for found in row.results:
+            found.stored["costs"] = {"cost/parameters": 1.5e6} if of_baseline or not row.is_baseline else {}
+    costs = latex(result).rpartition(r"\begin{table*}")[2]
+    below = costs.partition(r"\midrule")[2]
+    assert below.count(r"\midrule") == of_baseline
+    assert below.partition(r"\midrule")[0].count(r"\\") == (1 if of_baseline else 2)
 
 
 PUBLISHED = """

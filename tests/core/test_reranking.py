@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
-from core import Shapes, Side, TextFeatures, VideoFeatures
-from core.errors import ConfigError
+from core import Shapes, Side, Split, TextFeatures, VideoFeatures
+from core.errors import ConfigError, RunError
 from core.execute import execute
 from core.metrics import Relevance, evaluate
 from core.optimisation import RerankerTraining
@@ -27,7 +27,7 @@ from core.steps.retrieval import fitted_reranker
 from core.steps.step import Workspace
 from core.store import Store
 from tests.core.experiments import plugged, plugin_of
-from tests.engine import COUNTS, Lab, ToyMatcher, ToyMatching
+from tests.engine import COUNTS, Lab, ToyMatcher, ToyMatching, ToyVideos
 
 RERANK = {
     "name": "toy_matcher",
@@ -114,6 +114,9 @@ def test_negatives_are_drawn_in_proportion_to_their_softmax() -> None:
     shares = torch.stack([(items == item).float().mean() for item in (7, 8, 9)])
     torch.testing.assert_close(shares, torch.softmax(torch.tensor([2.0, 1.0, 0.0]), 0), atol=0.015, rtol=0)
     assert torch.equal(scores, 9.0 - items)
+    items, _ = pool.draw(rows, settings(negatives=1, temperature=0.5), torch.Generator().manual_seed(0))
+    shares = torch.stack([(items == item).float().mean() for item in (7, 8, 9)])
+    torch.testing.assert_close(shares, torch.softmax(torch.tensor([4.0, 2.0, 0.0]), 0), atol=0.015, rtol=0)
     even, _ = pool.draw(rows, settings(negatives=1, negatives_from="random"), torch.Generator().manual_seed(0))
     assert (even == 7).float().mean().item() == pytest.approx(1 / 3, abs=0.015)
 
@@ -181,6 +184,26 @@ def test_alpha_is_the_one_that_is_best_on_validation(lab: Lab) -> None:
     assert best == pytest.approx(found[chosen])
 
 
+@pytest.mark.parametrize(("primary", "best"), [("t2v/R1", max), ("t2v/MnR", min)])
+def test_epoch_and_alpha_are_those_of_the_best_validation_whichever_way_the_metric_goes(
+    lab: Lab, primary: str, best: Any
+) -> None:
+    training = {**RERANK["train"], "epochs": 8, "learning_rate": 0.2}  # type: ignore[dict-item]
+    plan = lab.run(reranked(train=training, alphas=[0.0, 0.5, 1e6]) | {"evaluate.primary": primary})
+    (fit,) = steps(plan, "fit_reranker")
+    entry = plan.workspace.read(fit)
+    validations = [record["validation"] for record in entry.json("history.json")]
+    assert len(set(validations)) > 1
+    assert entry.info["best_epoch"] == 1 + validations.index(best(validations))
+    found = {}
+    for alpha in (0.0, 0.5, 1e6):
+        changes = {"evaluate.split": "val", "evaluate.primary": primary, "evaluate.metrics": ["R1", "MnR"]}
+        validated = lab.run(reranked(train=training, alphas=[0.0, 0.5, 1e6], alpha=alpha, top_k=20) | changes)
+        found[alpha] = validated.workspace.read(validated.trials[0].last).json()["metrics"][primary]
+    assert len(set(found.values())) > 1
+    assert found[entry.json("chosen.json")["alpha"]] == best(found.values())
+
+
 def test_a_great_alpha_gives_the_first_stage_back(lab: Lab) -> None:
     both = [lab.run(changes) for changes in (reranked(alpha=1e9), {"retrieve.rerank": None})]
     first, second = (plan.workspace.read(plan.trials[0].last).json()["metrics"] for plan in both)
@@ -226,10 +249,74 @@ class ToyPrior(ToyMatcher):
         return self.factor * scores["first_stage"]
 
 
+class ToySame(ToyPrior):
+    """A trained multiple of the score that the first stage `dot` gives, from the features of the pair."""
+
+    name = "toy_same"
+
+    def text_side(self, text: TextFeatures) -> Side:
+        return {"vector": nn.functional.normalize(text.level("sentence").values[:, 0], dim=-1)}
+
+    def video_side(self, video: VideoFeatures) -> Side:
+        return {"vector": nn.functional.normalize(video.level("frames").values.mean(1), dim=-1)}
+
+    def score_pairs(self, text: Side, video: Side, scores: Mapping[str, Tensor]) -> Tensor:
+        return self.factor * (text["vector"] * video["vector"]).sum(-1)
+
+
 @pytest.fixture
 def prior(lab: Lab) -> Iterator[Lab]:
-    with plugged(plugin_of(register_rerankers=lambda register: register(ToyPrior)), "prior"):
+    def both(register: Any) -> None:
+        register(ToyPrior)
+        register(ToySame)
+
+    with plugged(plugin_of(register_rerankers=both), "prior"):
         yield lab
+
+
+@pytest.mark.parametrize("name", ["toy_prior", "toy_same"])
+def test_what_scores_as_the_first_stage_does_gives_each_pair_of_a_batch_its_first_stages_score(
+    prior: Lab, name: str
+) -> None:
+    """Texts with wrong videos in the first rows, videos with wrong texts in the others."""
+    training = {**RERANK["train"], "negatives": 3, "pool": 20, "batch_size": 6}  # type: ignore[dict-item]
+    prior.run(reranked(name=name, train=training))
+    first = ToyMatching.seen[0].scores
+    assert first["rerank"].shape == (12, 4)
+    torch.testing.assert_close(first["rerank"], 3 * first["first_stage"])
+
+
+def test_wrong_answers_are_found_by_the_weighted_first_stage(lab: Lab) -> None:
+    mined = []
+    for weights in ({"dot": 1.0}, {"dot": 0.25}):
+        plan = lab.run(trained() | {"retrieve.first_stage": weights})
+        mined.append(plan.workspace.read(steps(plan, "mine")[0]).tensors())
+    for name in ("t2v/scores", "v2t/scores", "own"):
+        torch.testing.assert_close(mined[1][name], 0.25 * mined[0][name])
+    assert torch.equal(mined[1]["v2t/items"], mined[0]["v2t/items"])
+
+
+def test_each_seed_draws_random_wrong_answers_of_its_own(lab: Lab) -> None:
+    plan = lab.run(trained(negatives_from="random") | {"seeds": [0, 1]})
+    first, second = (plan.workspace.read(step).tensors() for step in steps(plan, "mine"))
+    assert not torch.equal(first["t2v/items"], second["t2v/items"])
+
+
+@pytest.mark.parametrize(("others", "named"), [("texts", "`v1` has"), ("videos", "`v1-1` has")])
+def test_who_has_no_wrong_answer_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch, others: str, named: str) -> None:
+    """Every text answers video 1, or every video answers the second text of video 1."""
+    split_of = ToyVideos._split
+
+    def related(self: ToyVideos, folder: Path, items: list[Any]) -> Split:
+        split = split_of(self, folder, items)
+        pairs = [(row, 1) for row in range(len(split.texts)) if split.texts[row].video != 1]
+        if others == "videos":
+            pairs = [(3, video) for video in range(len(split.videos)) if video != 1]
+        return replace(split, also_relevant=tuple(pairs))
+
+    monkeypatch.setattr(ToyVideos, "_split", related)
+    with pytest.raises(RunError, match=f"{named} no wrong answer in the train split"):
+        lab.run(trained())
 
 
 def matching_and_first(plan: Plan) -> dict[str, tuple[Tensor, Tensor]]:
@@ -260,10 +347,14 @@ def test_a_reranker_that_reads_the_first_stage_is_given_each_candidates_own_scor
         torch.testing.assert_close(grown[direction][0], matching)
 
 
+@pytest.mark.parametrize("transform", [None, "dual_softmax", "z_score"])
 @pytest.mark.parametrize("direction", ["t2v", "v2t"])
-def test_a_reranker_that_reads_the_first_stage_reads_it_in_its_validation(prior: Lab, direction: str) -> None:
-    """With no alpha such a score alone ranks as the first stage does."""
-    primary = {"evaluate.primary": f"{direction}/MnR", "evaluate.split": "val"}
+def test_a_reranker_that_reads_the_first_stage_reads_it_in_its_validation(
+    prior: Lab, direction: str, transform: str | None
+) -> None:
+    """With no alpha such a score alone ranks as the first stage does, after its transforms."""
+    primary: dict[str, Any] = {"evaluate.primary": f"{direction}/MnR", "evaluate.split": "val"}
+    primary["retrieve.transforms"] = {} if transform is None else {"own": {"name": transform}}
     plan = prior.run(reranked(name="toy_prior", alphas=[0.0], top_k=4) | primary)
     (fit,) = steps(plan, "fit_reranker")
     alone = prior.run({"retrieve.rerank": None} | primary)
@@ -272,12 +363,9 @@ def test_a_reranker_that_reads_the_first_stage_reads_it_in_its_validation(prior:
     assert [record["validation"] for record in history] == pytest.approx([wanted] * 3)
 
 
-def test_the_first_stages_scores_of_a_batch_are_those_of_its_pairs(prior: Lab) -> None:
+def test_the_first_stages_scores_of_a_batch_are_those_of_its_pairs(lab: Lab) -> None:
     """Of every text's and every video's wrong answers all are in the pools; a video has two texts."""
-    training = {**RERANK["train"], "negatives": 3, "pool": 20, "batch_size": 6}  # type: ignore[dict-item]
-    plan = prior.run(reranked(name="toy_prior", train=training) | {"seeds": [1]})
-    first = ToyMatching.seen[0].scores
-    torch.testing.assert_close(first["rerank"], 3 * first["first_stage"])
+    plan = lab.run(trained(negatives=3, pool=20, batch_size=6) | {"seeds": [1]})
     (mine_step,) = steps(plan, "mine")
     mined = {name: tensor.tolist() for name, tensor in plan.workspace.read(mine_step).tensors().items()}
     owns = np.array(mined["own"])

@@ -389,6 +389,33 @@ def test_hypotheses_are_supported_refuted_or_left_open(seeds):
     assert np.isnan(verdicts["fast"].p_corrected)
 
 
+def test_a_clear_difference_refutes_that_arms_are_equal_whichever_is_better():
+    d = np.random.default_rng(36).normal(2, 1, size=90)
+    for differences in (d, -d):
+        verdicts = decide({"same": equivalent(differences, within=0.5), "alike": equivalent(differences, within=5)})
+        assert [one.verdict for one in verdicts.values()] == ["refuted", "supported"]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+def test_a_test_against_a_bound_is_that_of_what_exceeds_it_in_unequal_clusters_too(seeds, alternative):
+    d, labels = (
+        np.random.default_rng(37).normal(0.7, 1, size=(seeds, 120)),
+        np.repeat(np.arange(30), [1, 7, 2, 4, 6] * 6),
+    )
+    bound = paired_test(d, labels, null=0.5, alternative=alternative)
+    exceeding = paired_test(d - 0.5, labels, alternative=alternative)
+    assert (bound.p, bound.difference - 0.5) == pytest.approx((exceeding.p, exceeding.difference))
+    assert bound.p_t == pytest.approx(exceeding.p_t, nan_ok=True)
+
+
+def test_a_gain_that_few_queries_make_is_no_nearer_to_equality_than_a_loss_that_few_pay():
+    d = np.zeros(400)
+    d[:3] = 100.0
+    wanted = stats.binomtest(3, 400, 0.02, "less").pvalue
+    assert [equivalent(one, within=2, span=100).p for one in (d, -d)] == pytest.approx([wanted, wanted])
+
+
 def test_a_significant_loss_does_not_support_a_gain():
     d = np.random.default_rng(21).normal(-0.5, 1, size=300)
     assert decide({"helps": better(d)})["helps"].verdict == "refuted"
@@ -559,11 +586,32 @@ def test_an_undecided_claim_says_what_it_could_have_shown():
     assert f"shown equivalent within {(1.645 + 1.282) * error:.2f} with 80 % power" in reasons["same"]
 
 
+def test_few_units_and_few_seeds_are_told_and_enough_of_them_are_not():
+    d = np.random.default_rng(38).normal(size=(4, 20))
+    assert "only 19 independent units" in paired_test(d[:1, :19]).warning
+    assert paired_test(d[:1]).warning == ""
+    for seeds in (2, 3):
+        assert f"with {seeds} seeds" in paired_test(d[:seeds]).warning
+    assert paired_test(d).warning == ""
+
+
+def test_two_matrices_may_have_groups_and_a_rule_for_ties_of_their_own():
+    relevance = Relevance.from_dense(np.eye(12))
+    tied, untied = np.ones((12, 12)), 0.5 * np.eye(12) + np.arange(12)
+    wanted = {"optimistic": 100.0, "pessimistic": 0.0, "expected": 100 / 12}
+    for rule, share in wanted.items():
+        found = compare_scores(tied, untied, relevance, "t2v/R1", ties=rule, clusters=np.arange(12) // 3)
+        hits = 100.0 * ((untied > untied[np.arange(12), np.arange(12)][:, None]).sum(1) == 0)
+        assert found.difference == pytest.approx(share - hits.mean()), rule
+        assert (found.n_clusters, found.n_queries) == (4, 12)
+
+
 def test_printed_numbers_bound_what_any_pairing_could_show():
     smallest, usual = published_difference(48.1, 47.4, 1000)
     assert smallest == pytest.approx(0.016, abs=0.001)
     assert 0.55 < usual < 0.7
     assert published_difference(48.1, 47.8, 1000)[0] == 0.25
+    assert published_difference(47.4, 48.1, 1000) == (smallest, usual)
     assert published_difference(48.1, 48.1, 1000) == (1, 1)
     assert published_difference(60, 30, 1000, discordance=0.1)[0] == published_difference(60, 30, 1000, 0.1)[1]
 
@@ -611,4 +659,11 @@ def test_two_matrices_are_compared_as_their_per_query_values_are() -> None:
     assert found.difference == pytest.approx((hits[0] - hits[1]).mean())
     assert found.n_clusters == 40
     assert found.p < 0.05
+    ranks_of = [1 + (matrix > matrix[np.arange(80), np.arange(80) // 2][:, None]).sum(1) for matrix in (strong, weak)]
+    by_rank = compare_scores(strong, weak, relevance, "t2v/MnR")
+    assert by_rank.difference == pytest.approx((ranks_of[0] - ranks_of[1]).mean())
+    assert by_rank.gain[0] == -by_rank.difference > 0
+    assert by_rank.wins > by_rank.losses
+    median = compare_scores(strong, weak, relevance, "t2v/MdR")
+    assert median.difference == np.median(ranks_of[0]) - np.median(ranks_of[1]) < 0
     assert np.isnan(compare_scores(strong, weak, relevance, "v2t/MdR").p)

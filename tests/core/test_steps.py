@@ -12,7 +12,7 @@ import torch
 from core import ScoreTransform, Split, Text, hookimpl
 from core.components import Video
 from core.errors import ConfigError, DataError, RunError
-from core.metrics import Relevance, evaluate, rank_counts
+from core.metrics import TIES, Relevance, evaluate, rank_counts
 from core.plan import Plan
 from core.plugins import registry
 from core.results import TrialResult
@@ -24,7 +24,7 @@ from core.steps.fitting import choose_frames
 from core.steps.retrieval import ScoreSource
 from core.store import Entry, Store
 from tests.core.test_reranking import RERANK
-from tests.engine import COUNTS, FRAMES, Lab, ToyEncoder, ToyLinear, named, write_pictures
+from tests.engine import COUNTS, FRAMES, Lab, ToyEncoder, ToyLinear, ToyVideos, named, write_pictures
 
 SKIP = {"data.on_unreadable": "skip"}
 
@@ -425,6 +425,29 @@ def test_clusters_are_the_videos_for_texts_and_single_for_videos(lab: Lab) -> No
     assert found.tensors["v2t/clusters"].tolist() == [0, 1, 2, 3, 4]
 
 
+def test_what_is_left_beside_a_skipped_video_keeps_its_own_features_and_answers(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Videos 1 and 3 also answer the first text; video 1 is the one that cannot be read."""
+    split_of = ToyVideos._split
+
+    def related(self: ToyVideos, folder: Path, items: list[Any]) -> Split:
+        return replace(split_of(self, folder, items), also_relevant=((0, 1), (0, 3)))
+
+    monkeypatch.setattr(ToyVideos, "_split", related)
+    whole = output(lab.run({"retrieve.rerank": None}), "score dot").tensors()["scores"]
+    for picture in (lab.videos / "test" / "v1").iterdir():
+        picture.write_bytes(b"")
+    plan = lab.run({"retrieve.rerank": None, "data.on_unreadable": "skip"})
+    texts, videos = [0, 1, 4, 5, 6, 7, 8, 9], [0, 2, 3, 4]
+    scores = output(plan, "score dot").tensors()["scores"]
+    torch.testing.assert_close(scores, whole[texts][:, videos])
+    answers = np.array([0, 0, 1, 1, 2, 2, 3, 3])[:, None] == np.arange(4)
+    answers[0, 2] = True
+    wanted = evaluate(scores.numpy(), Relevance.from_dense(answers), ["R1", "R5", "MnR"]).metrics
+    assert plan.workspace.read(plan.trials[0].last).json()["metrics"] == pytest.approx(wanted)
+
+
 def test_a_bank_is_named_by_who_asks_and_by_the_gallery() -> None:
     """Ids of the train split's texts and of the test split's videos; from video to text of the others."""
     train = Split((Video("a", "a"), Video("b", "b")), (Text("a-0", "", 0), Text("b-0", "", 1), Text("b-1", "", 1)))
@@ -458,6 +481,19 @@ def test_more_candidates_are_scored_only_beyond_those_there_are(lab: Lab, monkey
     assert pairs(100) == 10 * 5
     torch.testing.assert_close(stored(), whole)
     assert pairs(200) == 0
+
+
+def test_settings_whose_candidates_were_scored_to_unlike_lengths_are_extended_together(lab: Lab) -> None:
+    for temperature, top_k in ((0.5, 2), (2.0, 3)):
+        lab.run({"retrieve.settings": {"linear": {"temperature": temperature}}, "retrieve.rerank.top_k": top_k})
+    lab.run({"ablate": {"retrieve.settings.linear.temperature": [0.5, 2.0]}, "retrieve.rerank.top_k": 5})
+    scores = {
+        (entry.meta["fields"]["direction"], entry.meta["fields"]["settings"]["temperature"]): entry.tensors()["scores"]
+        for entry in lab.entries("candidates")
+    }
+    for direction, queries in (("t2v", 10), ("v2t", 5)):
+        assert scores[direction, 2.0].shape == (queries, 5)
+        torch.testing.assert_close(scores[direction, 0.5], 4 * scores[direction, 2.0])
 
 
 def test_settings_after_training_are_scored_in_one_pass(lab: Lab) -> None:
@@ -556,6 +592,20 @@ def test_fewer_candidates_than_are_stored_are_ranked_by_the_scores_of_the_first_
         there = (best == np.arange(10)[:, None] // 2).any(1)
         asked = (np.argsort(-first.T, axis=1)[:, :k] // 2 == np.arange(5)[:, None]).any(1)
         assert found["ceilings"] == pytest.approx({"t2v": 100 * there.mean(), "v2t": 100 * asked.mean()}), k
+
+
+@pytest.mark.parametrize("ties", ["expected", "optimistic", "pessimistic"])
+def test_tied_scores_are_ranked_as_the_file_says(lab: Lab, ties: Any) -> None:
+    """Of the power 0 only the sign of a score is left, so that most tie."""
+    interactions = {"dot": {"name": "toy_dot", "power": 0.0}}
+    changes: dict[str, Any] = {"model.interactions": interactions, "model.losses": {}, "retrieve.rerank": None}
+    plan = lab.run(changes | {"evaluate.ties": ties})
+    scores = output(plan, "score dot").tensors()["scores"].numpy()
+    relevance = Relevance.from_pairs(np.arange(10), np.arange(10) // 2, (10, 5))
+    found = plan.workspace.read(plan.trials[0].last).json()["metrics"]
+    by_rule = {rule: evaluate(scores, relevance, ["R1", "R5", "MnR"], ties=rule).metrics for rule in TIES}
+    assert found == pytest.approx(by_rule[ties])
+    assert [rule for rule, metrics in by_rule.items() if found == pytest.approx(metrics)] == [ties]
 
 
 @pytest.mark.parametrize("asked", ["each_side", "text_side"])

@@ -173,6 +173,51 @@ def test_other_captions_of_the_same_video_are_relevant_in_a_batch(toys: None) ->
     assert torch.equal(seen[0], own[:, None] == own[None, :])
 
 
+def test_the_ids_of_a_batch_are_those_of_its_texts_and_of_their_videos(toys: None) -> None:
+    made = trainee()
+    made.pairs.text_ids = tuple(f"t{row}" for row in range(PAIRS))
+    made.pairs.video_ids = tuple(f"v{row}" for row in range(PAIRS // 2))
+    batch = made.batch(torch.tensor([7, 2, 3]), torch.Generator(), 0)
+    assert (batch.text_ids, batch.video_ids) == (("t7", "t2", "t3"), ("v3", "v1", "v1"))
+
+
+class Listed(Squared):
+    """Remembers its values; counts `weight` times."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.config = LossSettings(of={"linear": 1.0}, weight=weight)
+        self.values: list[float] = []
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        made = super().forward(inputs)
+        self.values.append(made.item())
+        return made
+
+
+def test_each_loss_counts_by_its_weight_and_an_epochs_record_is_the_mean_over_its_batches(toys: None) -> None:
+    losses = {"strong": Listed(2.0), "weak": Listed(0.25)}
+    history = trained(TrainedModel(model(None), losses, None, pairs()), settings(epochs=2)).history
+    for epoch, record in enumerate(history):
+        strong, weak = (np.mean(loss.values[2 * epoch : 2 * epoch + 2]) for loss in losses.values())
+        assert record["loss/strong"] == pytest.approx(strong)
+        assert record["loss/weak"] == pytest.approx(weak)
+        assert record["loss"] == pytest.approx(2 * strong + 0.25 * weak)
+
+
+def test_a_gradient_is_clipped_to_the_norm_that_is_given(toys: None) -> None:
+    """AdamW forgets a factor of all gradients unless they are far below its epsilon, 1e-6."""
+    moved = {}
+    for norm in (1e-9, 1.0):
+        made = trainee()
+        before = made.snapshot()
+        after = trained(made, settings(clip_norm=norm, weight_decay=0.0)).state
+        name = "model.interactions.linear.matrix.weight"
+        moved[norm] = (after[name] - before[name]).abs().max().item()
+    assert moved[1e-9] < 1e-3
+    assert moved[1.0] > 0.05
+
+
 def test_only_what_asks_for_gradients_changes(toys: None) -> None:
     encoder = nn.Linear(2, 2)
     encoder.weight.requires_grad_(False)

@@ -274,6 +274,18 @@ def test_the_bank_goes_the_way_of_the_queries(lab: Lab) -> None:
     assert result(plan) == pytest.approx(metrics(wanted("t2v"), wanted("v2t")))
 
 
+def test_the_bank_goes_through_each_transform_before_the_one_that_needs_it(lab: Lab) -> None:
+    transforms = {"z": {"name": "z_score"}, "qb": {"name": "qb_norm", "temperature": 1.0}}
+    plan = lab.run(ranked(transforms))
+
+    def wanted(direction: str) -> torch.Tensor:
+        scores = [matrix(plan, f"score dot{bank}") for bank in ("", f" bank {direction}")]
+        own, bank = (made("z_score", m if direction == "t2v" else m.T) for m in scores)
+        return made("qb_norm", own, bank, temperature=1.0)
+
+    assert result(plan) == pytest.approx(metrics(wanted("t2v"), wanted("v2t")))
+
+
 def test_candidates_are_taken_after_the_transforms(lab: Lab) -> None:
     """One candidate, re-ranked, is the first stage."""
     transforms = {"own": {"name": "dual_softmax", "temperature": 0.3}}
