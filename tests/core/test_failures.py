@@ -294,7 +294,8 @@ def test_a_store_that_cannot_be_written_ends_the_run_at_once_with_one_message(
     shown = capsys.readouterr()
     assert len(tries) == 1
     assert shown.err.count("\n") == 1
-    assert f"error: {wide.store}: the store cannot be written: {os.strerror(number)}" in shown.err
+    assert f"error: {wide.store}: the store cannot be written: " in shown.err
+    assert "name another place (--store, --runs)" in shown.err
     assert not (wide.folder / "runs").exists()
     assert records(wide) == []
 

@@ -7,7 +7,7 @@ import pytest
 from core.execute import execute
 from core.plan import Plan
 from core.registration import enter, post_hoc, register, registration_digest, times_scored, withdrawn
-from core.store import append_lines, read_lines
+from core.store import append_lines, read_lines, read_twice
 from tests.engine import Lab
 
 BETTER = {"better": {"retrieve.rerank.top_k": 2}, "than": "baseline"}
@@ -142,9 +142,9 @@ def test_the_ledger_is_read_once_for_all_trials(lab: Lab, monkeypatch: pytest.Mo
     assert len(plan.trials) == 8
     read: list[str] = []
 
-    def counted(path: Path) -> list[Any]:
+    def counted(path: Path, *names: str) -> list[Any]:
         read.append(path.name)
-        return read_lines(path)
+        return read_twice(path, *names)
 
     monkeypatch.setattr("core.registration.read_twice", counted)
     for trial in plan.trials * 2:
