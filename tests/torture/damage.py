@@ -216,6 +216,16 @@ def _victim(place: Path) -> None:
     place.symlink_to(_victims(place) / "lease")
 
 
+def _elsewhere(beat: float) -> Callable[[Path], object]:
+    """Of another machine, whose last heartbeat was at a time."""
+
+    def leave(place: Path) -> None:
+        place.write_text("elsewhere 1")
+        os.utime(place, (beat, beat))
+
+    return leave
+
+
 LEASES: dict[str, Callable[[Path], object]] = {
     "empty": lambda place: place.write_text(""),
     "torn": lambda place: place.write_text("some-host/pid:[40"),
@@ -224,6 +234,6 @@ LEASES: dict[str, Callable[[Path], object]] = {
     "a folder": lambda place: place.mkdir(),
     "a dangling link": lambda place: place.symlink_to("nothing-here"),
     "a link to a file": _victim,
-    "of long ago": lambda place: (place.write_text("elsewhere 1"), os.utime(place, (1, 1))),
-    "from the future": lambda place: (place.write_text("elsewhere 1"), os.utime(place, (4e9, 4e9))),
+    "of long ago": _elsewhere(1),
+    "from the future": _elsewhere(4e9),
 }

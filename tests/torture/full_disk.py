@@ -30,7 +30,9 @@ def fail(made_in: Campaign, random: Random) -> tuple[str, str, str]:
     half = full and operation == "write" and random.random() < 0.3
     forever = half or random.random() < 0.6
     fault = Fault(nth, path, (operation,), errno=number, forever=forever, half=half)
-    tried = f"{errno.errorcode[number]} {'from' if forever else 'once at'} {operation} {nth} of {path}{' (half)' * half}"
+    tried = (
+        f"{errno.errorcode[number]} {'from' if forever else 'once at'} {operation} {nth} of {path}{' (half)' * half}"
+    )
     made_in.world.restore("fresh")
     made_in.judge.look()
     result, detail = made_in.judge.judge([made_in.world.run(fault)])
@@ -46,7 +48,7 @@ def can_mount() -> bool:
     if shutil.which("unshare") is None:
         return False
     command = ["unshare", "-Urm", "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/mnt"]
-    return subprocess.run(command, capture_output=True, timeout=20).returncode == 0
+    return subprocess.run(command, check=False, capture_output=True, timeout=20).returncode == 0
 
 
 def small_disk(made_in: Campaign, random: Random) -> tuple[str, str, str]:
@@ -67,9 +69,8 @@ def small_disk(made_in: Campaign, random: Random) -> tuple[str, str, str]:
 def _bytes(folder: os.PathLike[str]) -> int:
     """What the files of a folder take, in whole pages, with one for each folder."""
     whole = 0
-    for _, folders, files in os.walk(folder):
+    for root, folders, files in os.walk(folder):
         whole += 4096 * len(folders)
-    for root, _, files in os.walk(folder):
         whole += sum(-(-os.lstat(os.path.join(root, name)).st_size // 4096) * 4096 for name in files)
     return whole
 
@@ -85,7 +86,12 @@ def _on_small_disk(made_in: Campaign, size: int) -> Outcome:
     env = {"HOME": str(world.base / "nursery"), "TMPDIR": str(world.around / "tmp"), "OMP_NUM_THREADS": "1"}
     began = time.monotonic()
     done = subprocess.run(
-        ["unshare", "-Urm", "sh", "-c", script], env=os.environ | env, capture_output=True, text=True, timeout=180
+        ["unshare", "-Urm", "sh", "-c", script],
+        check=False,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=180,
     )
     assert done.returncode != 99, done.stderr
     shutil.rmtree(world.cwd)

@@ -1,9 +1,9 @@
 """A tiny complete experiment in a small surrounding world, as a stranger would run it, and its undisturbed results.
 
-    <base>/around/cwd/      the working directory: torture.yaml, clip/, and what the command names: store/, runs/,
-                            mlflow.db*, mlartifacts/, .mlflow.lock
-    <base>/around/home/     HOME; <base>/around/tmp/ TMPDIR; <base>/around/victims/ what links lead to
-    <base>/fresh, done/     copies of `around` before and after the undisturbed run
+<base>/around/cwd/      the working directory: torture.yaml, clip/, and what the command names: store/, runs/,
+                        mlflow.db*, mlartifacts/, .mlflow.lock
+<base>/around/home/     HOME; <base>/around/tmp/ TMPDIR; <base>/around/victims/ what links lead to
+<base>/fresh, done/     copies of `around` before and after the undisturbed run
 """
 
 from __future__ import annotations
