@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import signal
 import sys
 import time
 from collections import Counter
@@ -35,20 +36,26 @@ KINDS = {
     "small_disk": Kind(full_disk.small_disk, 20, "a file system too small for the run"),
     "crowd": Kind(crowd.crowd, 20, "four processes, two killed, one stopped"),
 }
+PROGRESS = 30.0
+"""Seconds between lines that say how far it is."""
 MUTATED = ("mutated", 10_000, "a mutated input file read")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 1 where an attempt ended in anything but the right result or one message."""
     chosen = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that folders and processes are cleared away
     kinds = chosen.kinds or [*KINDS, MUTATED[0]]
     verdicts: list[Verdict] = []
-    began = time.monotonic()
+    began = said = time.monotonic()
     for verdict in tried(kinds, chosen.seed, chosen.count):
         verdicts.append(verdict)
-        if not verdict.good or chosen.verbose or len(verdicts) % 1000 == 0:
+        if not verdict.good or chosen.verbose:
             told = f"{verdict.kind} {verdict.seed}: {verdict.tried}: {verdict.result}"
-            print(f"{told}{': ' * bool(verdict.detail)}{verdict.detail}", flush=True)
+            print(f"{told}{': ' * bool(verdict.detail)}{verdict.detail} ({verdict.seconds:.0f} s)", flush=True)
+        if time.monotonic() - said > PROGRESS:
+            said = time.monotonic()
+            print(f"… {verdict.kind} {verdict.seed}, {len(verdicts):,} tried, {said - began:.0f} s", flush=True)
     print(table(verdicts))
     if chosen.out:
         _write(Path(chosen.out), verdicts, time.monotonic() - began)

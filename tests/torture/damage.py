@@ -177,8 +177,6 @@ def _draft(made_in: Campaign, random: Random) -> tuple[str, Path | None]:
     nth = random.randint(1, made_in.patterns[operation, match])
     world.run(Fault(nth, match, (operation,), signal=signal.SIGKILL))
     files = [path for path in sorted((world.cwd / "store").rglob("draft-*/**/*")) if path.is_file()]
-    for path in files:
-        os.utime(path, (1, 1))
     if not files:
         return match, None
     file = random.choice(files)

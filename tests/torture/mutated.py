@@ -25,11 +25,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from .mutations import mutate
+from .mutations import drawn, mutate
 from .verdict import Verdict
-from .world import QUIET, ROOT
+from .world import ROOT
 
 CASE_SECONDS = 10.0
+"""Of the processor."""
+QUIET = 60.0
+"""Without a word of the process that reads, on a machine that does much else."""
 MEMORY = 16 << 30
 
 
@@ -61,7 +64,7 @@ def _read_some(seed: int, end: int) -> Iterator[Verdict]:
             [*command, folder], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, env=os.environ | own, text=False
         )
         assert process.stdout is not None
-        number, buffer, patience = seed, b"", 4 * QUIET
+        number, buffer, patience = seed, b"", 3 * QUIET
         try:
             while select.select([process.stdout], [], [], patience)[0]:
                 chunk = os.read(process.stdout.fileno(), 1 << 16)
@@ -137,7 +140,7 @@ def one_case(seed: int, folder: Path) -> Verdict:
 def _read(chosen: Target, place: Path, file: str) -> tuple[str, str]:
     from core.errors import UserError
 
-    signal.setitimer(signal.ITIMER_REAL, CASE_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, CASE_SECONDS)
     try:
         with contextlib.redirect_stdout(None), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -155,7 +158,7 @@ def _read(chosen: Target, place: Path, file: str) -> tuple[str, str]:
         told = f"{type(fault).__name__}: {fault}".splitlines()[0][:200]
         return "traceback", f"{told} at {_frames(fault.__traceback__)}"
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _frames(found: Any, last: int = 0) -> str:
@@ -180,9 +183,10 @@ def _too_long(*_: object) -> None:
 def main(seed: int, end: int, folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGALRM, _too_long)
+    signal.signal(signal.SIGPROF, _too_long)
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    drawn(0)
     for number in range(seed, end):
         verdict = one_case(number, folder)
         print(json.dumps(vars(verdict)), file=replies, flush=True)

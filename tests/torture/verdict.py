@@ -127,7 +127,8 @@ class Judge:
         if harmed.is_dir() and not harmed.is_symlink():
             shutil.rmtree(harmed)
         else:
-            harmed.unlink(missing_ok=True)
+            for name in (harmed.name, f"{harmed.name}-wal", f"{harmed.name}-shm"):
+                harmed.with_name(name).unlink(missing_ok=True)
         again = self.world.run()
         self._look(again, False)
         if again.status != 0:
