@@ -14,8 +14,8 @@ from .faults import Fault
 
 STEPS = ("decode", "encode", "fit", "score", "candidates", "mine", "fit_reranker", "match", "rank", "evaluate")
 """In the order in which one needs the other."""
-MARKS = ("hypotheses.csv", "report.md")
-"""Facts that rest on the registrations and the ledger alone."""
+MARKS = ("hypotheses.csv", "hypotheses.json", "report.md", "report.html", "drawn.json")
+"""Facts that rest on the registrations and the ledger too."""
 
 
 # --------------------------------------------------------------------------------------------- what is done to a file
