@@ -41,6 +41,13 @@ def triton(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/plugins/test_fused_gate.py", *session.posargs)
 
 
+@nox.session(python="3.11")
+def torture(session: nox.Session) -> None:
+    """Kills, damaged stores, full disks, crowds and mutated files, all of them: hours. Or kinds after `--`."""
+    install(session)
+    session.run("python", "-m", "tests.torture", "--out", "benchmarks/results/reliability.json", *session.posargs)
+
+
 BENCHMARKS = (
     "scoring",
     "sweep",
