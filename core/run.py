@@ -55,8 +55,10 @@ def run_experiment(
 def prepared_plan(file: str, overrides: Sequence[str], store: str, device: str, workers: int | None) -> Plan:
     """The checked plan with every step laid out; makes the data set where it is generated."""
     plan = _checked_plan(file, overrides, store, device, workers)
+    from .export import check_export
     from .plan import add_trials
 
+    check_export(plan)
     add_trials(plan)
     return plan
 
@@ -114,6 +116,7 @@ def _run(
     `tally` is kept up to date as trials are done or fail.
     """
     from .execute import execute
+    from .export import export
     from .failures import store_faults_told
     from .findings import findings
     from .registration import register
@@ -140,23 +143,13 @@ def _run(
     if plan.experiment.export and plan.trials[0] in tally.failed:
         say(f"Encoder: not written to {plan.experiment.export}: {plan.trials[0].name} failed")
     elif plan.experiment.export:
-        _export(plan, Path(plan.experiment.export))
+        export(plan)
         say(f"Encoder: {plan.experiment.export}")
     tracked = track(result, report)
     for line in tracked.lines if tracked else []:
         say(line)
     observers.tell("experiment_finished", experiment=plan.experiment, result=result)
     return result
-
-
-def _export(plan: Plan, folder: Path) -> None:
-    """Write the encoder of the first trial to `folder`, as trained where it was."""
-    from .steps.encoding import loaded_encoder
-
-    trial = plan.trials[0]
-    encoder = plan.workspace.encoder(next(iter(trial.variant.experiment.encoder.values())))
-    fits = [step for step in trial.last.walk() if step.name == "fit" and encoder.config.trainable]
-    loaded_encoder(plan.workspace, encoder, trial.seed or 0, fits[0] if fits else None).to("cpu").export(folder)
 
 
 # ------------------------------------------------------------------------------------------------ command line

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"run", "claims", "compare"},
     {"report", "figures", "tracking", "dryrun", "pictures", "stored", "panels"},
-    {"findings", "execute", "loading", "privacy", "observers"},
+    {"findings", "execute", "export", "loading", "privacy", "observers"},
     {"refusals"},
     {"registration", "results", "overlap"},
     {"plan", "checks", "graph", "steps"},

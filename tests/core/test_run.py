@@ -168,6 +168,31 @@ def test_a_trained_encoder_is_exported_as_trained_and_a_frozen_one_as_it_was(lab
     assert not torch.equal(exported[True]["layer.weight"], exported[False]["layer.weight"])
 
 
+def test_an_export_replaces_an_earlier_one_and_nothing_of_anybody_elses(
+    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = lab.folder / "model"
+    folder.mkdir()
+    mine = folder / "toy.safetensors"
+    mine.write_bytes(b"weeks of training")
+    assert command(lab, export=str(folder), seeds=[0]) == 2
+    assert f"export: {folder} holds files that no export wrote" in capsys.readouterr().err
+    assert (mine.read_bytes(), lab.entries("encode")) == (b"weeks of training", [])
+    mine.unlink()
+    assert command(lab, export=str(folder), seeds=[0]) == 0
+    (folder / "README.md").write_text("mine")
+    assert command(lab, export=str(folder), seeds=[0]) == 0
+    assert (folder / "README.md").read_text() == "mine"
+    with monkeypatch.context() as patched:  # killed while the files are moved into place
+        patched.setattr("core.export.os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert command(lab, **{"export": str(folder), "seeds": [0], "encoder.trainable": True}) == 130
+    assert command(lab, **{"export": str(folder), "seeds": [0], "encoder.trainable": True}) == 0
+    mine.write_bytes(mine.read_bytes() + b"fine-tuned since")
+    assert command(lab, export=str(folder), seeds=[0]) == 2
+    assert "changed since they were exported (toy.safetensors)" in capsys.readouterr().err
+    assert mine.read_bytes().endswith(b"fine-tuned since")
+
+
 def test_a_call_from_python_prints_nothing(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     file = lab.write({**ABLATION, "tracking": {"uri": f"sqlite:///{lab.folder / 'mlflow.db'}"}})
     core.run_experiment(str(file), store=str(lab.store), runs=str(lab.folder / "runs"), workers=0)

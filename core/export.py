@@ -1,0 +1,92 @@
+"""The encoder of an experiment written as a model folder, which replaces nothing but an earlier export."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import ConfigError, Problem, UserError
+from .execute import ensure
+from .steps.encoding import loaded_encoder
+from .store.files import checked, checksum, read_text, with_check, write_atomically
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+MARK = "exported.json"
+"""The file in a model folder that says which files an export wrote, with their checksums."""
+
+
+def check_export(plan: Plan) -> None:
+    """Raises ConfigError where `export` names a place that holds something else than an earlier export."""
+    if plan.experiment.export and (reason := _in_the_way(Path(plan.experiment.export))):
+        place = plan.experiment.export
+        message = f"{place} {reason}, and an export replaces nothing else than an earlier export; name a new folder"
+        raise ConfigError(plan.document.blame([Problem("export", message)]))
+
+
+def _in_the_way(folder: Path) -> str:
+    """What stands in the way of writing a model folder; "" where nothing does."""
+    if not folder.exists() and not folder.is_symlink():
+        return ""
+    if not folder.is_dir():
+        return "is no folder"
+    known = _exported(folder)
+    if not known and any(folder.iterdir()):
+        return f"holds files that no export wrote (there is no {MARK})"
+    changed = [name for name, sums in known.items() if (folder / name).exists() and _sum(folder / name) not in sums]
+    return f"holds files that were changed since they were exported ({', '.join(changed)})" if changed else ""
+
+
+def _exported(folder: Path) -> dict[str, list[int]]:
+    """{file: checksums} of what an earlier export wrote there, two where it was cut short; nothing where it cannot be
+    told."""
+    try:
+        files = checked(read_text(folder / MARK))["files"]
+        return {str(name): list(map(int, sums)) for name, sums in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _sum(path: Path) -> int | None:
+    try:
+        return checksum(path)
+    except OSError:
+        return None
+
+
+def export(plan: Plan) -> None:
+    """Write the encoder of the first trial to the folder that `export` names, as trained where it was.
+
+    Raises UserError where a file of somebody else's has come there since the run began.
+    """
+    folder, trial = Path(plan.experiment.export or ""), plan.trials[0]
+    encoder = plan.workspace.encoder(next(iter(trial.variant.experiment.encoder.values())))
+    fits = [step for step in trial.last.walk() if step.name == "fit" and encoder.config.trainable]
+    for fit in fits:
+        ensure(plan, plan.steps[fit.name, fit.key])
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        made = Path(scratch) / folder.name
+        loaded_encoder(plan.workspace, encoder, trial.seed or 0, fits[0] if fits else None).to("cpu").export(made)
+        _put_in_place(made, folder)
+
+
+def _put_in_place(made: Path, folder: Path) -> None:
+    """Move an export's files to where the last one's are, and say there that they are ours."""
+    sums = {path.name: [checksum(path)] for path in sorted(made.iterdir())}
+    before = _exported(folder)
+    strangers = [name for name in sums if name not in before and (folder / name).exists()]
+    reason = f"holds {', '.join(strangers)}, which no export wrote" if strangers else _in_the_way(folder)
+    if reason:
+        raise UserError(f"export: {folder} {reason}; it was left as it is. Name a new folder")
+    folder.mkdir(exist_ok=True)
+    for name in before.keys() - sums.keys():
+        (folder / name).unlink(missing_ok=True)
+    either = {name: before.get(name, []) + new for name, new in sums.items()}
+    write_atomically(folder / MARK, with_check({"files": either}))
+    for name in sums:
+        os.replace(made / name, folder / name)
+    write_atomically(folder / MARK, with_check({"files": sums}))
