@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +20,10 @@ SHARED = {(key,) for key in (*DESIGN, *PROSE, "evaluate")} | {
     ("evaluate", name) for name in ("directions", "metrics", "primary", "correction")
 }
 """Keys that all variants have in common: they design the comparison, make its table, or say where it goes."""
+
+MOST_VARIANTS = 10_000
+MOST_TRIALS = 100_000
+"""Of one file; they are counted before any is made."""
 
 
 def read_variants(document: Document) -> list[Variant]:
@@ -81,6 +86,7 @@ def _drafts(document: Document, base: Mapping[str, Any]) -> list[_Draft]:
     baseline = base.get("baseline")
     problems = [*_sweep_faults(given["ablate"], around), *_variant_faults(given["variants"])]
     problems += [p for key in (baseline if isinstance(baseline, Mapping) else ()) for p in _key_faults("baseline", key)]
+    problems += problems or _too_many(given, around, base.get("seeds"))
     if problems:
         raise ConfigError(problems)
     found = [draft for where, axes in _grids(given["ablate"]).items() for draft in _product(where, axes)]
@@ -115,6 +121,22 @@ def _grids(ablate: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _product(where: str, axes: Mapping[str, list[Any]]) -> Iterator[_Draft]:
     for values in itertools.product(*axes.values()):
         yield _Draft(where, dict(zip(axes, values, strict=True)))
+
+
+def _too_many(given: Mapping[str, Any], around: Mapping[str, Any], seeds: Any) -> list[Problem]:
+    """More variants or trials than a file may have, at the key that describes most of them."""
+    counts = {
+        where: math.prod(len(values) for values in axes.values()) for where, axes in _grids(given["ablate"]).items()
+    }
+    counts["one_at_a_time"] = sum(len(values) for values in _present(around).values())
+    counts["variants"] = len(_present(given["variants"]))
+    most, total = max(counts, key=lambda where: counts[where]), sum(counts.values())
+    if total > MOST_VARIANTS:
+        return [Problem(most, f"describes {total:,} variants with those beside it; at most {MOST_VARIANTS:,} are run")]
+    trials = total * (len(seeds) if isinstance(seeds, list) else 1)
+    if trials > MOST_TRIALS:
+        return [Problem("seeds", f"{trials:,} trials, variants times seeds; at most {MOST_TRIALS:,} are run")]
+    return []
 
 
 def _sweep_faults(ablate: Mapping[str, Any], around: Mapping[str, Any]) -> Iterator[Problem]:

@@ -1,6 +1,7 @@
 """The experiment file: its typed schema, and reading and checking it."""
 
-from .documents import Document, has_references, read_core, read_document, resolve
+from .documents import Document, read_core, read_document
+from .interpolation import allow_environment, allowed_environment, has_references, resolve
 from .schema import (
     DESIGN,
     PROSE,
@@ -29,6 +30,8 @@ __all__ = [
     "Retrieve",
     "Tracking",
     "Train",
+    "allow_environment",
+    "allowed_environment",
     "check",
     "has_references",
     "read_core",
