@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING
+from functools import cache
 from typing import Any
 
 from .errors import Problem, brief, nearest, show
@@ -97,7 +98,7 @@ class Checker:
             return self.fail(key, f"expected a mapping, got {show(given)}")
         before = len(self.problems)
         fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
-        hints = typing.get_type_hints(cls)
+        hints = _hints(cls)
         given = {n: v for n, v in given.items() if v is not None or n not in fields or not _is_mapping(hints[n])}
         values = {}
         for name, value in given.items():
@@ -240,6 +241,11 @@ def _numbers(value: Any) -> Iterator[int | float]:
             yield from _numbers(item)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield value
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _is_mapping(hint: Any) -> bool:

@@ -21,6 +21,9 @@ SHARED = {(key,) for key in (*DESIGN, *PROSE, "evaluate")} | {
 }
 """Keys that all variants have in common: they design the comparison, make its table, or say where it goes."""
 
+SWEEPS = ("ablate", "one_at_a_time", "variants", "hypotheses")
+"""Mappings as long as there are variants, the same for all: not checked again for each where nothing refers to them."""
+
 MOST_VARIANTS = 10_000
 MOST_TRIALS = 100_000
 """Of one file; they are counted before any is made."""
@@ -202,7 +205,8 @@ def _configured(
     document: Document, draft: _Draft, base: Mapping[str, Any], components: Callable[..., Any] | None
 ) -> _Built:
     """The configuration that a draft describes; `components` None: core schema only. Raises ConfigError."""
-    values = copy.deepcopy(document.values)
+    apart = {} if document.refers else {key: dict(document.values.get(key) or {}) for key in SWEEPS}
+    values = copy.deepcopy({key: value for key, value in document.values.items() if key not in apart})
     given = draft.assignments
     try:
         for key in sorted(given, key=lambda key: len(split_key(key))):
@@ -211,6 +215,7 @@ def _configured(
         experiment, problems = check(resolved, components)
         if experiment is None:
             raise ConfigError(problems)
+        experiment = replace(experiment, **apart)
     except ConfigError as fault:
         raise ConfigError([locate(problem, draft.written, given, base) for problem in fault.problems]) from None
     literal = {k: lookup(resolved, split_key(k)) if has_references(value) else value for k, value in given.items()}
@@ -219,7 +224,9 @@ def _configured(
 
 def _configuration(experiment: Experiment | None) -> str:
     """One text for each configuration; the order of mappings counts, as it does for transforms."""
-    return "" if experiment is None else json.dumps(plain(experiment), default=str)
+    if experiment is None:
+        return ""
+    return json.dumps(plain(replace(experiment, **{key: {} for key in SWEEPS})), default=str)
 
 
 def _distinct(built: Iterable[_Built], keys: list[str]) -> list[Variant]:

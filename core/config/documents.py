@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, Problem, nearest, show
 from ..keys import assign, dotted, join, split_key
-from .interpolation import malformed, resolve
+from .interpolation import has_references, malformed, resolve
 from .parsing import LONGEST_KEY, MOST_BYTES, NO_TEXT, NotYaml, parsed
 from .schema import DESIGN, check
 
@@ -36,6 +37,11 @@ class Document:
             if known:
                 return known
         return self.file
+
+    @cached_property
+    def refers(self) -> bool:
+        """Whether there is any `${…}` in it; to be asked once it is read."""
+        return has_references(self.values)
 
     def blame(self, problems: Iterable[Problem]) -> list[Problem]:
         return [Problem(p.key, p.message, p.file or self.origin(p.key)) for p in problems]
