@@ -1,0 +1,74 @@
+"""Texts of others (names, messages, comments) where they must stay texts: on a terminal, in Markdown, in a CSV cell."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TypeVar
+
+Cell = TypeVar("Cell")
+
+JOINERS = "\u200c\u200d"
+"""Of letters, in Persian and Hindi, and of emoji: the only invisible characters that are kept."""
+
+ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;"}
+"""What a backslash does not take the meaning from everywhere: HTML, and names that MLflow's page links to."""
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+def plain_line(text: str) -> str:
+    r"""The text on one line, all of it visible: a control character, a line's end and what turns the direction of
+    writing are shown as `\x1b`, `\u202e`."""
+    return "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    if character in JOINERS or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def markdown(text: str) -> str:
+    """A text within a line or table cell of Markdown, shown as it is: no HTML, link, picture, code or emphasis."""
+    return _begun(_escaped(text))
+
+
+def markdown_sentence(text: str) -> str:
+    """A sentence of ours, in which what stands between backticks is code, with the names of others in it."""
+    pieces = text.split("`")
+    if len(pieces) % 2 == 0:
+        return markdown(text)
+    return _begun("".join(code(piece) if number % 2 else _escaped(piece) for number, piece in enumerate(pieces)))
+
+
+def _escaped(text: str) -> str:
+    escaped = re.sub(r"[\\`*\[\]!|~#]", r"\\\g<0>", plain_line(text))
+    escaped = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", escaped)  # within a word it means nothing
+    escaped = re.sub(r"[<>&@]", lambda sign: ENTITIES[sign[0]], escaped)
+    escaped = re.sub(r"://", "&#58;//", escaped)
+    return re.sub(r"www\.", lambda www: f"{www[0][:-1]}&#46;", escaped, flags=re.IGNORECASE)
+
+
+def _begun(line: str) -> str:
+    """The line without what would begin a list, rule or heading there, or by its spaces a block of code."""
+    return re.sub(r"^(\d*)([-+.)](?=\s|$)|[-=](?=[-=\s]*$))", r"\1\\\2", line.lstrip())
+
+
+def code(text: str) -> str:
+    """A text as code within a line or table cell of Markdown; as plain text where code cannot hold it."""
+    shown = plain_line(text)
+    if not shown.strip() or "|" in shown:  # which ends a table's cell, even within code
+        return _escaped(text)
+    longest = max(map(len, re.findall("`+", shown)), default=0)
+    pad = " " if longest and (shown[0] + shown[-1]).count("`") else ""
+    fence = "`" * (longest + 1)
+    return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def csv_cell(value: Cell) -> Cell | str:
+    """What a spreadsheet shows as it is: a text that it would compute gets an apostrophe in front; numbers stay."""
+    if isinstance(value, str) and value[:1] in tuple("=+-@\t\r\n") and not NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
