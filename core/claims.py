@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .config import Claim, read_core
-from .errors import ConfigError, Problem, UserError
+from .command import add_allow_env, command
+from .config import Claim, allow_environment, read_core
+from .errors import ConfigError, Problem
 from .findings import Claim as Decided
 from .findings import Result
 from .keys import assign, split_key
@@ -190,20 +191,19 @@ def _basis(result: Result, claim: Decided) -> str:
 # ------------------------------------------------------------------------------------------------ command line
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit status 0; 2 for a fault of the configuration, 1 for one at run time."""
     parser = argparse.ArgumentParser(prog="python -m core.claims", description=__doc__)
     parser.add_argument("folder", help="folder of experiment files, each with a `claim`")
     parser.add_argument("--store", default="store", help="folder of the results store (default: store)")
     parser.add_argument("--out", help="file that the page is written to (default: it is printed)")
+    add_allow_env(parser)
     chosen = parser.parse_args(arguments)
     words: list[Any] = ["python", "-m", "core.claims", chosen.folder, "--store", chosen.store]
     words += ["--out", chosen.out] if chosen.out else []
-    try:
-        text = page(read_claims(chosen.folder, chosen.store), shlex.join(words))
-    except UserError as fault:
-        print(f"error: {fault}", file=sys.stderr)
-        return fault.exit_code
+    allow_environment(chosen.allow_env)
+    text = page(read_claims(chosen.folder, chosen.store), shlex.join(words))
     if chosen.out:
         Path(chosen.out).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(Path(chosen.out), text)

@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from .command import add_allow_env, command
 from .errors import ConfigError, Problem, UserError
+from .escaping import plain_line
 
 if TYPE_CHECKING:
     from .findings import Result
@@ -28,15 +30,19 @@ def run_experiment(
     device: str = "auto",
     workers: int | None = None,
     memory: str | None = None,
+    allow_env: Sequence[str] = (),
 ) -> Result:
     """Run an experiment file: what the store holds is not computed again. Returns the findings.
 
     memory: what scoring may take, as `512MiB` or `4GB`; None: a quarter of what is free.
+    allow_env: environment variables that `${oc.env:NAME}` in the file may read.
     Writes the report under `runs`/<experiment> and, unless `tracking.enabled` is false, to MLflow.
     Raises ConfigError (nothing was run) or another UserError (what was computed is kept).
     """
+    from .config import allow_environment
     from .scoring import limit_memory
 
+    allow_environment(allow_env)
     limit_memory(memory)
     plan = prepared_plan(file, overrides, store, device, workers)
     return _run(plan, runs)
@@ -61,7 +67,7 @@ def _checked_plan(file: str, overrides: Sequence[str], store: str, device: str, 
     from .plugins import registry
 
     for plugin, reason in registry().failed.items():
-        print(f"warning: plugin {plugin} failed to load and is left out: {reason}", file=sys.stderr)
+        print(plain_line(f"warning: plugin {plugin} failed to load and is left out: {reason}"), file=sys.stderr)
     return read_plan(file, overrides, _workspace(store, device, workers))
 
 
@@ -158,25 +164,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--memory", help="what scoring may take, as 512MiB or 4GB (default: a quarter of what is free)")
     parser.add_argument("--anonymous", action="store_true", help="write no user, host, folder or repository")
     parser.add_argument("--workers", type=int, help="processes that decode videos (default: one a processor)")
+    add_allow_env(parser)
     return parser
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit status 0; 2 for a fault of the configuration, 1 for one at run time."""
     chosen = _parser().parse_intermixed_args(arguments)
     signal.signal(signal.SIGTERM, _stopped)
-    try:
-        _check_distribution()
-        return _command(chosen)
-    except UserError as fault:
-        print(f"error: {fault}", file=sys.stderr)
-        return fault.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; what was computed is kept, and the same command goes on from there", file=sys.stderr)
-        return 130
+    _check_distribution()
+    return _command(chosen)
 
 
 def _stopped(*_: object) -> NoReturn:
@@ -204,6 +202,9 @@ def _check_distribution() -> None:
 
 def _command(chosen: argparse.Namespace) -> int:
     """Every file in turn, checked before the first is run. Exit status of the worst."""
+    from .config import allow_environment
+
+    allow_environment(chosen.allow_env)
     if chosen.memory is not None:
         from .scoring import limit_memory
 

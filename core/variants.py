@@ -205,7 +205,7 @@ def _configured(
     document: Document, draft: _Draft, base: Mapping[str, Any], components: Callable[..., Any] | None
 ) -> _Built:
     """The configuration that a draft describes; `components` None: core schema only. Raises ConfigError."""
-    apart = {} if document.refers else {key: dict(document.values.get(key) or {}) for key in SWEEPS}
+    apart: dict[str, Any] = {} if document.refers else {key: dict(document.values.get(key) or {}) for key in SWEEPS}
     values = copy.deepcopy({key: value for key, value in document.values.items() if key not in apart})
     given = draft.assignments
     try:
@@ -226,7 +226,8 @@ def _configuration(experiment: Experiment | None) -> str:
     """One text for each configuration; the order of mappings counts, as it does for transforms."""
     if experiment is None:
         return ""
-    return json.dumps(plain(replace(experiment, **{key: {} for key in SWEEPS})), default=str)
+    without: dict[str, Any] = {key: {} for key in SWEEPS}
+    return json.dumps(plain(replace(experiment, **without)), default=str)
 
 
 def _distinct(built: Iterable[_Built], keys: list[str]) -> list[Variant]:

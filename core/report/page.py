@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+
+from ..escaping import plain_line
 
 STYLE = """
 :root { --ink: #1a1a1a; --soft: #5c6370; --line: #d9dde3; --pale: #f5f7f9; --good: #0b5c94; --bad: #a84300; }
@@ -74,7 +77,7 @@ def paragraph(text: str, kind: str = "") -> str:
 
 def inline(text: str) -> str:
     """Escaped text; what stands between backticks as code."""
-    pieces = escape(text, quote=False).split("`")
+    pieces = escape(plain_line(re.sub(r"[\t\r\n]+", " ", text)), quote=False).split("`")
     if len(pieces) % 2 == 0:
         return "`".join(pieces)
     return "".join(f"<code>{piece}</code>" if number % 2 else piece for number, piece in enumerate(pieces))
