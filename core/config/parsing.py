@@ -60,6 +60,8 @@ def parsed(text: str, key: str = "") -> Any:
         values = load(text, Loader=_loader())  # a safe one
     except MarkedYAMLError as fault:
         raise NotYaml(fault.problem or str(fault), fault.problem_mark) from None
+    except UnicodeError:
+        raise NotYaml("holds bytes that are no text") from None
     except YAMLError as fault:
         raise NotYaml(" ".join(str(fault).split())) from None
     problems: list[Problem] = []

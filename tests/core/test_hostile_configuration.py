@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -297,7 +297,7 @@ def test_references_that_multiply_are_refused(tmp_path, text, levels):
     ],
 )
 def test_what_is_more_than_a_repeated_value_is_refused_at_its_key(tmp_path, name, message):
-    OmegaConf.register_new_resolver("stranger", lambda text: text, replace=True)
+    OmegaConf.register_resolver("stranger", lambda text: text, replace=True)
     try:
         found = fault(tmp_path, changed({"name": name}))
         assert f"name: {message}" in found or ("name: " in found and message in found)
@@ -326,8 +326,9 @@ def test_an_environment_variable_is_read_only_where_it_is_named(tmp_path, monkey
     assert "only with --allow-env ABLATION_NAME" in fault(tmp_path, text)
 
 
-WRITTEN = ["plain", "${a}", "${b}", "${c.x}", "${c}", "${d[0]}", "${c.${e}}", "\\${a}", "\\\\${a}", "${.a}", "${.x}", "${..a}"]
-LEAVES = st.one_of(st.integers(-5, 5), st.booleans(), st.none(), st.sampled_from([*WRITTEN, "x ${a} y"]))
+WRITTEN = ["plain", "${a}", "${b}", "${c.x}", "${c}", "${d[0]}", "${c.${e}}", "\\${a}", "\\\\${a}", "${.a}", "${.x}"]
+WRITTEN += ["${..a}", "x ${a} y"]
+LEAVES = st.one_of(st.integers(-5, 5), st.booleans(), st.none(), st.sampled_from(WRITTEN))
 MAPPINGS = st.fixed_dictionaries({"x": LEAVES, "y": LEAVES})
 LISTS = st.lists(LEAVES, min_size=1, max_size=3)
 
@@ -340,14 +341,14 @@ def test_references_mean_what_they_mean_to_omegaconf(values):
         with pytest.raises(ConfigError):
             resolve(values)
         return
-    if values["a"] == "x ${a} y" or any(isinstance(leaf, str) and "{'" in leaf for leaf in expected.values()):
-        return  # a mapping within a text, which OmegaConf prints as Python does
+    assume(not any(opening in str(expected) for opening in ("x {", "x [")))  # a text of what is none, refused here
     assert resolve(values) == expected
 
 
 # ------------------------------------------------------------------------------------------------ anything at all
 
-SPITE = ["[", "]", "{", "}", ":", "&a", "*a", "<<:*a", "!!int", "${", "}", "${train}", "'", '"', "\\", "-", "?", "|", ">", "%", "1e309", ".nan", "null", "~", "é"]
+SPITE = ["[", "]", "{", "}", ":", "&a", "*a", "<<:*a", "!!int", "${", "}", "${train}", "'", '"', "\\", "-", "?", "|"]
+SPITE += [">", "%", "1e309", ".nan", "null", "~", "é"]
 SPITE += ["\n", "  ", "\t", "\0", "\ud800", "\u202e", "9" * 50, ": ", "- ", "&a ", "*a ", "\n<<: *a\n"]
 VALUES: list[Any] = [None, True, 0, -1, 10**20, 10**99, 1e308, float("nan"), float("inf"), [], {}, [[]], [None]]
 VALUES += ["", "x", "x" * 10_000, "${name}", "${oc.env:HOME}", "???", "\x1b[31m", [10**20] * 3]
