@@ -219,14 +219,21 @@ class Checker:
         for item in _items(value):
             if choices and item not in choices:
                 self.fail(key, f"{show(item)} is not allowed.{nearest(str(item), choices)}")
+        limits = {number: _limits_of(number, rules) for number in (int, float)}
         for number in _numbers(value) if typed else ():
-            limit = LARGEST if isinstance(number, float) else LARGEST_WHOLE
-            lowest = {} if rules.get("ge") is not None or rules.get("gt") is not None else {"ge": -limit}
-            limits = {"le": limit, **lowest, **{rule: bound for rule, bound in rules.items() if bound is not None}}
-            for rule, (holds, words) in BOUNDS.items():
-                if rule in limits and not holds(number, limits[rule]):
-                    bound = f"{limits[rule]:,}" if isinstance(limits[rule], int) else f"{limits[rule]:g}"
-                    self.fail(key, f"must be {words} {bound}, got {brief(number)}")
+            for bound, holds, words in limits[type(number)]:
+                if not holds(number, bound):
+                    shown = f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
+                    self.fail(key, f"must be {words} {shown}, got {brief(number)}")
+
+
+def _limits_of(kind: type, rules: Mapping[str, Any]) -> list[tuple[float, Callable[[Any, Any], bool], str]]:
+    """Limits of a number of one type, each with how it is compared and in words."""
+    most = LARGEST if kind is float else LARGEST_WHOLE
+    own = {rule: rules[rule] for rule in BOUNDS if rules.get(rule) is not None}
+    lowest = {} if own.keys() & {"ge", "gt"} else {"ge": -most}
+    limits = {"le": most, **lowest, **own}
+    return [(limits[rule], *BOUNDS[rule]) for rule in BOUNDS if rule in limits]
 
 
 def _items(value: Any) -> Iterable[Any]:

@@ -34,8 +34,8 @@ def escaped(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """A sentence of ours with names of others in it."""
-    return _readable(markdown_sentence(text))
+    """A sentence of ours with names of others in it; outside of tables a bar means nothing."""
+    return _readable(markdown_sentence(text)).replace("\\|", "|")
 
 
 def _readable(escaped: str) -> str:
