@@ -1,7 +1,8 @@
 """The experiment file: its typed schema, and reading and checking it."""
 
 from .documents import Document, read_core, read_document
-from .interpolation import allow_environment, allowed_environment, has_references, resolve
+from .interpolation import has_references, resolve
+from .references import allow_environment, allowed_environment
 from .schema import (
     DESIGN,
     PROSE,

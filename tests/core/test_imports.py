@@ -44,7 +44,7 @@ ONLY_IN = {
     "mlflow": {"core.tracking"},
     "sqlalchemy": {"core.tracking"},
     "decord": {"core.video"},
-    "omegaconf": set(),
+    "omegaconf": {"core.config"},
     "pluggy": {"core.hookspecs", "core.plugins"},
     "faiss": {"core.index"},
     "ray": set(),
