@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 
-from ..escaping import code, markdown_sentence
-from ..escaping import markdown as _escaped
+from ..escaping import code
+from ..escaping import markdown as escaped
+from ..escaping import markdown_sentence as sentence
 from ..findings import Result
 from ..stored import run_command
 from .tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title, table
@@ -26,21 +26,6 @@ def markdown(result: Result) -> str:
         lines += markdown_table(*published_table(published, published.metrics), texts=PUBLISHED_TEXTS, cell=escaped)
         lines += ["", *[f"- {sentence(note)}" for note in published_notes(published)], ""]
     return "\n".join(lines)
-
-
-def escaped(text: str) -> str:
-    """A name of others, or a number of ours, in Markdown."""
-    return _readable(_escaped(text))
-
-
-def sentence(text: str) -> str:
-    """A sentence of ours with names of others in it; outside of tables a bar means nothing."""
-    return _readable(markdown_sentence(text)).replace("\\|", "|")
-
-
-def _readable(escaped: str) -> str:
-    """Without the marks that nothing depends on: `<` before a space begins no HTML, nor `[name]` alone a link."""
-    return re.sub(r"\\\[([^\[\]\\]*)\\\](?![(\[:])", r"[\1]", escaped.replace("&lt; ", "< "))
 
 
 def _without_bars(cell: str) -> str:

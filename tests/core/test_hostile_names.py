@@ -6,18 +6,29 @@ import csv
 import io
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from core.escaping import markdown as escaped
+from core.escaping import markdown_sentence as sentence
 from core.figures import drawing
 from core.report import page
 from core.report.as_csv import _written
 from core.report.as_latex import escaped as latex
-from core.report.as_markdown import escaped, markdown_table, sentence
+from core.report.as_markdown import markdown_table
 from core.report.tables import header
 
-HOSTILE = ["<script>alert(1)</script>", "[x](javascript:alert(1))", "a|b", "# a\nb", "\x1b[31mred", "a\u202eb"]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "[x](javascript:alert(1))",
+    "[x]: javascript:alert(1)",
+    "a|b",
+    "# a\nb",
+    "\x1b[31mred",
+    "a\u202eb",
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -25,12 +36,14 @@ def test_no_name_is_html_link_or_second_line_in_markdown(name):
     (row,) = markdown_table(["variant"], [[name]], cell=escaped)[2:]
     for text in (row, sentence(f"Differences are to `a`, {name}."), escaped(name)):
         assert "<script" not in text
-        assert not re.search(r"(?<!\\)\]\(", text)
+        assert not re.search(r"(?<!\\)\]\(|^\[[^\]]*\]:", text)
         assert not any(letter in text for letter in "\n\x1b\u202e")
     assert row.replace("\\|", "").count("|") == 2
 
 
-@pytest.mark.parametrize("name", ["top_k=50 temperature=0.1", "rerank_helps [top_k=5]", "video, ½ frame", "R1 < 0.001"])
+@pytest.mark.parametrize(
+    "name", ["top_k=50 temperature=0.1", "rerank_helps [top_k=5]", "video, ½ frame", "R1 < 0.001", "R@1 50.0, R@5."]
+)
 def test_ordinary_names_stand_in_markdown_as_they_are(name):
     assert escaped(name) == name
     assert (
@@ -60,6 +73,32 @@ def test_no_name_leaves_its_place_in_html(name):
     parser.feed(shown)
     assert set(attributes) <= {"class", "scope", "id", "href"}
     assert not any(letter in shown for letter in "\x1b\u202e")
+
+
+def test_no_name_is_html_link_or_second_line_on_the_page_of_claims():
+    from core import claims
+
+    for name in HOSTILE:
+        told = SimpleNamespace(text=name, source=name, reported=name, fairness=name)
+        plan = SimpleNamespace(document=SimpleNamespace(file=name))
+        one: Any = SimpleNamespace(claim=told, plan=plan, name=name, command=name, result=None)
+        ((cell, *_),) = claims._overview(one)
+        for line in [*claims._section(one), cell]:
+            bare = re.sub(r"`[^`]*`", "", line)
+            assert "<script" not in bare
+            assert not re.search(r"(?<!\\)\]\(j", bare)
+            assert not any(letter in line for letter in "\n\x1b\u202e")
+
+
+def test_no_name_is_markup_a_picture_or_a_control_in_a_comparison(capsys, monkeypatch):
+    from core.compare import Compared, Line, table
+
+    name = "[red]a[/red] :fire: \x1b[31mb"
+    monkeypatch.setattr(table, "sentences", lambda compared: compared.remarks)
+    table.show(Compared((Line(name, "t2v/R1", 50.0, None, "", ""),), (name,), (), (name,), ()))
+    printed = capsys.readouterr().out
+    assert printed.count("[red]a[/red] :fire: \\x1b[31mb") == 3
+    assert "\x1b" not in printed
 
 
 def test_no_name_is_a_formula_of_matplotlib(tmp_path):
