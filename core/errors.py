@@ -85,9 +85,26 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" Known: {', '.join(names)}." if names else ""
 
 
+LONGEST_SHOWN = 300
+
+
 def show(value: object) -> str:
-    """A value as YAML has it, with its type where the two are easily confused."""
+    """A value as YAML has it, with its type where the two are easily confused; a long one by its beginning."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int) and value.bit_length() > 64:
+        return brief(value)
     words = {str: "a text", int: "a whole number", float: "a number"}.get(type(value))
-    return f"{value!r} ({words})" if words else repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number within that is too long to print, a list within itself
+        return f"a {type(value).__name__}"
+    text = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+    return f"{text} ({words})" if words else text
+
+
+def brief(number: float) -> str:
+    """A number; one that is longer than any that counts something, by its length."""
+    if isinstance(number, int) and number.bit_length() > 64:
+        return f"a whole number of {int(number.bit_length() * 0.30103) + 1:,} digits"
+    return str(number)

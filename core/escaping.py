@@ -32,21 +32,32 @@ def _visible(character: str) -> str:
 
 def markdown(text: str) -> str:
     """A text within a line or table cell of Markdown, shown as it is: no HTML, link, picture, code or emphasis."""
-    return _begun(_escaped(text))
+    return _readable(_begun(_escaped(text)))
 
 
-def markdown_sentence(text: str) -> str:
+def markdown_sentence(text: str, in_table: bool = False) -> str:
     """A sentence of ours, in which what stands between backticks is code, with the names of others in it."""
     pieces = text.split("`")
     if len(pieces) % 2 == 0:
-        return markdown(text)
-    return _begun("".join(code(piece) if number % 2 else _escaped(piece) for number, piece in enumerate(pieces)))
+        sentence = markdown(text)
+    else:
+        parts = (code(piece) if number % 2 else _escaped(piece) for number, piece in enumerate(pieces))
+        sentence = _readable(_begun("".join(parts)))
+    return sentence if in_table else sentence.replace("\\|", "|")
+
+
+def _readable(escaped: str) -> str:
+    """Without the marks that nothing depends on: `<` before a space begins no HTML, nor `[name]` alone a link.
+
+    `[name]:` does at the beginning of a line only.
+    """
+    return re.sub(r"(?!^[^\]]*\]:)\\\[([^\[\]\\]*)\\\](?![(\[])", r"[\1]", escaped.replace("&lt; ", "< "))
 
 
 def _escaped(text: str) -> str:
     escaped = re.sub(r"[\\`*\[\]!|~#]", r"\\\g<0>", plain_line(text))
     escaped = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", escaped)  # within a word it means nothing
-    escaped = re.sub(r"[<>&@]", lambda sign: ENTITIES[sign[0]], escaped)
+    escaped = re.sub(r"[<>&]|(?<!\w)@|@(?!\d+(?![.-]?\w))", lambda sign: ENTITIES[sign[0]], escaped)  # R@1 stays
     escaped = re.sub(r"://", "&#58;//", escaped)
     return re.sub(r"www\.", lambda www: f"{www[0][:-1]}&#46;", escaped, flags=re.IGNORECASE)
 

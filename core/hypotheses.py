@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .config import DESIGN, PROSE, Document
-from .errors import ConfigError, Problem, UserError, nearest, show
+from .errors import ConfigError, Problem, UserError, brief, nearest, show
 from .keys import join, split_key
 from .metrics import COSTS, metric
 from .references import Variant, reference_fault, select, short_key, short_value
-from .settings import plain
+from .settings import LARGEST, plain
 from .store import digest
 
 KINDS = {
@@ -166,6 +166,8 @@ def _bound_faults(kind: str, bound: Any, key: str) -> Iterator[Problem]:
         yield Problem(key, f"is needed and missing ({unit})")
     elif isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 <= bound < math.inf:
         yield Problem(key, f"expected a number of 0 or more, got {show(bound)}")
+    elif bound > LARGEST:
+        yield Problem(key, f"must be at most {LARGEST:g}, got {brief(bound)}")
     elif bound == 0 and kind == "equivalent":
         yield Problem(key, "must be more than 0: no test can show that there is no difference at all")
     elif bound <= 1 and kind == "cheaper":

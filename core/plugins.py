@@ -12,7 +12,7 @@ import importlib.util
 import re
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
@@ -23,8 +23,10 @@ from typing import Any
 import pluggy
 
 from . import hookspecs
+from .command import command
 from .components import KINDS, Component, Shapes
 from .errors import ConfigError, Problem, UserError, nearest
+from .escaping import plain_line
 from .keys import join
 from .settings import Checker, Spec
 
@@ -277,7 +279,8 @@ def _absolute(name: str, base: list[str]) -> str:
     return ".".join([*(base[: len(base) - level + 1] if level else []), *([inner] if inner else [])])
 
 
-def main() -> None:
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print every component with its package, one line each, and the plugins that failed to load."""
     found = registry()
     for kind in KINDS:
@@ -285,11 +288,12 @@ def main() -> None:
         for (of_kind, name), item in sorted(found.found.items()):
             if of_kind == kind:
                 summary = (item.component.__doc__ or "").strip().split("\n")[0]
-                print(f"  {name:<22} {item.package} {item.version}  {summary}")
+                print(plain_line(f"  {name:<22} {item.package} {item.version}  {summary}"))
                 for setting in fields(item.component.Config):
-                    print(f"      {setting.name}: {setting.metadata.get('doc', '')}")
+                    print(plain_line(f"      {setting.name}: {setting.metadata.get('doc', '')}"))
     for plugin, reason in found.failed.items():
-        print(f"failed to load: {plugin}: {reason}")
+        print(plain_line(f"failed to load: {plugin}: {reason}"))
+    return 0
 
 
 def package_version(name: str) -> str:
@@ -304,4 +308,4 @@ if __name__ == "__main__":
     # Run as a script this module has a second life under its real name; that one holds the registry.
     from core.plugins import main as listing
 
-    listing()
+    sys.exit(listing())

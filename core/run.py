@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from .errors import ConfigError, Problem, ReadingError, UserError
+from .command import add_allow_env, command
+from .errors import ConfigError, Problem, ReadingError, RunError, UserError
+from .escaping import plain_line
 
 if TYPE_CHECKING:
     from .failures import Failure, Tally
@@ -30,10 +32,12 @@ def run_experiment(
     device: str = "auto",
     workers: int | None = None,
     memory: str | None = None,
+    allow_env: Sequence[str] = (),
 ) -> Result:
     """Run an experiment file: what the store holds is not computed again. Returns the findings.
 
     memory: what scoring may take, as `512MiB` or `4GB`; None: a quarter of what is free.
+    allow_env: environment variables that `${oc.env:NAME}` in the file may read.
     Writes the report under `runs`/<experiment> and, unless `tracking.enabled` is false, to MLflow.
     Trials that failed are in `Result.failed`; a plugin that watches and fails is warned of.
     Raises ConfigError (nothing was run) or another UserError (what was computed is kept): what every trial failed of,
@@ -41,9 +45,11 @@ def run_experiment(
     """
     import warnings
 
+    from .config import allow_environment
     from .observers import Observers
     from .scoring import limit_memory
 
+    allow_environment(allow_env)
     limit_memory(memory)
     plan, observers = prepared_plan(file, overrides, store, device, workers), Observers()
     result = _run(plan, runs, _tally(plan), observers)
@@ -73,7 +79,7 @@ def _checked_plan(file: str, overrides: Sequence[str], store: str, device: str, 
     from .plugins import registry
 
     for plugin, reason in registry().failed.items():
-        print(f"warning: plugin {plugin} failed to load and is left out: {reason}", file=sys.stderr)
+        print(plain_line(f"warning: plugin {plugin} failed to load and is left out: {reason}"), file=sys.stderr)
     return read_plan(file, overrides, _workspace(store, device, workers))
 
 
@@ -176,30 +182,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--memory", help="what scoring may take, as 512MiB or 4GB (default: a quarter of what is free)")
     parser.add_argument("--anonymous", action="store_true", help="write no user, host, folder or repository")
     parser.add_argument("--workers", type=int, help="processes that decode videos (default: one a processor)")
+    add_allow_env(parser)
     return parser
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit status 0; 2 for a fault of the configuration, 1 for one at run time, of a trial too."""
     chosen = _parser().parse_intermixed_args(arguments)
     signal.signal(signal.SIGTERM, _stopped)
+    _check_distribution()
     try:
-        _check_distribution()
         return _command(chosen)
-    except UserError as fault:
-        print(f"error: {fault}", file=sys.stderr)
-        return fault.exit_code
     except SystemExit as fault:  # none of ours: those are over
         from .failures import failure_of
 
-        print(f"error: {failure_of(fault)}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; what was computed is kept, and the same command goes on from there", file=sys.stderr)
-        return 130
+        raise RunError(str(failure_of(fault))) from None
 
 
 def _stopped(*_: object) -> NoReturn:
@@ -227,6 +225,9 @@ def _check_distribution() -> None:
 
 def _command(chosen: argparse.Namespace) -> int:
     """Every file in turn, checked before the first is run. Exit status of the worst."""
+    from .config import allow_environment
+
+    allow_environment(chosen.allow_env)
     if chosen.memory is not None:
         from .scoring import limit_memory
 

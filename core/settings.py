@@ -7,17 +7,22 @@ import math
 import operator
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING
+from functools import cache
 from typing import Any
 
-from .errors import Problem, UserError, nearest, show
+from .errors import Problem, UserError, brief, nearest, show
 from .keys import join
 
 Mixture = dict[str, float]
 """Names with weights. In YAML: one name, a list of names (weight 1 each) or a mapping {name: weight}."""
 
 BOUNDS = {"ge": (operator.ge, "at least"), "gt": (operator.gt, "more than"), "le": (operator.le, "at most")}
+
+LARGEST_WHOLE = 2**32 - 1
+LARGEST = 1e12
+"""The most that a whole number, and another one, may be, either side of 0, where its field has no limit of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +50,8 @@ def setting(
     """A field of a Config dataclass.
 
     default: its value when YAML leaves it out (none: it must be given). doc: one line. ge, le, gt: limits of a
-    number, and of each number in a list or mapping. choices: the allowed values. kind: the field is itself a component
-    of that kind, `{name: …, …}`.
+    number, and of each number in a list or mapping; without them LARGEST_WHOLE and LARGEST. choices: the allowed
+    values. kind: the field is itself a component of that kind, `{name: …, …}`.
     """
     rules = {"doc": doc, "ge": ge, "le": le, "gt": gt, "choices": choices, "kind": kind}
     if factory is not None:
@@ -117,7 +122,7 @@ class Checker:
             return self.fail(key, f"expected a mapping, got {show(given)}")
         before = len(self.problems)
         fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
-        hints = typing.get_type_hints(cls)
+        hints = _hints(cls)
         given = {n: v for n, v in given.items() if v is not None or n not in fields or not _is_mapping(hints[n])}
         values = {}
         for name, value in given.items():
@@ -143,7 +148,7 @@ class Checker:
         before = len(self.problems)
         value = self._typed(hint, given, key)
         if len(self.problems) == before and value is not None:
-            self._limits(value, key, rules)
+            self._limits(value, key, rules, typed=not _holds_any(hint))
         return value
 
     def _component(self, kind: str, hint: Any, given: Any, key: str) -> Any:
@@ -224,6 +229,8 @@ class Checker:
 
     def _scalar(self, hint: Any, given: Any, key: str) -> Any:
         if hint is float and isinstance(given, int) and not isinstance(given, bool):
+            if given.bit_length() > 1000:
+                return self.fail(key, f"must be at most {LARGEST:g}, got {brief(given)}")
             given = float(given)
         if hint is float and isinstance(given, float) and not math.isfinite(given):
             return self.fail(key, f"expected a finite number, got {given}")
@@ -231,16 +238,45 @@ class Checker:
             return self.fail(key, f"expected {describe(hint)}, got {show(given)}")
         return given
 
-    def _limits(self, value: Any, key: str, rules: Mapping[str, Any]) -> None:
+    def _limits(self, value: Any, key: str, rules: Mapping[str, Any], typed: bool) -> None:
         choices = rules.get("choices")
-        items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
-        for item in items:
+        for item in _items(value):
             if choices and item not in choices:
                 self.fail(key, f"{show(item)} is not allowed.{nearest(str(item), choices)}")
-            for rule, (holds, words) in BOUNDS.items():
-                bound = rules.get(rule)
-                if bound is not None and isinstance(item, int | float) and not holds(item, bound):
-                    self.fail(key, f"must be {words} {bound:g}, got {item}")
+        limits = {number: _limits_of(number, rules) for number in (int, float)}
+        for number in _numbers(value) if typed else ():
+            for bound, holds, words in limits[type(number)]:
+                if not holds(number, bound):
+                    shown = f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
+                    self.fail(key, f"must be {words} {shown}, got {brief(number)}")
+
+
+def _limits_of(kind: type, rules: Mapping[str, Any]) -> list[tuple[float, Callable[[Any, Any], bool], str]]:
+    """Limits of a number of one type, each with how it is compared and in words."""
+    most = LARGEST if kind is float else LARGEST_WHOLE
+    own = {rule: rules[rule] for rule in BOUNDS if rules.get(rule) is not None}
+    lowest = {} if own.keys() & {"ge", "gt"} else {"ge": -most}
+    limits = {"le": most, **lowest, **own}
+    return [(limits[rule], *BOUNDS[rule]) for rule in BOUNDS if rule in limits]
+
+
+def _items(value: Any) -> Iterable[Any]:
+    """What a list or mapping holds; any other value itself."""
+    return value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+    """Every number in a value, however deep."""
+    if isinstance(value, Mapping | list | tuple):
+        for item in _items(value):
+            yield from _numbers(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _is_mapping(hint: Any) -> bool:
@@ -249,6 +285,11 @@ def _is_mapping(hint: Any) -> bool:
 
 def _admits_none(hint: Any) -> bool:
     return hint is Any or type(None) in typing.get_args(hint)
+
+
+def _holds_any(hint: Any) -> bool:
+    """Whether values of any type may stand there, which are checked where they are used."""
+    return hint is Any or any(_holds_any(argument) for argument in typing.get_args(hint))
 
 
 def describe(hint: Any) -> str:

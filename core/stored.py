@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
+from .config import allowed_environment
 from .errors import UserError
 from .failures import known_failure
 from .findings import Result, findings
@@ -85,4 +86,5 @@ def run_command(plan: Plan, store: str = "store") -> str:
     words += [text for text in overrides(plan) if not text.startswith(("tracking", "anonymous="))]
     words += ["--store", store] if store != "store" else []
     words += ["--device", device] if device != "cpu" else []
+    words += [word for name in allowed_environment() for word in ("--allow-env", name)]
     return shlex.join(words)

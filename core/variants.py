@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +20,13 @@ SHARED = {(key,) for key in (*DESIGN, *PROSE, "evaluate")} | {
     ("evaluate", name) for name in ("directions", "metrics", "primary", "correction")
 }
 """Keys that all variants have in common: they design the comparison, make its table, or say where it goes."""
+
+SWEEPS = ("ablate", "one_at_a_time", "variants", "hypotheses")
+"""Mappings as long as there are variants, the same for all: not checked again for each where nothing refers to them."""
+
+MOST_VARIANTS = 10_000
+MOST_TRIALS = 100_000
+"""Of one file; they are counted before any is made."""
 
 
 def read_variants(document: Document) -> list[Variant]:
@@ -81,6 +89,7 @@ def _drafts(document: Document, base: Mapping[str, Any]) -> list[_Draft]:
     baseline = base.get("baseline")
     problems = [*_sweep_faults(given["ablate"], around), *_variant_faults(given["variants"])]
     problems += [p for key in (baseline if isinstance(baseline, Mapping) else ()) for p in _key_faults("baseline", key)]
+    problems += problems or _too_many(given, around, base.get("seeds"))
     if problems:
         raise ConfigError(problems)
     found = [draft for where, axes in _grids(given["ablate"]).items() for draft in _product(where, axes)]
@@ -115,6 +124,22 @@ def _grids(ablate: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _product(where: str, axes: Mapping[str, list[Any]]) -> Iterator[_Draft]:
     for values in itertools.product(*axes.values()):
         yield _Draft(where, dict(zip(axes, values, strict=True)))
+
+
+def _too_many(given: Mapping[str, Any], around: Mapping[str, Any], seeds: Any) -> list[Problem]:
+    """More variants or trials than a file may have, at the key that describes most of them."""
+    counts = {
+        where: math.prod(len(values) for values in axes.values()) for where, axes in _grids(given["ablate"]).items()
+    }
+    counts["one_at_a_time"] = sum(len(values) for values in _present(around).values())
+    counts["variants"] = len(_present(given["variants"]))
+    most, total = max(counts, key=lambda where: counts[where]), sum(counts.values())
+    if total > MOST_VARIANTS:
+        return [Problem(most, f"describes {total:,} variants with those beside it; at most {MOST_VARIANTS:,} are run")]
+    trials = total * (len(seeds) if isinstance(seeds, list) else 1)
+    if trials > MOST_TRIALS:
+        return [Problem("seeds", f"{trials:,} trials, variants times seeds; at most {MOST_TRIALS:,} are run")]
+    return []
 
 
 def _sweep_faults(ablate: Mapping[str, Any], around: Mapping[str, Any]) -> Iterator[Problem]:
@@ -180,7 +205,8 @@ def _configured(
     document: Document, draft: _Draft, base: Mapping[str, Any], components: Callable[..., Any] | None
 ) -> _Built:
     """The configuration that a draft describes; `components` None: core schema only. Raises ConfigError."""
-    values = copy.deepcopy(document.values)
+    apart: dict[str, Any] = {} if document.refers else {key: dict(document.values.get(key) or {}) for key in SWEEPS}
+    values = copy.deepcopy({key: value for key, value in document.values.items() if key not in apart})
     given = draft.assignments
     try:
         for key in sorted(given, key=lambda key: len(split_key(key))):
@@ -189,6 +215,7 @@ def _configured(
         experiment, problems = check(resolved, components)
         if experiment is None:
             raise ConfigError(problems)
+        experiment = replace(experiment, **apart)
     except ConfigError as fault:
         raise ConfigError([locate(problem, draft.written, given, base) for problem in fault.problems]) from None
     literal = {k: lookup(resolved, split_key(k)) if has_references(value) else value for k, value in given.items()}
@@ -197,7 +224,10 @@ def _configured(
 
 def _configuration(experiment: Experiment | None) -> str:
     """One text for each configuration; the order of mappings counts, as it does for transforms."""
-    return "" if experiment is None else json.dumps(plain(experiment), default=str)
+    if experiment is None:
+        return ""
+    without: dict[str, Any] = {key: {} for key in SWEEPS}
+    return json.dumps(plain(replace(experiment, **without)), default=str)
 
 
 def _distinct(built: Iterable[_Built], keys: list[str]) -> list[Variant]:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..command import command
 from ..store import write_atomically
 from .call import refuse_output
 
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit status 0; 1 where files or trials cannot be compared, 2 for a call that is wrong."""
     parser = _parser()
@@ -62,9 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = _published(chosen) if chosen.published else _compared(chosen)
         if chosen.json:
             write_atomically(Path(chosen.json), json.dumps(told, indent=1, allow_nan=False) + "\n")
-    except UserError as fault:
-        print(f"error: {fault}", file=sys.stderr)
-        return fault.exit_code
     except OSError as fault:
         print(f"error: --json: {fault}", file=sys.stderr)
         return 1

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from ..escaping import plain_line
 from ..metrics import metric
 from . import Compared, Line
 
@@ -28,23 +29,23 @@ def show(compared: Compared) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=200)
+        console = Console(highlight=False, markup=False, emoji=False, width=200)
     table = Table(box=None, pad_edge=False)
     for index, name in enumerate(HEAD):
         name = f"p (Holm, {family})" if name == "p" and (family := _family(compared)) > 1 else name
-        table.add_column(name, justify="left" if index in (0, 1, 7) else "right", no_wrap=index > 0)
+        table.add_column(plain_line(name), justify="left" if index in (0, 1, 7) else "right", no_wrap=index > 0)
     for line in compared.lines:
-        table.add_row(*_cells(line), style="bold" if line.comparison is None else None)
+        table.add_row(*map(plain_line, _cells(line)), style="bold" if line.comparison is None else None)
     for doubt in compared.doubts:
-        console.print(_beware(doubt), soft_wrap=True)
+        console.print(plain_line(_beware(doubt)), soft_wrap=True)
     if compared.doubts:
         console.print()
     console.print(table)
     console.print()
     for text in sentences(compared):
-        console.print(text, soft_wrap=True)
+        console.print(plain_line(text), soft_wrap=True)
 
 
 def sentences(compared: Compared) -> Iterator[str]:

@@ -19,7 +19,7 @@ from .model import ModelPart
 class RerankerSettings:
     """Fields of every reranker."""
 
-    top_k: int = setting(50, "candidates a query that get new scores", ge=1)
+    top_k: int = setting(50, "candidates a query that get new scores", ge=1, le=10_000_000)
 
 
 class Reranker(ModelPart):

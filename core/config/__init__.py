@@ -1,6 +1,8 @@
 """The experiment file: its typed schema, and reading and checking it."""
 
-from .documents import Document, has_references, read_core, read_document, resolve
+from .documents import Document, read_core, read_document
+from .interpolation import has_references, resolve
+from .references import allow_environment, allowed_environment
 from .schema import (
     DESIGN,
     PROSE,
@@ -29,6 +31,8 @@ __all__ = [
     "Retrieve",
     "Tracking",
     "Train",
+    "allow_environment",
+    "allowed_environment",
     "check",
     "has_references",
     "read_core",

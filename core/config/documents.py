@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import copy
-import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, Problem, nearest, show
 from ..inputs import looked_for
 from ..keys import assign, dotted, join, split_key
+from .interpolation import has_references, malformed, resolve
+from .parsing import LONGEST_KEY, MOST_BYTES, NO_TEXT, NotYaml, parsed
 from .schema import DESIGN, check
+
+LONGEST_CHAIN = 20
+"""Files that extend one another."""
 
 
 @dataclass
@@ -32,6 +38,11 @@ class Document:
             if known:
                 return known
         return self.file
+
+    @cached_property
+    def refers(self) -> bool:
+        """Whether there is any `${…}` in it; to be asked once it is read."""
+        return has_references(self.values)
 
     def blame(self, problems: Iterable[Problem]) -> list[Problem]:
         return [Problem(p.key, p.message, p.file or self.origin(p.key)) for p in problems]
@@ -73,26 +84,33 @@ def _locate(name: str, beside: Path | None) -> Path:
     else:
         tried = [Path(name)] if beside is None else [beside.parent / name, Path(name)]
     for path in tried:
-        if path.is_file():
-            return path
+        with suppress(OSError, ValueError):  # a name too long, or none at all
+            if path.is_file():
+                return path
     looked = " and ".join(looked_for(path) for path in dict.fromkeys(tried))
-    hint = nearest(tried[0].name, [path.name for path in tried[0].parent.glob("*.y*ml")])
+    hint = ""
+    with suppress(OSError, ValueError):
+        hint = nearest(tried[0].name, [path.name for path in tried[0].parent.glob("*.y*ml")])
     by = "" if beside is None else f", which {beside} extends"
     raise ConfigError(Problem("", f"no such file{by}: looked for {looked}.{hint}", name))
 
 
 def _package_folder(package: str, name: str) -> Path:
-    from importlib.resources import files
+    """Where a package lies; its code is not run."""
+    from importlib.util import find_spec
 
+    outer, *inner = package.split(".")
     try:
-        return Path(str(files(package)))
-    except (ModuleNotFoundError, TypeError):
+        return Path((find_spec(outer).submodule_search_locations or [])[0], *inner)  # type: ignore[union-attr]
+    except (AttributeError, IndexError, ValueError):
         raise ConfigError(Problem("", f"no installed package `{package}`", name)) from None
 
 
 def _read_chain(path: Path, above: tuple[Path, ...]) -> Document:
     if path.resolve() in above:
         raise ConfigError(Problem("extends", "the files extend each other in a circle", str(path)))
+    if len(above) >= LONGEST_CHAIN:
+        raise ConfigError(Problem("extends", f"more than {LONGEST_CHAIN} files extend one another", str(path)))
     values = _read_yaml(path)
     parent = values.pop("extends", None)
     own = {key: str(path) for key in _keys(values)}
@@ -107,67 +125,25 @@ def _read_chain(path: Path, above: tuple[Path, ...]) -> Document:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        loaded = _parsed(path.read_text(encoding="utf-8"))
-    except _NotYaml as fault:
-        raise ConfigError(Problem(fault.key, f"is not valid YAML: {fault.place}{fault}", str(path))) from None
-    except (UnicodeDecodeError, OSError) as fault:
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise ConfigError(
+                Problem("", f"has {size:,} bytes; an experiment file has at most {MOST_BYTES:,}", str(path))
+            )
+        loaded = parsed(path.read_text(encoding="utf-8"))
+        if problems := list(malformed(loaded)):
+            raise ConfigError(problems)
+    except NotYaml as fault:
+        raise ConfigError(Problem("", f"is not valid YAML: {fault.place}{fault}", str(path))) from None
+    except ConfigError as fault:
+        raise ConfigError([replace(problem, file=str(path)) for problem in fault.problems]) from None
+    except UnicodeDecodeError as fault:
+        raise ConfigError(Problem("", f"cannot be read: expected UTF-8: {fault}", str(path))) from None
+    except OSError as fault:
         raise ConfigError(Problem("", f"cannot be read: {fault}", str(path))) from None
+    loaded = {} if loaded is None else loaded
     if not isinstance(loaded, dict):
         raise ConfigError(Problem("", f"expected a mapping of sections, got {show(loaded)}", str(path)))
-    problems = list(_odd_keys(loaded, str(path)))
-    if problems:
-        raise ConfigError(problems)
     return loaded
-
-
-class _NotYaml(Exception):
-    """What is wrong with a text; its place and key where those are known."""
-
-    place = ""
-    key = ""
-
-
-def _parsed(text: str) -> Any:
-    """YAML as plain values, as OmegaConf reads it: 1e-4 is a number, a key stands once. {} for an empty text."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import MarkedYAMLError, YAMLError
-
-    try:
-        return OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
-    except MarkedYAMLError as fault:
-        found = _NotYaml(fault.problem)
-        if mark := fault.problem_mark:
-            found.place = f"line {mark.line + 1}, column {mark.column + 1}: "
-    except OmegaConfBaseException as fault:
-        found = _NotYaml(_first_line(fault))
-        found.key = str(fault.full_key or "")
-    except YAMLError as fault:
-        found = _NotYaml(_first_line(fault))
-    except OSError:
-        return text.strip()
-    raise found from None
-
-
-def _first_line(fault: Exception) -> str:
-    return str(fault).partition("\n")[0]
-
-
-def _odd_keys(values: Any, file: str, key: str = "") -> Iterator[Problem]:
-    """Keys that are not texts, or that no full key could name."""
-    if isinstance(values, list):
-        for index, item in enumerate(values):
-            yield from _odd_keys(item, file, f"{key}[{index}]")
-    if isinstance(values, dict):
-        for name, item in values.items():
-            if isinstance(name, bool):
-                hint = "YAML reads on, off, yes, no, y and n as true and false; put it in quotes"
-                yield Problem(join(key, show(name)), f"a key must be a text. {hint}", file)
-            elif not isinstance(name, str):
-                yield Problem(join(key, name), f"a key must be a text, got {name!r}; put it in quotes", file)
-            elif not name or split_key(join("", name), lenient=True) != [name]:
-                yield Problem(join(key, name), f"{name!r} is empty or leaves a bracket open; take another name", file)
-            yield from _odd_keys(item, file, join(key, name))
 
 
 def _keys(values: Mapping[str, Any], key: str = "") -> Iterator[str]:
@@ -196,67 +172,21 @@ def _override(document: Document, text: str) -> None:
     key, equals, written = text.partition("=")
     if not equals:
         raise ConfigError(Problem(text, "expected key=value"))
+    if len(key) > LONGEST_KEY or NO_TEXT.search(key):
+        raise ConfigError(
+            Problem(key[:40], f"a key has at most {LONGEST_KEY} letters, none of them a control character")
+        )
     parts = split_key(key)
     if parts == ["extends"]:
         raise ConfigError(Problem(key, "can only be written in a file"))
     try:
-        value = _parsed(f"value: {written}")["value"]
-    except _NotYaml as fault:
-        raise ConfigError(Problem(key, f"the value {written!r} is not YAML: {fault}")) from None
-    problems = list(_odd_keys(value, "", key))
-    if problems:
+        value = parsed(written, key)
+    except NotYaml as fault:
+        raise ConfigError(Problem(key, f"the value {written[:200]!r} is not YAML: {fault}")) from None
+    if problems := list(malformed(value, key)):
         raise ConfigError(problems)
     assign(document.values, key, value)
     depth = len(parts)
     for known in [known for known in document.origins if split_key(known)[:depth] == parts]:
         del document.origins[known]
     document.origins[dotted(parts)] = "command line"
-
-
-def resolve(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with every `${…}` replaced. Raises ConfigError for those that point nowhere."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    if not has_references(values):
-        return copy.deepcopy(dict(values))
-    try:
-        config = OmegaConf.create(dict(values))
-    except OmegaConfBaseException as fault:
-        raise ConfigError(Problem(str(fault.full_key or ""), _first_line(fault))) from None
-    known = list(_keys(values))
-    problems: list[Problem] = []
-    resolved = _resolved(config, "", known, problems)
-    if problems:
-        raise ConfigError(problems)
-    return resolved
-
-
-def has_references(value: Any) -> bool:
-    """Whether there is `${…}` in a value, or `???`, which says that it must be given."""
-    if isinstance(value, Mapping):
-        return any(has_references(item) for item in value.values())
-    if isinstance(value, list):
-        return any(has_references(item) for item in value)
-    return isinstance(value, str) and ("${" in value or value == "???")
-
-
-def _resolved(node: Any, key: str, known: list[str], problems: list[Problem]) -> Any:
-    from omegaconf import DictConfig, ListConfig
-    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-
-    def child(name: Any, inner: str) -> Any:
-        try:
-            return _resolved(node[name], inner, known, problems)
-        except MissingMandatoryValue:
-            problems.append(Problem(inner, "is needed: the file leaves it open with ???"))
-        except OmegaConfBaseException as fault:
-            message = _first_line(fault)
-            pointed = re.search(r"key '([^']+)' not found", message)
-            problems.append(Problem(inner, message + ("." + nearest(pointed[1], known) if pointed else "")))
-
-    if isinstance(node, DictConfig):
-        return {str(name): child(name, join(key, name)) for name in node.keys()}  # noqa: SIM118
-    if isinstance(node, ListConfig):
-        return [child(index, f"{key}[{index}]") for index in range(len(node))]
-    return node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,13 @@ from ..errors import Problem
 from ..optimisation import Optimisation
 from ..settings import Checker, Mixture, Spec, setting
 
+MOST_FRAMES = 10_000
+
 
 @dataclass(frozen=True)
 class Data:
     dataset: Spec = setting(doc="where videos and texts come from", kind="dataset")
-    num_frames: int = setting(12, "frames decoded of each video", ge=1)
+    num_frames: int = setting(12, "frames decoded of each video", ge=1, le=MOST_FRAMES)
     sampler: str = setting("uniform", "which frames: a sampler of core/video.py")
     frame_order: str = setting("normal", "a diagnostic", choices=("normal", "shuffled", "reversed"))
     on_unreadable: str = setting("fail", "a video that cannot be read", choices=("fail", "skip"))
@@ -43,7 +46,9 @@ class Train(Optimisation):
     select_on: str = setting(
         "val", "the split that `best` looks at; test repeats a paper: its rows get no verdict", choices=("val", "test")
     )
-    num_frames: int | None = setting(None, "frames drawn of the decoded ones at each step; null: all", ge=1)
+    num_frames: int | None = setting(
+        None, "frames drawn of the decoded ones at each step; null: all", ge=1, le=MOST_FRAMES
+    )
     sampler: str = setting("uniform", "how they are drawn", choices=("uniform", "random"))
 
 
@@ -121,7 +126,7 @@ class Experiment:
     references: tuple[str, ...] = setting((), "files of published numbers, printed beside the table, never tested")
     claim: Claim | None = setting(None, "the published statement that this experiment tests")
     export: str | None = setting(None, "folder that the encoder of the first trial is written to")
-    seeds: tuple[int, ...] = setting((0,), "one trial of each variant a seed", ge=0)
+    seeds: tuple[int, ...] = setting((0,), "one trial of each variant a seed", ge=0, le=2**32 - 1)
     ablate: dict[str, Any] = setting(factory=dict, doc="{key: [values]}, a grid; or named grids")
     one_at_a_time: dict[str, Any] = setting(factory=dict, doc="{key: [values]}, each axis by itself")
     variants: dict[str, Any] = setting(factory=dict, doc="{name: {key: value}}")
@@ -157,11 +162,17 @@ def _contradictions(experiment: Experiment) -> Iterator[Problem]:
     """Faults that a field's own type and limits do not show."""
     if not experiment.encoder:
         yield Problem("encoder", "is needed and missing (the encoder, or named encoders)")
-    seeds = experiment.seeds
-    if not seeds:
+    if not experiment.seeds:
         yield Problem("seeds", "needs one seed at least")
-    for seed in sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+    for seed in sorted(seed for seed, count in Counter(experiment.seeds).items() if count > 1):
         yield Problem("seeds", f"{seed} stands twice: the same trial is no second sample")
+    for name in ("directions", "metrics"):
+        listed = getattr(experiment.evaluate, name)
+        if not listed:
+            yield Problem(f"evaluate.{name}", "is empty: nothing would be measured; leave it out, or name one")
+        for item, count in Counter(listed).items():
+            if count > 1:
+                yield Problem(f"evaluate.{name}", f"`{item}` stands twice")
     scale = experiment.model.logit_scale
     if scale.init > scale.max:
         yield Problem("model.logit_scale.init", f"must be at most `max` ({scale.max:g}), got {scale.init:g}")

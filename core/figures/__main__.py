@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..command import add_allow_env, command
+from ..config import allow_environment
 from ..errors import UserError
 from ..panels import TOP_K, Panel, curves, gain_maps, ground, question
 from ..stored import read_stored, run_command, workspaces
@@ -36,18 +38,17 @@ def figure(file: str, store: str, out: Path) -> None:
     draw(question(file) or result.name, panels, ground(result), out)
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit status 0; 2 for a fault of the configuration, 1 for one at run time."""
     parser = argparse.ArgumentParser(prog="python -m core.figures", description=__doc__)
     parser.add_argument("file", help="experiment file whose results are in the store")
     parser.add_argument("--store", default="store", help="folder of the results store (default: store)")
     parser.add_argument("--out", required=True, type=Path, help="figure that is written: .svg or .png")
+    add_allow_env(parser)
     chosen = parser.parse_args(arguments)
-    try:
-        figure(chosen.file, chosen.store, chosen.out)
-    except UserError as fault:
-        print(f"error: {fault}", file=sys.stderr)
-        return fault.exit_code
+    allow_environment(chosen.allow_env)
+    figure(chosen.file, chosen.store, chosen.out)
     return 0
 
 

@@ -29,7 +29,7 @@ def draw(title: str, panels: Sequence[Panel], notes: Sequence[str], *files: Path
 
     columns, rows = min(len(panels), 2), -(-len(panels) // 2)
     width, height = (max(sizes) for sizes in zip(*map(_size, panels), strict=True))
-    with style.context(["default", {"svg.hashsalt": "core.figures", "font.size": 9.0}]):
+    with style.context(["default", {"svg.hashsalt": "core.figures", "font.size": 9.0, "text.parse_math": False}]):
         figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
         places = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, panel in zip(places, panels, strict=False):

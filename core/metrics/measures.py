@@ -17,6 +17,8 @@ from .relevance import DIRECTIONS, Relevance, query_relevance
 Ties = Literal["expected", "optimistic", "pessimistic"]
 TIES = ("expected", "optimistic", "pessimistic")
 DEFAULT_METRICS = ("R1", "R5", "R10", "MdR", "MnR", "MRR")
+LARGEST_CUTOFF = 1_000_000
+"""The largest k of R<k> and nDCG<k>."""
 COSTS = (
     "cost/parameters",
     "cost/side_bytes",
@@ -64,7 +66,9 @@ def metric(name: str) -> Metric:
         return Metric(short, "rank", 0, False, "rank", "median" if short == "MdR" else "mean")
     if short in ("RSum", "MRR", "mAP"):
         return Metric(short, short, 0, True, "points")
-    if found := re.fullmatch(r"(R|nDCG)([1-9]\d*)", short):
+    if found := re.fullmatch(r"(R|nDCG)([1-9][0-9]*)", short):
+        if len(found[2]) > len(str(LARGEST_CUTOFF)) or int(found[2]) > LARGEST_CUTOFF:
+            raise ConfigError(Problem("evaluate.metrics", f"`{name[:40]}`: k is at most {LARGEST_CUTOFF:,}"))
         return Metric(short, found[1], int(found[2]), True, "points")
     if "." in short:
         return Metric(short, "diagnostic", 0, True, "points")

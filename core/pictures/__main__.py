@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import UserError
+from ..command import add_allow_env, command
+from ..config import allow_environment
 from ..store import write_atomically
 from ..stored import stored_plan, workspaces
 from . import drawn, pages, whole_page
@@ -34,21 +35,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--top", metavar="N", type=_count, default=5, help="videos of each stage (default: 5)")
     parser.add_argument("--out", default="pictures", type=Path, help="folder that is written to (default: pictures)")
+    add_allow_env(parser)
     return parser
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit status 0; 2 for a fault of the configuration, 1 for one at run time."""
     chosen = _parser().parse_intermixed_args(arguments)
-    try:
-        plan = stored_plan(chosen.file, workspaces(chosen.store), chosen.overrides)
-        made = pages(plan, chosen.variant, chosen.queries or (), chosen.most_changed, chosen.top)
-    except UserError as fault:
-        print(f"error: {fault}", file=sys.stderr)
-        return fault.exit_code
+    allow_environment(chosen.allow_env)
+    plan = stored_plan(chosen.file, workspaces(chosen.store), chosen.overrides)
+    made = pages(plan, chosen.variant, chosen.queries or (), chosen.most_changed, chosen.top)
     chosen.out.mkdir(parents=True, exist_ok=True)
     for number, page in enumerate(made.pages, 1):
-        name = re.sub(r"[^\w.-]", "_", page.query)
+        name = re.sub(r"[^\w.-]", "_", page.query)[:60]
         drawn(page).save(chosen.out / f"{number:02}-{name}.png")
     write_atomically(chosen.out / "pictures.html", whole_page(made))
     print(f"{chosen.out / 'pictures.html'}, and a PNG for each of its {len(made.pages)} texts")

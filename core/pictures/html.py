@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from html import escape
 from io import BytesIO
 
 from PIL import Image
 
+from ..escaping import plain_line
 from .drawing import GATE, RIGHT, movement, strip, told
 from .pages import Page, Pictures, Row, Shown
 
@@ -31,11 +33,16 @@ STYLE = f"""
 """What `section` looks like; everything in it stands under the class `pictures`."""
 
 
+def _shown(text: str) -> str:
+    """Escaped text on one line, nothing of it hidden."""
+    return escape(plain_line(re.sub(r"[\t\r\n]+", " ", text)))
+
+
 def whole_page(pictures: Pictures) -> str:
     """A complete page with images inline: it needs no other file and no network."""
-    title, notes = escape(pictures.title), "".join(f"<p class=faint>{escape(note)}</p>" for note in pictures.notes)
+    title, notes = _shown(pictures.title), "".join(f"<p class=faint>{_shown(note)}</p>" for note in pictures.notes)
     listed = "".join(
-        f'<li><a href="#q{number}">{escape(page.caption)}</a> <span class=faint>{escape(movement(page))}</span>'
+        f'<li><a href="#q{number}">{_shown(page.caption)}</a> <span class=faint>{_shown(movement(page))}</span>'
         for number, page in enumerate(pictures.pages, 1)
     )
     sections = "".join(section(page, f"q{number}") for number, page in enumerate(pictures.pages, 1))
@@ -61,7 +68,7 @@ def _legend(pictures: Pictures) -> str:
 def section(page: Page, anchor: str = "") -> str:
     """A fragment for one query: caption, stages, strips. Stands under `class=pictures`, with STYLE."""
     named = f" id={anchor}" if anchor else ""
-    head = f"<h2>{escape(page.caption)}</h2><p class=faint>{escape(page.query)}: {escape(movement(page))}</p>"
+    head = f"<h2>{_shown(page.caption)}</h2><p class=faint>{_shown(page.query)}: {_shown(movement(page))}</p>"
     return f"<section{named}>{head}{''.join(_stage(row) for row in page.rows)}</section>"
 
 
@@ -70,12 +77,12 @@ def _stage(row: Row) -> str:
     for shown in row.shown:
         videos += _video(shown, apart=shown.rank > before + 1)
         before = shown.rank
-    return f"<h3>{escape(row.stage)}</h3>{videos}"
+    return f"<h3>{_shown(row.stage)}</h3>{videos}"
 
 
 def _video(shown: Shown, apart: bool) -> str:
     classes = f"video{' right' * shown.right}{' apart' * apart}"
-    said = "<br>".join(escape(line) for line in (shown.video, *told(shown)))
+    said = "<br>".join(_shown(line) for line in (shown.video, *told(shown)))
     words = f"<b class=rank>{shown.rank}{' right' * shown.right}</b><br>{said}"
     return f'<div class="{classes}"><div>{words}</div>{_inline(strip(shown), f"frames of {shown.video}")}</div>'
 
@@ -85,4 +92,4 @@ def _inline(image: Image.Image, words: str) -> str:
     image.save(file, "JPEG", quality=85)
     data = b64encode(file.getvalue()).decode()
     size = f"width={image.width} height={image.height}"
-    return f'<img {size} alt="{escape(words)}" src="data:image/jpeg;base64,{data}">'
+    return f'<img {size} alt="{_shown(words)}" src="data:image/jpeg;base64,{data}">'

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
+from ..escaping import csv_cell
 from ..findings import Result
 from ..published import Published
 from ..significance import Comparison
@@ -71,9 +72,13 @@ def published_csv(published: Published) -> str:
 
 
 def _written(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """CSV; what is not a number is left blank."""
+    """CSV; what is not a number is left blank, and no cell is a formula."""
     out = io.StringIO()
     writer = csv_module.writer(out)
     writer.writerow(head)
-    writer.writerows([["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row] for row in rows])
+    writer.writerows([[_cell(value) for value in row] for row in rows])
     return out.getvalue()
+
+
+def _cell(value: object) -> object:
+    return "" if isinstance(value, float) and math.isnan(value) else csv_cell(value)

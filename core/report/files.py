@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import UserError
@@ -19,6 +22,8 @@ from .folder import remove_leftovers
 
 DRAWN = "drawn.json"
 FORMATS = (".svg", ".png", ".pdf")
+LONGEST = 200
+"""Bytes of a file's name."""
 QUERIES = 6
 """Shown on the page of pictures."""
 
@@ -68,7 +73,9 @@ def write_figures(result: Result, folder: Path) -> dict[str, str]:
 
     folder.mkdir(exist_ok=True)
     hide = hiding(result.plan)
-    found = {slug(name): hidden_in(panel, hide) for name, panel in panels(result).items()}
+    drawn_panels = panels(result)
+    names = apart(drawn_panels)
+    found = {names[name]: hidden_in(panel, hide) for name, panel in drawn_panels.items()}
     for name, panel in found.items():
         draw("", [panel], [], *(folder / f"{name}{suffix}" for suffix in FORMATS))
     wanted = {f"{name}{suffix}" for name in found for suffix in FORMATS}
@@ -129,6 +136,21 @@ def _code(*parts: str) -> list[str]:
 
 
 def slug(name: str) -> str:
-    """A name as a file name: letters of any language, at most 200 bytes."""
-    kept = re.sub(r"[^\w.-]+", "_", name).strip("._")
-    return kept.encode()[:200].decode(errors="ignore") or "experiment"
+    """A name as a file name: letters of any language, at most 200 bytes. One that is not its own file name gets a
+    digest, so that `a b` and `a/b` do not share a file."""
+    kept = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name)).strip("._")
+    if kept == name and len(kept.encode()) <= LONGEST:
+        return kept
+    mark = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    shortened = kept.encode(errors="ignore")[: LONGEST - len(mark) - 1].decode(errors="ignore")
+    return f"{shortened or 'experiment'}-{mark}"
+
+
+def apart(names: Iterable[str]) -> dict[str, str]:
+    """{name: file name}, apart also where capital letters are not told from small ones."""
+    files: dict[str, str] = {}
+    for name in names:
+        taken = {file.casefold() for file in files.values()}
+        file = slug(name)
+        files[name] = slug(f"{file} {len(files)}") if file.casefold() in taken else file
+    return files

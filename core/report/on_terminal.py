@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..escaping import plain_line
 from ..findings import Result
 from ..published import Published
 from .tables import header, published_notes, published_table, published_title, table
@@ -18,27 +19,27 @@ def show_report(result: Result) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=200)
+        console = Console(highlight=False, markup=False, emoji=False, width=200)
     direction = result.primary.partition("/")[0]
     head = header(result)
     kept = [i for i, name in enumerate(head) if "/" not in name or name.startswith(f"{direction}/")]
-    shown = Table(title=f"{result.name}: {result.size}", title_justify="left")
+    shown = Table(title=plain_line(f"{result.name}: {result.size}"), title_justify="left")
     for index in kept:
-        shown.add_column(head[index], justify="left" if index in (0, 5) else "right", no_wrap=index <= 5)
+        shown.add_column(plain_line(head[index]), justify="left" if index in (0, 5) else "right", no_wrap=index <= 5)
     for row, cells in zip(result.rows, table(result), strict=True):
-        shown.add_row(*[cells[index] for index in kept], style="bold" if row.is_baseline else None)
+        shown.add_row(*[plain_line(cells[index]) for index in kept], style="bold" if row.is_baseline else None)
     console.print(shown)
     for line in notes(result):
-        console.print(line)
+        console.print(plain_line(line))
     for published in result.published:
         console.print()
         console.print(_published_shown(published, direction))
         for line in published_notes(published):
-            console.print(line)
+            console.print(plain_line(line))
     for claim in result.claims:
-        console.print(f"\n{claim_line(claim)}")
+        console.print(f"\n{plain_line(claim_line(claim))}")
 
 
 def _published_shown(published: Published, direction: str) -> RichTable:
@@ -47,9 +48,9 @@ def _published_shown(published: Published, direction: str) -> RichTable:
 
     metrics = [name for name in published.metrics if name.startswith(f"{direction}/")]
     head, rows = published_table(published, metrics)
-    shown = Table(title=published_title(published), title_justify="left")
+    shown = Table(title=plain_line(published_title(published)), title_justify="left")
     for name in head:
         shown.add_column(name, justify="right" if name in metrics else "left", no_wrap=name in metrics)
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*map(plain_line, row))
     return shown

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+
+from ..escaping import plain_line
 
 STYLE = """
 :root { --ink: #1a1a1a; --soft: #5c6370; --line: #d9dde3; --pale: #f5f7f9; --good: #0b5c94; --bad: #a84300; }
@@ -57,7 +60,7 @@ details { margin: .8rem 0; } summary { cursor: pointer; color: var(--good); }
 
 def page(title: str, body: Iterable[str]) -> str:
     """A whole HTML file that needs no other."""
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title>'
+    head = f'<meta charset="utf-8"><title>{_shown(title)}</title>'
     head += f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style>'
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(body) + "\n</body></html>\n"
 
@@ -65,7 +68,7 @@ def page(title: str, body: Iterable[str]) -> str:
 def section(name: str, title: str, *parts: str) -> str:
     """A headed part of the page that `#name` leads to; nothing where it has no parts."""
     said = [part for part in parts if part]
-    return f'<section id="{escape(name)}"><h2>{escape(title)}</h2>\n' + "\n".join(said) + "</section>" if said else ""
+    return f'<section id="{_shown(name)}"><h2>{_shown(title)}</h2>\n' + "\n".join(said) + "</section>" if said else ""
 
 
 def paragraph(text: str, kind: str = "") -> str:
@@ -74,14 +77,14 @@ def paragraph(text: str, kind: str = "") -> str:
 
 def inline(text: str) -> str:
     """Escaped text; what stands between backticks as code."""
-    pieces = escape(text, quote=False).split("`")
+    pieces = _shown(text, quote=False).split("`")
     if len(pieces) % 2 == 0:
         return "`".join(pieces)
     return "".join(f"<code>{piece}</code>" if number % 2 else piece for number, piece in enumerate(pieces))
 
 
 def link(target: str, words: str) -> str:
-    return f'<a href="{escape(target)}">{inline(words)}</a>'
+    return f'<a href="{_shown(target)}">{inline(words)}</a>'
 
 
 def listed(lines: Iterable[str]) -> str:
@@ -133,17 +136,22 @@ def table(
 def figure(file: Path, caption: str) -> str:
     """An SVG file as part of the page."""
     data = base64.b64encode(file.read_bytes()).decode()
-    picture = f'<img alt="{escape(caption)}" src="data:image/svg+xml;base64,{data}">'
+    picture = f'<img alt="{_shown(caption)}" src="data:image/svg+xml;base64,{data}">'
     return f"<figure>{picture}<figcaption>{inline(caption)}</figcaption></figure>"
 
 
 def folded(title: str, content: str) -> str:
     """What is shown when its title is clicked."""
-    return f"<details><summary>{escape(title)}</summary>\n{content}\n</details>"
+    return f"<details><summary>{_shown(title)}</summary>\n{content}\n</details>"
 
 
 def preformatted(text: str) -> str:
     return f"<pre>{escape(text, quote=False)}</pre>"
+
+
+def _shown(text: str, quote: bool = True) -> str:
+    """Escaped text on one line, nothing of it hidden."""
+    return escape(plain_line(re.sub(r"[\t\r\n]+", " ", text)), quote=quote)
 
 
 def _class(kind: str) -> str:

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import UserError
+from ..command import add_allow_env, command
+from ..config import allow_environment
 from ..report import write_report
 from ..stored import stored_result
 from . import Tracked, track
@@ -22,6 +23,7 @@ def sync(file: str, overrides: Sequence[str], store: str, runs: str) -> Tracked 
     return track(result, write_report(result, Path(runs)))
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit status 0; 2 for a fault of the configuration, 1 for one at run time."""
     parser = argparse.ArgumentParser(prog="python -m core.tracking", description=__doc__)
@@ -32,13 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", default="runs", help="folder of the reports (default: runs)")
     parser.add_argument("--uri", help="MLflow tracking URI, in place of the file's tracking.uri")
     parser.add_argument("--anonymous", action="store_true", help="write no user, host, folder or repository")
+    add_allow_env(parser)
     chosen = parser.parse_intermixed_args(arguments)
     overrides = [*chosen.overrides, *([f"tracking.uri={chosen.uri}"] if chosen.uri else [])]
-    try:
-        tracked = sync(chosen.file, overrides + ["anonymous=true"] * chosen.anonymous, chosen.store, chosen.runs)
-    except UserError as fault:
-        print(f"error: {fault}", file=sys.stderr)
-        return fault.exit_code
+    allow_environment(chosen.allow_env)
+    tracked = sync(chosen.file, overrides + ["anonymous=true"] * chosen.anonymous, chosen.store, chosen.runs)
     if tracked:
         print(f"{tracked.new_runs} new runs")
         print("\n".join(tracked.lines))

@@ -38,9 +38,11 @@ class TemporalTransformer(FeatureTransform):
     class Config:
         level: str = setting("frames", "video level that is read")
         into: str | None = setting(None, "level that is written; null: in place")
-        layers: int = setting(2, "transformer blocks", ge=1)
-        heads: int | None = setting(None, "attention heads; null: one for every 64 of the width", ge=1)
-        max_frames: int | None = setting(None, "rows of the position table; null: the level's tokens, else 77", ge=1)
+        layers: int = setting(2, "transformer blocks", ge=1, le=100)
+        heads: int | None = setting(None, "attention heads; null: one for every 64 of the width", ge=1, le=1024)
+        max_frames: int | None = setting(
+            None, "rows of the position table; null: the level's tokens, else 77", ge=1, le=100_000
+        )
         init: str = setting("random", "start weights", choices=("random", "encoder"))
 
     def __init__(self, config: Any, shapes: Shapes):

@@ -73,7 +73,7 @@ class TokenSelector(FeatureTransform):
         level: str = setting("patches", "video level that is read")
         into: str | None = setting(None, "level that is written; null: in place")
         context: str | None = setting("frames", "level whose token a frame is scored with; null: tokens by themselves")
-        keep: int = setting(16, "tokens that are kept of each frame, or of the video", ge=1)
+        keep: int = setting(16, "tokens that are kept of each frame, or of the video", ge=1, le=1_000_000)
         over: str = setting(
             "frame", "tokens that compete: those of one frame, or of the video", choices=("frame", "video")
         )
@@ -82,7 +82,7 @@ class TokenSelector(FeatureTransform):
         )
         activation: str = setting("tanh", "of the score; not for hard", choices=("tanh", "softmax"))
         sigma: float = setting(0.05, "noise of perturbed, temperature of straight_through", gt=0)
-        draws: int = setting(500, "noise vectors that perturbed averages over", ge=1)
+        draws: int = setting(500, "noise vectors that perturbed averages over", ge=1, le=100_000)
 
         def __post_init__(self) -> None:
             if self.method == "hard" and self.context is None:

@@ -80,12 +80,12 @@ class CrossTVR(TrainedReranker):
             "what the video level gets of the frame level: a vector a frame, or a vector a query (time_mean)",
             choices=("query_mean", "time_mean"),
         )
-        queries: int = setting(8, "learned queries", ge=1)
-        width: int = setting(512, "width of the stack", ge=1)
-        heads: int = setting(8, "attention heads", ge=1)
-        layers: int = setting(4, "blocks of a stack", ge=1)
+        queries: int = setting(8, "learned queries", ge=1, le=10_000)
+        width: int = setting(512, "width of the stack", ge=1, le=65_536)
+        heads: int = setting(8, "attention heads", ge=1, le=1024)
+        layers: int = setting(4, "blocks of a stack", ge=1, le=100)
         dropout: float = setting(0.1, "in training, on what each part of a block adds", ge=0, le=1)
-        max_frames: int = setting(64, "rows of the table of frame positions", ge=1)
+        max_frames: int = setting(64, "rows of the table of frame positions", ge=1, le=100_000)
 
         def __post_init__(self) -> None:
             for name in ("frame_selector", "video_selector"):

@@ -33,8 +33,8 @@ class QueryBankNorm(ScoreTransform):
     @dataclass(frozen=True, kw_only=True)
     class Config(ScoreTransform.Config):
         temperature: float = setting(0.05, "divides the scores in the exponential; 0.05 suits cosines", gt=0)
-        top_k: int = setting(1, "an item among so many best of a bank query is hit by it", ge=1)
-        hits: int = setting(1, "an item that is hit by so many bank queries is a hub", ge=1)
+        top_k: int = setting(1, "an item among so many best of a bank query is hit by it", ge=1, le=10_000_000)
+        hits: int = setting(1, "an item that is hit by so many bank queries is a hub", ge=1, le=10_000_000)
 
     def __call__(self, scores: Tensor, bank: Tensor | None = None) -> Tensor:
         if bank is None:

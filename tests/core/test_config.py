@@ -436,7 +436,8 @@ def test_interpolation_in_a_circle_is_refused(tmp_path):
 
 def test_an_unfinished_interpolation_is_located(tmp_path):
     path = write(tmp_path, 'name: a\ntrain: {epochs: "${train.x"}\n')
-    assert fault_of(read_document, str(path)).startswith(f"{path}: train.epochs: is not valid YAML: no viable")
+    found = fault_of(read_document, str(path))
+    assert found == f"{path}: train.epochs: expected a whole key, such as `${{section.field}}`, got `${{train.x`"
     assert "command line: train.epochs: " in fault_of(document, tmp_path, {}, ("train.epochs=${",))
 
 

@@ -45,6 +45,7 @@ LAYERS = [
     {"config", "plugins"},
     {"components", "video"},
     {"features", "hookspecs", "optimisation", "settings"},
+    {"command"},
     {"addresses", "escaping", "given", "inputs", "keys", "places", "repository", "terminal", "transduction"},
     {"errors"},
 ]

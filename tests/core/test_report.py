@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 
 import pytest
 
 from core import report
 from core.report.as_html import html
 from core.report.as_latex import latex
+from core.report.files import apart
 from core.report.wording import rests_on
 from tests.engine import Lab, write_videos
 
@@ -208,8 +210,23 @@ def test_p_values_are_never_zero_and_blank_where_not_tested() -> None:
     assert report.p_value(math.nan) == ""
 
 
-def test_a_name_becomes_a_file_name() -> None:
-    assert report.slug("a/b c:d") == "a_b_c_d"
-    assert report.slug("..") == "experiment"
-    assert report.slug("消融 1") == "消融_1"
-    assert len(report.slug("é" * 300).encode()) == 200
+def test_a_name_that_is_a_file_name_stays_one() -> None:
+    assert report.slug("ablate_topk-2.v1") == "ablate_topk-2.v1"
+    assert report.slug("消融_1") == "消融_1"
+    assert report.slug("é" * 100) == "é" * 100
+
+
+def test_names_that_differ_do_not_share_a_folder() -> None:
+    names = ["a_b", "a b", "a/b", "a:b", "..", ".", "/", "é" * 300, "é" * 301, "a\n", "a"]
+    assert len({report.slug(name) for name in names}) == len(names)
+    for name in names:
+        file = report.slug(name)
+        assert 0 < len(file.encode()) <= 200
+        assert not re.search(r"^\.|/", file)
+    assert report.slug("a/b").startswith("a_b-")
+
+
+def test_figures_do_not_share_a_file_where_capital_letters_are_not_told_from_small_ones() -> None:
+    files = apart(["gain_A", "gain_a", "gain a", "gain_a"])
+    assert files["gain_A"] == "gain_A"
+    assert len({file.casefold() for file in files.values()}) == 3

@@ -78,13 +78,17 @@ class Config:
 
     preset: str = setting("msrvtt_like", "values of the knobs that are not given", choices=tuple(PRESETS))
     seed: int = setting(0, "another seed, other videos", ge=0)
-    train_videos: int = setting(1500, "videos to train on; 0 leaves the split out", ge=0)
-    val_videos: int = setting(300, "videos to choose an epoch on; 0 leaves the split out", ge=0)
-    test_videos: int = setting(700, "videos to search, the gallery: more of them lower every recall", ge=0)
-    captions_per_video: int = setting(2, "captions a video, in two wordings by turns; more: more to train on", ge=1)
+    train_videos: int = setting(1500, "videos to train on; 0 leaves the split out", ge=0, le=10_000_000)
+    val_videos: int = setting(300, "videos to choose an epoch on; 0 leaves the split out", ge=0, le=10_000_000)
+    test_videos: int = setting(
+        700, "videos to search, the gallery: more of them lower every recall", ge=0, le=10_000_000
+    )
+    captions_per_video: int = setting(
+        2, "captions a video, in two wordings by turns; more: more to train on", ge=1, le=1000
+    )
     seconds: float = setting(3.0, "length of a video; no effect while every scene gets sampled frames", gt=0)
-    fps: int = setting(8, "frames a second; no effect while every scene gets sampled frames", ge=1)
-    resolution: int = setting(96, "side of the square frame in pixels, even", ge=32)
+    fps: int = setting(8, "frames a second; no effect while every scene gets sampled frames", ge=1, le=1000)
+    resolution: int = setting(96, "side of the square frame in pixels, even", ge=32, le=8192)
     scenes: int | None = setting(None, "scenes a video; more: one-scene captions get harder", ge=1, le=6)
     length_skew: float | None = setting(
         None, "0: equal scenes, 0.5: of three, one has 2/3; helps `dominant`, hurts `brief`", ge=0, le=0.95

@@ -64,7 +64,9 @@ class ClipSettings(EncoderSettings):
     vocabulary: list[str] = setting(
         factory=list, doc="with init random and no model: the words that its tokenizer knows"
     )
-    max_words: int = setting(32, "tokens a text, start and end included; no more than the model has positions", ge=3)
+    max_words: int = setting(
+        32, "tokens a text, start and end included; no more than the model has positions", ge=3, le=100_000
+    )
     pad_token: int | None = setting(
         None, "token id that fills texts up; null: the tokenizer's own; CLIP's first release has 0", ge=0
     )
@@ -172,7 +174,9 @@ class Clip(Encoder):
         from transformers import AutoTokenizer
 
         with quiet(), explained(self.folder, "tokenizer"):
-            return AutoTokenizer.from_pretrained(self.folder, local_files_only=True, padding_side="right")
+            return AutoTokenizer.from_pretrained(
+                self.folder, local_files_only=True, trust_remote_code=False, padding_side="right"
+            )
 
     def _word_tokenizer(self) -> Any:
         return word_tokenizer(self.config.vocabulary, self.architecture.text_config.max_position_embeddings)

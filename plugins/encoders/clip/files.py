@@ -132,6 +132,7 @@ def read_weights(folder: Path) -> Any:
             folder,
             use_safetensors=True,
             local_files_only=True,
+            trust_remote_code=False,
             dtype=torch.float32,
             attn_implementation="sdpa",
             output_loading_info=True,

@@ -1,0 +1,133 @@
+"""Names and messages of others in what is printed and written: they stay texts."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from html.parser import HTMLParser
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from core.escaping import markdown as escaped
+from core.escaping import markdown_sentence as sentence
+from core.figures import drawing
+from core.report import page
+from core.report.as_csv import _written
+from core.report.as_latex import escaped as latex
+from core.report.as_markdown import markdown_table
+from core.report.tables import header
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "[x](javascript:alert(1))",
+    "[x]: javascript:alert(1)",
+    "a|b",
+    "# a\nb",
+    "\x1b[31mred",
+    "a\u202eb",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_is_html_link_or_second_line_in_markdown(name):
+    (row,) = markdown_table(["variant"], [[name]], cell=escaped)[2:]
+    for text in (row, sentence(f"Differences are to `a`, {name}."), escaped(name)):
+        assert "<script" not in text
+        assert not re.search(r"(?<!\\)\]\(|^\[[^\]]*\]:", text)
+        assert not any(letter in text for letter in "\n\x1b\u202e")
+    assert row.replace("\\|", "").count("|") == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["top_k=50 temperature=0.1", "rerank_helps [top_k=5]", "video, ½ frame", "R1 < 0.001", "R@1 50.0, R@5."]
+)
+def test_ordinary_names_stand_in_markdown_as_they_are(name):
+    assert escaped(name) == name
+    assert (
+        sentence(f"{name} is better (p < 0.001) [post hoc: late]") == f"{name} is better (p < 0.001) [post hoc: late]"
+    )
+
+
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1"])
+def test_no_name_is_a_formula_in_csv(name):
+    _, (cell, number) = csv.reader(io.StringIO(_written(["variant", "mean"], [[name, -1.5]]), newline=""))
+    assert cell == f"'{name}"
+    assert number == "-1.5"
+
+
+def test_ordinary_cells_are_written_as_they_are():
+    written = _written(["variant", "mean"], [["top_k=50", -0.5], ["a, b", float("nan")], ["-1.5", 3]])
+    assert written == 'variant,mean\r\ntop_k=50,-0.5\r\n"a, b",\r\n-1.5,3\r\n'
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "\"onload='x'"])
+def test_no_name_leaves_its_place_in_html(name):
+    shown = page.table([name], [[name]], caption=name) + page.section(name, name, "x") + page.link(name, name)
+    assert "<script" not in shown
+    attributes: list[str] = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, found: attributes.extend(key for key, _ in found)  # type: ignore[method-assign]
+    parser.feed(shown)
+    assert set(attributes) <= {"class", "scope", "id", "href"}
+    assert not any(letter in shown for letter in "\x1b\u202e")
+
+
+def test_no_name_is_html_link_or_second_line_on_the_page_of_claims():
+    from core import claims
+
+    for name in HOSTILE:
+        told = SimpleNamespace(text=name, source=name, reported=name, fairness=name)
+        plan = SimpleNamespace(document=SimpleNamespace(file=name))
+        one: Any = SimpleNamespace(claim=told, plan=plan, name=name, command=name, result=None)
+        ((cell, *_),) = claims._overview(one)
+        for line in [*claims._section(one), cell]:
+            bare = re.sub(r"`[^`]*`", "", line)
+            assert "<script" not in bare
+            assert not re.search(r"(?<!\\)\]\(j", bare)
+            assert not any(letter in line for letter in "\n\x1b\u202e")
+
+
+def test_no_name_is_markup_a_picture_or_a_control_in_a_comparison(capsys, monkeypatch):
+    from core.compare import Compared, Line, table
+
+    name = "[red]a[/red] :fire: \x1b[31mb"
+    monkeypatch.setattr(table, "sentences", lambda compared: compared.remarks)
+    table.show(Compared((Line(name, "t2v/R1", 50.0, None, "", ""),), (name,), (), (name,), ()))
+    printed = capsys.readouterr().out
+    assert printed.count("[red]a[/red] :fire: \\x1b[31mb") == 3
+    assert "\x1b" not in printed
+
+
+def test_no_name_is_a_formula_of_matplotlib(tmp_path):
+    import numpy as np
+
+    from core.panels import Forest
+
+    name = r"costs $\frac{ and $x_1$"
+    one = np.array([1.0])
+    panel = Forest(name, "t2v/R1", (name,), one, one - 1, one + 1, ("n.s.",))
+    drawing.draw(name, [panel], [name], tmp_path / "a.svg")
+    assert "frac" in (tmp_path / "a.svg").read_text()
+
+
+@pytest.mark.parametrize("name", ["\x1b[31m", "a\nb", "\\input{x}", "%", "a\u202eb", "\0"])
+def test_no_name_is_a_command_of_latex(name):
+    written = latex(name)
+    assert written.isprintable()
+    assert "\\input" not in written
+    assert "%" not in written.replace("\\%", "")
+
+
+def test_no_name_is_markup_or_a_picture_on_the_terminal(result: Any, capsys, monkeypatch):
+    from core.report import on_terminal
+
+    name = "[red]a[/red] :fire: \x1b[31mb"
+    monkeypatch.setattr(on_terminal, "header", lambda found: [name, *header(found)[1:]])
+    monkeypatch.setattr(on_terminal, "notes", lambda found: [name])
+    on_terminal.show_report(result)
+    printed = capsys.readouterr().out
+    assert "[red]a[/red] :fire: \\x1b[31mb" in printed
+    assert "\x1b" not in printed
