@@ -203,6 +203,9 @@ class Store:
         if folder not in left and left:
             os.replace(max(left, key=lambda path: path.stat().st_mtime), folder)
         folder.mkdir(parents=True, exist_ok=True)
+        for item in folder.iterdir():
+            if item.is_symlink() or not item.is_file():  # no step left it so: it would lead elsewhere, or nowhere
+                discard(item)
         return folder
 
     def _commit(self, draft: Path, folder: Path) -> None:

@@ -325,6 +325,26 @@ def test_a_link_in_place_of_a_lease_leads_to_no_file_of_the_users_that_is_writte
     assert not (tmp_path / "nothing-here").exists()
 
 
+def test_links_and_folders_in_a_draft_keep_no_entry_from_being_computed_and_lead_nowhere(
+    store: Store, tmp_path: Path
+) -> None:
+    store.claim()
+    own = tmp_path / "own.txt"
+    own.write_text("the user's own")
+    draft = store.root / "score" / f"draft-{KEY}-1-0123abcd"
+    (draft / "tensors.safetensors").mkdir(parents=True)
+    (draft / "result.json").symlink_to(own)
+    (draft / "trial.json").symlink_to(draft / "nothing-here")
+    (draft / "resume.pt").write_text("half")
+    with store.write("score", KEY, {}) as made:
+        assert (made.folder / "resume.pt").read_text() == "half"
+        made.save({"scores": torch.ones(2, 3)})
+        made.json({"R1": 1.0})
+        made.json({}, "trial.json")
+    assert own.read_text() == "the user's own"
+    assert Store(store.root).read("score", KEY).json() == {"R1": 1.0}
+
+
 def test_whoever_waits_says_for_whom_and_since_when(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
