@@ -111,7 +111,7 @@ class Judge:
             self.faults.append(("traceback", _last_frames(outcome.stderr)))
         elif outcome.status not in (0, 1, 2) and not (sent and outcome.status in (130, -9, -15, -2)):
             self.faults.append(("crash", f"exit status {outcome.status}: {_tail(outcome.stderr)}"))
-        elif outcome.status in (1, 2) and outcome.stderr.count("error: ") < 1:
+        elif outcome.status in (1, 2) and not _messages(outcome):
             self.faults.append(("crash", f"exit status {outcome.status} without a message: {_tail(outcome.stderr)}"))
         if outcome.orphans:
             self.faults.append(("orphan", outcome.orphans[0]))
@@ -175,9 +175,16 @@ def _changes(before: dict[str, str], now: dict[str, str]) -> list[str]:
     return [name for name in names if before.get(name) != now.get(name)]
 
 
+def _messages(outcome: Outcome) -> list[str]:
+    """Lines that say what failed: on standard error, or where trials failed and the others were reported, at the end
+    of the report."""
+    failed = [line for line in outcome.stdout.splitlines() if line.startswith(("failed: ", "not written: "))]
+    return [line for line in outcome.stderr.splitlines() if "error: " in line] + failed
+
+
 def _said(outcome: Outcome) -> str:
-    lines = [line for line in outcome.stderr.splitlines() if line.strip()]
-    at = next((n for n, line in enumerate(lines) if "error: " in line), max(0, len(lines) - 3))
+    lines = _messages(outcome) or [line for line in outcome.stderr.splitlines() if line.strip()]
+    at = max(0, len(lines) - 3)
     return f"[{outcome.status}] " + " / ".join(lines[at : at + 3])[:400]
 
 
