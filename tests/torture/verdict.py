@@ -118,7 +118,7 @@ class Judge:
 
     def _take_away(self, harmed: Path | None, last: Outcome) -> None:
         """The message must name what to take away; that done, the same command comes right."""
-        if harmed is None or not _names(last.stderr, harmed):
+        if harmed is None or not _names(" ".join(_messages(last)), harmed):
             self.faults.append(("stuck", _said(last)))
             return
         if harmed.is_dir() and not harmed.is_symlink():
