@@ -95,6 +95,14 @@ def write_atomically(path: Path, text: str) -> None:
     sync(path.parent)
 
 
+def follow_umask(path: Path) -> None:
+    """Give a file the rights of any other: safetensors and temporary files keep theirs from the group, whatever the
+    umask says."""
+    mask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
+
+
 def discard(path: Path) -> None:
     """Remove what stands at a place, a file or a folder, if anything does."""
     if path.is_dir() and not path.is_symlink():
@@ -151,8 +159,9 @@ def append_twice(path: Path, values: Iterable[Any]) -> None:
 
 def read_twice(path: Path, *names: str) -> list[Any]:
     """The mappings that either file holds, each once, by their `time`."""
-    lines = [line for place in (path, copy_of(path)) for line in read_lines(place, *names, "time")]
-    return sorted({json.dumps(line, sort_keys=True): line for line in lines}.values(), key=lambda line: line["time"])
+    lines = [line for place in (path, copy_of(path)) for line in read_lines(place, *names)]
+    each = {json.dumps(line, sort_keys=True): line for line in lines}
+    return sorted(each.values(), key=lambda line: line.get("time", 0.0))
 
 
 def copy_of(path: Path) -> Path:
