@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from core.errors import StoreError
-from core.store import Busy, Store, append_lines, leases, read_lines
+from core.store import Busy, Store, append_lines, files, leases, read_lines
 from core.store.__main__ import main
-from core.store.files import mend_lines
+from core.store.files import locked, mend_lines
 from core.store.mark import MARK
 
 KEY = "0123456789abcdef"
@@ -423,3 +423,16 @@ def test_a_groups_store_can_be_read_by_the_group(store: Store, umask: int, mode:
         os.umask(before)
     files = [*folder.iterdir(), store.root / MARK, store.root / "ledger.jsonl"]
     assert {path.stat().st_mode & 0o777 for path in files} == {mode}
+
+
+def test_a_lock_that_a_stopped_process_holds_is_told_and_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(files, "TOLD_AFTER", 0.05)
+    lock = tmp_path / ".lock"
+    with locked(lock):
+        with pytest.raises(StoreError, match=r"held this lock for 0\.2 s"), locked(lock, 0.2):
+            pass
+        assert capsys.readouterr().err.count(f"waiting for another process that holds {lock}") == 1
+    with locked(lock, 0.2):
+        pass
