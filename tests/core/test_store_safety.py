@@ -352,3 +352,54 @@ def test_a_groups_store_can_be_read_by_the_group(store: Store, umask: int, mode:
         os.umask(before)
     files = [*folder.iterdir(), store.root / MARK, store.root / "ledger.jsonl"]
     assert {path.stat().st_mode & 0o777 for path in files} == {mode}
+
+
+# ----------------------------------------------------------------------------------- the list of what is there
+
+
+def test_a_list_that_nobody_reads_on_ends_quietly(store: Store) -> None:
+    write(store)
+    command = [sys.executable, "-m", "core.store", "--store", str(store.root)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(command, check=False, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(("answer", "status"), [(EOFError, 1), (KeyboardInterrupt, 130)])
+def test_whoever_leaves_the_question_unanswered_removes_nothing(
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: type[BaseException],
+    status: int,
+) -> None:
+    write(store)
+
+    def leave(_: str) -> str:
+        raise answer
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", leave)
+    assert main(["--store", str(store.root), "--prune", "--older", "0"]) == status
+    assert "Traceback" not in capsys.readouterr().err
+    assert Store(store.root).has("score", KEY)
+
+
+def test_a_label_of_somebody_else_stays_a_text_in_the_list(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    with store.write("score", KEY, {}) as draft:
+        draft.info["label"] = "\x1b[2Jgone\nrank"
+    assert main(["--store", str(store.root)]) == 0
+    assert "\\x1b[2Jgone\\x0arank" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("files", [{"result.json": 3}, {"result.json": {"bytes": 3}}])
+def test_an_entry_from_before_that_says_nothing_of_its_files_is_none(store: Store, files: dict[str, object]) -> None:
+    folder = write(store)
+    meta = json.loads((folder / "meta.json").read_text())
+    del meta["crc32"]
+    (folder / "meta.json").write_text(json.dumps(meta | {"files": files}))
+    assert main(["--store", str(store.root)]) == 0
+    with pytest.raises(StoreError, match="damaged"):
+        Store(store.root).read("score", KEY)
