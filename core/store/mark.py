@@ -90,6 +90,8 @@ def claim(root: Path) -> None:
     try:
         if not root.exists() or _is_empty(root):
             root.mkdir(parents=True, exist_ok=True)
+        elif is_marked(root):  # by another process, just now
+            return
         elif not (adopted := has_the_shape(root)):
             mixed = " (a store from before lies there among other files: move its folders into one of their own)"
             raise StoreError(

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from core.errors import StoreError
-from core.store import Busy, Store, append_lines, leases, read_lines
+from core.store import Busy, Store, append_lines, leases, mark, read_lines
 from core.store.__main__ import main
 from core.store.files import mend_lines
 from core.store.mark import MARK
@@ -403,3 +403,20 @@ def test_an_entry_from_before_that_says_nothing_of_its_files_is_none(store: Stor
     assert main(["--store", str(store.root)]) == 0
     with pytest.raises(StoreError, match="damaged"):
         Store(store.root).read("score", KEY)
+
+
+def test_a_store_that_another_process_makes_at_the_same_moment_is_no_strangers_folder(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looked = mark.is_marked
+
+    def look_and_be_overtaken(root: Path) -> bool:
+        found = looked(root)
+        monkeypatch.setattr(mark, "is_marked", looked)
+        mark.claim(root)
+        return found
+
+    monkeypatch.setattr(mark, "is_marked", look_and_be_overtaken)
+    store.claim()
+    assert Store(store.root).is_ours
+    assert capsys.readouterr().err == ""
