@@ -8,14 +8,16 @@ import logging
 import os
 import re
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from .database import ready
+from .database import Unusable, ready
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -28,6 +30,9 @@ ENVIRONMENT = {
 
 SERVED = "mlflow-artifacts:/"
 """Begins the address of artifacts that lie wherever MLflow's page is told to look for them."""
+
+TOLD, PATIENCE = 2.0, 300.0
+"""Seconds after which a lock is said to be waited for, and given up: another process may write a large experiment."""
 
 LONGEST_NAME = 250
 """Of a run, where a database checks it: PostgreSQL."""
@@ -83,8 +88,26 @@ def held(uri: str, root: Path) -> Iterator[None]:
     folder = root if database is None else database.parent
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".mlflow.lock").open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        _take(handle, folder / ".mlflow.lock")
         yield
+
+
+def _take(handle: IO[str], path: Path) -> None:
+    """Take a lock, and say for whom it waits. Raises Unusable where it is not let go for PATIENCE seconds."""
+    began, told = time.monotonic(), False
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waited = time.monotonic() - began
+        if waited > PATIENCE:
+            raise Unusable(
+                f"another process has held {path} for {PATIENCE:g} s; is one stopped? `fuser {path}` names it"
+            )
+        if waited > TOLD and not told:
+            told = True
+            print(f"waiting to write to MLflow: another process writes, and holds {path}", file=sys.stderr, flush=True)
+        time.sleep(0.1)
 
 
 class Server:
