@@ -420,3 +420,13 @@ def test_a_store_that_another_process_makes_at_the_same_moment_is_no_strangers_f
     store.claim()
     assert Store(store.root).is_ours
     assert capsys.readouterr().err == ""
+
+
+def test_a_store_among_other_files_whose_mark_is_damaged_is_told_how_to_mend_it(store: Store) -> None:
+    write(store)
+    (store.root / "notes.txt").write_text("mine")
+    (store.root / MARK).write_text('{"form')
+    with pytest.raises(StoreError, match="store.json is damaged") as told:
+        Store(store.root).claim()
+    (store.root / MARK).write_text(str(told.value).partition("in its place: ")[2].partition(")")[0])
+    assert Store(store.root).has("score", KEY)
