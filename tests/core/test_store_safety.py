@@ -426,7 +426,7 @@ def test_a_store_among_other_files_whose_mark_is_damaged_is_told_how_to_mend_it(
     write(store)
     (store.root / "notes.txt").write_text("mine")
     (store.root / MARK).write_text('{"form')
-    with pytest.raises(StoreError, match="store.json is damaged") as told:
+    with pytest.raises(StoreError, match=r"store\.json is damaged") as told:
         Store(store.root).claim()
     (store.root / MARK).write_text(str(told.value).partition("in its place: ")[2].partition(")")[0])
     assert Store(store.root).has("score", KEY)
