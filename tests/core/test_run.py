@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sqlite3
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,8 @@ from safetensors.torch import load_file
 import core
 from core.run import main
 from core.scoring import memory
-from tests.engine import COUNTS, Lab
+from core.store import Store
+from tests.engine import COUNTS, Lab, ToyEncoder
 
 ABLATION = {
     "ablate": {"retrieve.rerank.top_k": [1, 2, 3]},
@@ -191,6 +196,59 @@ def test_an_export_replaces_an_earlier_one_and_nothing_of_anybody_elses(
     assert command(lab, export=str(folder), seeds=[0]) == 2
     assert "changed since they were exported (toy.safetensors)" in capsys.readouterr().err
     assert mine.read_bytes().endswith(b"fine-tuned since")
+
+
+def test_an_export_waits_for_another_process_that_trains_the_same(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {"encoder.trainable": True, "export": str(lab.folder / "model"), "seeds": [0]}
+    assert command(lab, **asked) == 0
+    (entry,) = lab.entries("fit")
+    aside, key = lab.folder / "aside", entry.meta["key"]
+    entry.folder.rename(aside)
+
+    def other() -> None:
+        with Store(lab.store).leases.hold("fit", key):
+            taken.set()
+            time.sleep(2)
+            aside.rename(entry.folder)
+
+    taken, thread = threading.Event(), threading.Thread(target=other)
+    thread.start()
+    assert taken.wait(30)
+    assert command(lab, **asked) == 0
+    thread.join()
+    assert "waiting for `train" in capsys.readouterr().err
+
+
+def test_an_encoder_that_cannot_be_exported_costs_neither_the_report_nor_the_tracking(
+    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: ToyEncoder, folder: Path) -> None:
+        raise ValueError("no room for the tokenizer")
+
+    database, model = lab.folder / "mlflow.db", lab.folder / "model"
+    monkeypatch.setattr(ToyEncoder, "export", broken)
+    asked = {"export": str(model), "seeds": [0], "tracking": {"uri": f"sqlite:///{database}"}}
+    assert command(lab, **asked) == 1
+    printed = capsys.readouterr()
+    assert re.search(r"error: export: .*model could not be written: encoder `toy_encoder` .*no room for", printed.err)
+    assert "Traceback" not in printed.err
+    assert run_count(database) > 0
+    assert not model.exists()
+
+
+def test_a_trained_encoder_that_cannot_be_trained_again_is_told_at_export(
+    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"encoder.trainable": True, "export": str(lab.folder / "model"), "seeds": [0]}
+    assert command(lab, **asked) == 0
+    shutil.rmtree(lab.entries("fit")[0].folder)
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("no weights today")
+
+    monkeypatch.setattr(ToyEncoder, "load", broken)
+    assert command(lab, **asked) == 1
+    assert "no weights today" in capsys.readouterr().err
 
 
 def test_a_call_from_python_prints_nothing(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
