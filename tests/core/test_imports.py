@@ -26,7 +26,7 @@ LAYERS = [
     {"report", "figures", "tracking", "dryrun", "pictures", "stored", "panels"},
     {"findings", "execute", "export", "loading", "privacy", "observers"},
     {"refusals"},
-    {"registration", "results", "overlap"},
+    {"registration", "results", "overlap", "ledger", "recognition", "departures", "receipt", "foreseen"},
     {"plan", "checks", "graph", "steps"},
     {
         "training",
