@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import StoreError
 from .departures import dropped_claims, dropped_variants
+from .errors import StoreError
 from .failures import known_failure
 from .hypotheses import Hypothesis
 from .ledger import times_scored

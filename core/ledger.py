@@ -101,7 +101,9 @@ def _ledger(plan: Plan) -> Path:
 # ------------------------------------------------------------------------------------------------ pairs of trials
 
 
-def enter_comparisons(root: Path, splits: Collection[str], pairs: Iterable[tuple[str, str]], metrics: Iterable[str]) -> int:
+def enter_comparisons(
+    root: Path, splits: Collection[str], pairs: Iterable[tuple[str, str]], metrics: Iterable[str]
+) -> int:
     """Enter comparisons of pairs of trials on some metrics; how many different ones these splits have seen, with these.
 
     Raises OSError where the ledger cannot be written.
@@ -125,6 +127,11 @@ def compared(root: Path, splits: Collection[str]) -> set[tuple[str, ...]]:
         return any(split == other or (c and there and c.share(there) >= SAME_SPLIT) for split, c in own)
 
     return {_comparison(line) for line in lines if any(map(alike, line["splits"]))}
+
+
+def pairs_compared(plan: Plan) -> int:
+    """How many comparisons of two trials `core.compare` made on the baseline's split."""
+    return len(compared(plan.workspace.store.root, [split_scored(plan, plan.baseline.name)]))
 
 
 def _comparison(line: Line) -> tuple[str, ...]:

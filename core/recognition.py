@@ -129,13 +129,16 @@ def values_of(plan: Plan, variant: Variant) -> dict[str, Any]:
 
 
 def _values(plan: Plan, variant: Variant) -> dict[str, Any]:
-    found = configuration(variant)
-    del found["evaluate"]
+    flat = flat_configuration(variant)
     if any(trial.seed is None for trial in plan.trials_of(variant)):
-        del found["train"]
-        found["model"] = {name: value for name, value in found["model"].items() if name != "losses"}
-    flat = dict(_flat(found, ""))
+        flat = {key: value for key, value in flat.items() if not f"{key}.".startswith(("train.", "model.losses."))}
     return {k: v for k, v in flat.items() if not (k.startswith("data.dataset.") and _is_place(v))}
+
+
+def flat_configuration(variant: Variant) -> dict[str, Any]:
+    """{dotted key: value} of a configuration, but for how it is evaluated."""
+    found = configuration(variant)
+    return dict(_flat({name: value for name, value in found.items() if name != "evaluate"}, ""))
 
 
 def _is_place(value: Any) -> bool:

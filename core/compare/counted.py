@@ -27,4 +27,4 @@ def entered(baseline: Source, others: Iterable[Source], metrics: Sequence[str], 
     told = f"This store saw {count:,} {'comparison' if count == 1 else 'different comparisons'} of trials on this split"
     if count == here:
         return f"{told}, all of them here: p is corrected for {here}."
-    return f"{told}, {here} of them here: p is corrected for {here}, and would be up to {count / here:.3g} times as large."
+    return f"{told}, {here} of them here: p is corrected for {here}, not for {count:,}."

@@ -183,7 +183,14 @@ def _repeat(result: Result, pictures: bool) -> list[str]:
     stored = [found.entry.meta["created"] for row in result.rows for found in row.results]
     moments = [datetime.datetime.fromtimestamp(moment, datetime.UTC) for moment in (min(stored), max(stored))]
     days = dict.fromkeys(f"{moment:%Y-%m-%d}" for moment in moments)
-    beside = ["`report.md`", "`table.csv`", "`table.tex`", "`resolved.json` (all variants)", "`figures/`"]
+    beside = [
+        "`report.md`",
+        "`table.csv`",
+        "`table.tex`",
+        "`resolved.json` (all variants)",
+        "`registration.json`",
+        "`figures/`",
+    ]
     beside += [f"`{PICTURES}`"] * pictures
     code = None if result.plan.experiment.anonymous else git_state(Path.cwd())
     facts = {

@@ -12,7 +12,9 @@ from pathlib import Path
 from ..errors import UserError
 from ..findings import Result
 from ..hypotheses import configuration
+from ..plan import Plan
 from ..privacy import hidden_in, hiding
+from ..receipt import RECEIPT, receipt
 from ..store import digest, write_atomically
 from .as_csv import csv, hypotheses_csv, published_csv
 from .as_html import PICTURES, html
@@ -58,6 +60,14 @@ def write_report(result: Result, root: Path) -> Path:
     for stale in {"hypotheses.csv", *(path.name for path in folder.glob("published_*.csv"))} - files.keys():
         (folder / stale).unlink(missing_ok=True)
     return folder
+
+
+def write_registration(plan: Plan, root: Path) -> Path:
+    """Write `registration.json` to the folder of the report, before anything is scored; the file."""
+    folder = root / slug(plan.experiment.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / RECEIPT, receipt(plan))
+    return folder / RECEIPT
 
 
 def write_figures(result: Result, folder: Path) -> dict[str, str]:

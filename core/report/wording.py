@@ -7,7 +7,7 @@ from collections import Counter
 
 from ..departures import changed_settings, dropped_claims, dropped_variants
 from ..findings import TRANSDUCTIVE, Claim, Result
-from ..ledger import scored_by_others, splits_alike
+from ..ledger import pairs_compared, scored_by_others, splits_alike
 from ..overlap import shared_files
 from ..refusals import Refusal
 from ..results import Row
@@ -43,6 +43,8 @@ def _circumstances(result: Result) -> list[str]:
     plan = result.plan
     others = [f"{name} ({counted(trials, 'trial')})" for name, trials in scored_by_others(plan).items()]
     lines = [f"Other experiments of this store scored this split: {', '.join(others)}."] if others else []
+    if pairs := pairs_compared(plan):
+        lines.append(f"Trials on this split were compared by themselves too: {counted(pairs, 'comparison')}.")
     lines += [
         f"{counted(trials, 'trial')} among those scored on it saw a split that shares {100 * share:.0f} % of this one's "
         "texts or videos."
