@@ -46,8 +46,8 @@ def _circumstances(result: Result) -> list[str]:
     if pairs := pairs_compared(plan):
         lines.append(f"Trials on this split were compared by themselves too: {counted(pairs, 'comparison')}.")
     lines += [
-        f"{counted(trials, 'trial')} among those scored on it saw a split that shares {100 * share:.0f} % of this one's "
-        "texts or videos."
+        f"{counted(trials, 'trial')} among those scored on it saw a split that shares {100 * share:.0f} % of its texts "
+        "or videos."
         for share, trials in splits_alike(plan).items()
     ]
     if dropped := dropped_variants(plan):

@@ -113,7 +113,7 @@ def test_a_split_that_was_touched_up_is_not_taken_for_one_that_was_never_scored(
     result = lab.result(FITTED | {"name": name, "seeds": [7]})
     claim = claim_of(result)
     assert (claim.post_hoc, claim.times_scored, claim.earlier) == (True, 4, ("lab (seed 0)",))
-    assert "2 trials among those scored on it saw a split that shares 100 % of this one's texts or videos." in told(
+    assert "2 trials among those scored on it saw a split that shares 100 % of its texts or videos." in told(
         result
     )
 
