@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import nullcontext, suppress
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -30,22 +31,28 @@ LEDGER = "ledger.jsonl"
 
 
 def enter(plan: Plan, trial: Trial) -> None:
-    """Count one scoring of a test split. What the store gave again is the same scoring."""
+    """Count one scoring of a test split. What the store gave again is the same scoring.
+
+    One of a store from before, which does not tell the arm, is written down once more, if the store can be written.
+    """
     if trial.variant.experiment.evaluate.split != "test":
         return
     name, key = plan.experiment.name, trial.last.key
     entered = plan.workspace.once(("entered", name), lambda: _entered(plan, name))
-    if key not in entered:
-        entered.add(key)
+    if not entered.get(key):
         line = {"experiment": name, "trial": key, "variant": trial.variant.name, "arm": arm_of(plan, trial.variant)}
         split = split_scored(plan, trial.variant.name)
-        append_twice(_ledger(plan), [line | {"split": split, "time": time.time()}])
+        with suppress(OSError) if key in entered else nullcontext():
+            append_twice(_ledger(plan), [line | {"split": split, "time": time.time()}])
+        entered[key] = True
 
 
-def _entered(plan: Plan, experiment: str) -> set[str]:
-    """Keys of an experiment's trials in the ledger. Another process may add one of them again: `times_scored` counts
-    keys, not lines."""
-    return {line["trial"] for line in scorings(plan) if line["experiment"] == experiment}
+def _entered(plan: Plan, experiment: str) -> dict[str, bool]:
+    """{key of an experiment's trial in the ledger: whether its arm is told}. Another process may add one of them again:
+    `times_scored` counts keys, not lines."""
+    lines = [line for line in scorings(plan) if line["experiment"] == experiment]
+    told = {line["trial"] for line in lines if "arm" in line}
+    return {line["trial"]: line["trial"] in told for line in lines}
 
 
 def scorings(plan: Plan) -> list[Line]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .hypotheses import Hypothesis
@@ -22,30 +23,41 @@ def register(plan: Plan) -> None:
     """Write down every hypothesis that was not yet, and the family where it is another than the last; a claim that
     comes after a scoring of its split is post hoc."""
     keep(plan)
-    known = {line["hypothesis"] for line in registered(plan)}
-    fresh = {_identity(plan, hypothesis): hypothesis for hypothesis in plan.hypotheses}
-    ledger = scorings(plan) if fresh.keys() - known else []
-    lines = [
-        {
-            "experiment": plan.experiment.name,
-            "hypothesis": identity,
-            "name": hypothesis.name,
-            "claim": f"{hypothesis.name}: {hypothesis}",
-            "kind": hypothesis.kind,
-            "metric": hypothesis.metric,
-            "arms": [arm_of(plan, variant) for variant in hypothesis.arms],
-            "seeds": list(plan.experiment.seeds),
-            "split": split_scored(plan, hypothesis.variant.name),
-            "post_hoc": _comes_late(plan, hypothesis, ledger),
-            "registration": registration_digest(plan),
-            "time": time.time(),
-        }
-        for identity, hypothesis in fresh.items()
-        if identity not in known
-    ]
-    lines += _new_family(plan)
-    if lines:
+    known, claimed = registered(plan), {_identity(plan, hypothesis): hypothesis for hypothesis in plan.hypotheses}
+    marks, complete = _marks(known), {line["hypothesis"] for line in known if "arms" in line}
+    fresh = {identity: hypothesis for identity, hypothesis in claimed.items() if identity not in marks}
+    ledger = scorings(plan) if fresh else []
+    if lines := [_line(plan, i, h, _comes_late(plan, h, ledger)) for i, h in fresh.items()]:
         append_twice(_registrations(plan), lines)
+    more = [_line(plan, i, h, marks[i]) for i, h in claimed.items() if i in marks and i not in complete]
+    if more := [*more, *_new_family(plan)]:
+        with suppress(OSError):  # a finished store that is read-only can still be read
+            append_twice(_registrations(plan), more)
+
+
+def _line(plan: Plan, identity: str, hypothesis: Hypothesis, late: bool) -> Line:
+    return {
+        "experiment": plan.experiment.name,
+        "hypothesis": identity,
+        "name": hypothesis.name,
+        "claim": f"{hypothesis.name}: {hypothesis}",
+        "kind": hypothesis.kind,
+        "metric": hypothesis.metric,
+        "arms": [arm_of(plan, variant) for variant in hypothesis.arms],
+        "seeds": list(plan.experiment.seeds),
+        "split": split_scored(plan, hypothesis.variant.name),
+        "post_hoc": late,
+        "registration": registration_digest(plan),
+        "time": time.time(),
+    }
+
+
+def _marks(lines: Sequence[Line]) -> dict[str, bool]:
+    """{claim: whether it was post hoc when it was first written down}"""
+    marks: dict[str, bool] = {}
+    for line in lines:
+        marks.setdefault(line["hypothesis"], line["post_hoc"])
+    return marks
 
 
 def _comes_late(plan: Plan, hypothesis: Hypothesis, ledger: Sequence[Line]) -> bool:
@@ -79,9 +91,7 @@ def _new_family(plan: Plan) -> list[Line]:
 
 def post_hoc(plan: Plan) -> set[str]:
     """Names of hypotheses that were registered after their split had been scored, or never."""
-    marks: dict[str, bool] = {}
-    for line in registered(plan):
-        marks.setdefault(line["hypothesis"], line["post_hoc"])
+    marks = _marks(registered(plan))
     return {h.name for h in plan.hypotheses if marks.get(_identity(plan, h), True)}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..ledger import enter_comparisons
 from .sources import Source, Stored
 
 
@@ -17,6 +16,8 @@ def entered(baseline: Source, others: Iterable[Source], metrics: Sequence[str], 
     trials = [one for one in others if isinstance(one, Stored)]
     if not isinstance(baseline, Stored) or baseline.split != "test" or not trials:
         return ""
+    from ..ledger import enter_comparisons  # with torch, which files alone do without
+
     splits = sorted(baseline.content.union(*(trial.content for trial in trials))) or [""]
     pairs = [(baseline.entry.meta["key"], trial.entry.meta["key"]) for trial in trials]
     here = len(pairs) * len(metrics)

@@ -33,13 +33,15 @@ QUERIES = 6
 def write_report(result: Result, root: Path) -> Path:
     """Write every file of the report to `<root>/<experiment>`; the folder.
 
-    report.md, report.html, table.csv, table.tex, resolved.json, figures/; pictures.html where variants re-rank;
-    hypotheses.csv and published_<n>.csv where there are any. Figures and pictures that would show the same as those
-    that are there are left as they are.
+    report.md, report.html, table.csv, table.tex, resolved.json, registration.json, figures/; pictures.html where
+    variants re-rank; hypotheses.csv and published_<n>.csv where there are any. Figures and pictures that would show the
+    same as those that are there are left as they are, and so is a registration.json.
     """
     folder = root / slug(result.name)
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
+    if not (folder / RECEIPT).is_file():
+        write_registration(result.plan, root)
     captions = write_figures(result, folder / "figures")
     figures = {folder / "figures" / f"{name}.svg": said for name, said in captions.items()}
     no_pictures = write_pictures(result, folder / PICTURES)

@@ -113,9 +113,7 @@ def test_a_split_that_was_touched_up_is_not_taken_for_one_that_was_never_scored(
     result = lab.result(FITTED | {"name": name, "seeds": [7]})
     claim = claim_of(result)
     assert (claim.post_hoc, claim.times_scored, claim.earlier) == (True, 4, ("lab (seed 0)",))
-    assert "2 trials among those scored on it saw a split that shares 100 % of its texts or videos." in told(
-        result
-    )
+    assert "2 trials among those scored on it saw a split that shares 100 % of its texts or videos." in told(result)
 
 
 def test_a_split_in_another_folder_is_not_taken_for_another(lab: Lab) -> None:
@@ -269,6 +267,36 @@ def test_a_store_from_before_says_what_it_said(lab: Lab) -> None:
     assert claim_of(again).verdict == claim_of(before).verdict
     late = lab.result(FITTED | {"seeds": [1]})
     assert claim_of(late).post_hoc
+
+
+def test_a_try_of_a_store_from_before_is_known_once_it_was_run_again(lab: Lab) -> None:
+    lab.result(FITTED)
+    as_before(lab)
+    for _ in range(2):
+        assert not claim_of(lab.result(FITTED)).post_hoc
+    assert len(read_lines(lab.store / "ledger.jsonl")) == 4
+    claim = claim_of(lab.result(FITTED | {"name": "fresh", "seeds": [3]}))
+    assert (claim.post_hoc, claim.earlier, claim.times_scored) == (True, ("lab (seed 0)",), 4)
+
+
+def test_a_mark_of_a_store_from_before_stays(lab: Lab) -> None:
+    lab.result(FITTED | {"hypotheses": {}})
+    assert claim_of(lab.result(FITTED)).post_hoc
+    as_before(lab)
+    for _ in range(2):
+        assert claim_of(lab.result(FITTED)).post_hoc
+
+
+def test_a_finished_store_that_is_read_only_is_still_reported(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = lab.result(FITTED)
+    as_before(lab)
+
+    def refused(*arguments: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for place in ("registration.append_twice", "ledger.append_twice", "recognition.write_atomically"):
+        monkeypatch.setattr(f"core.{place}", refused)
+    assert told(lab.result(FITTED)) == told(before)
 
 
 def test_a_store_from_before_knows_a_touched_up_split_once_it_was_read_anew(lab: Lab) -> None:
