@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .ledger import Line, on_split, scorings
+from .ledger import Line, moment, on_split, scorings
 from .plan import Plan
 from .recognition import is_same_arm
 from .registration import families, is_same_claim, withdrawn_lines
@@ -48,8 +48,8 @@ def changed_settings(plan: Plan) -> list[str]:
     lines, known = _own_scorings(plan), families(plan)
     if not lines or not known:
         return []
-    first = min(line["time"] for line in lines)
-    then = next((line for line in reversed(known) if line["time"] <= first), known[0])
+    first = min(map(moment, lines))
+    then = next((line for line in reversed(known) if moment(line) <= first), known[0])
     evaluate = plan.experiment.evaluate
     now = {"correction": evaluate.correction, "primary": evaluate.primary, "baseline": plan.baseline.name}
     differing = [name for name in SETTINGS if then[name] != now[name]]

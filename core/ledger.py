@@ -60,6 +60,11 @@ def scorings(plan: Plan) -> list[Line]:
     return read_twice(_ledger(plan), "experiment", "trial", "split")
 
 
+def moment(line: Line) -> float:
+    """When a line was written; the beginning of time for one that does not tell."""
+    return float(line.get("time", 0.0))
+
+
 def on_split(plan: Plan, variant: str, lines: Iterable[Line]) -> list[Line]:
     """The lines of the split that a variant is scored on, or of one that shares half of it."""
     return [line for line in lines if is_same_split(plan, variant, line["split"])]

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .hypotheses import Hypothesis
-from .ledger import Line, arms_scored, on_split, scorings, times_scored
+from .ledger import Line, arms_scored, moment, on_split, scorings, times_scored
 from .plan import Plan
 from .recognition import arm_of, is_same_arm, is_same_split, keep, split_scored
 from .references import Variant
@@ -101,10 +101,10 @@ def earlier_tries(plan: Plan, hypothesis: Hypothesis) -> list[str]:
     The same by arms, but for seeds and values that differ by less than a per cent, metric, kind and split.
     """
     lines, own = registered(plan), _identity(plan, hypothesis)
-    since = next((line["time"] for line in lines if line["hypothesis"] == own), float("inf"))
-    before = [line for line in lines if line["time"] < since and line["hypothesis"] != own]
+    since = next((moment(line) for line in lines if line["hypothesis"] == own), float("inf"))
+    before = [line for line in lines if moment(line) < since and line["hypothesis"] != own]
     tries = [line for line in before if is_same_claim(plan, hypothesis, line)]
-    ledger = [line for line in scorings(plan) if line["time"] < since] if tries else []
+    ledger = [line for line in scorings(plan) if moment(line) < since] if tries else []
     scored = {(line["experiment"], line.get("arm")) for line in ledger}
     made = [line for line in tries if all((line["experiment"], arm) in scored for arm in line["arms"])]
     return list(dict.fromkeys(f"{line['experiment']} ({_seeds(line['seeds'])})" for line in made))
@@ -135,7 +135,7 @@ def withdrawn_lines(plan: Plan) -> list[Line]:
     claimed = {_identity_on(plan, hypothesis, split) for hypothesis in plan.hypotheses for split in splits}
     mine = {line["hypothesis"]: line for variant in plan.variants for line in on_split(plan, variant.name, own)}
     left = [line for identity, line in mine.items() if identity not in claimed]
-    return sorted(left, key=lambda line: line["time"])
+    return sorted(left, key=moment)
 
 
 def registration_digest(plan: Plan) -> str:
