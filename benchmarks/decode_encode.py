@@ -229,7 +229,7 @@ def _parts(size: Size, encoder: Encoder, paths: Sequence[Path], workers: int) ->
         held.enter_context(patch.object(encoding, "read_clips", timed))
         began = time.perf_counter()
         with ExitStack() as drafts:
-            made = [drafts.enter_context(workspace.store.draft(s.name, s.key, s.fields)) for s in steps]
+            made = [drafts.enter_context(workspace.store.write(s.name, s.key, s.fields)) for s in steps]
             encode_video(workspace, steps, made)
         whole = time.perf_counter() - began
     parts = {name: sum(seconds) for name, seconds in clock.seconds.items()}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .errors import ConfigError, Problem, UserError
 from .execute import ensure
 from .steps.encoding import loaded_encoder
-from .store.files import checked, checksum, read_text, with_check, write_atomically
+from .store.files import checked, checksum, follow_umask, read_text, with_check, write_atomically
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -88,5 +88,6 @@ def _put_in_place(made: Path, folder: Path) -> None:
     either = {name: before.get(name, []) + new for name, new in sums.items()}
     write_atomically(folder / MARK, with_check({"files": either}))
     for name in sums:
+        follow_umask(made / name)
         os.replace(made / name, folder / name)
     write_atomically(folder / MARK, with_check({"files": sums}))

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import torch
 
-from .store.files import discard
+from .store.files import discard, sync
 
 _SUM = 16
 """Bytes at the start that hold the CRC-32 of what follows, as hex digits and a line's end."""
@@ -43,6 +43,7 @@ def save_resumed(path: Path, state: Mapping[str, Any]) -> None:
         handle.flush()
         os.fsync(handle.fileno())
     os.replace(new, path)
+    sync(path.parent)
 
 
 def load_resumed(path: Path) -> dict[str, Any] | None:

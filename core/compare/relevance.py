@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +82,7 @@ def read_judgements(path: str) -> Judgements:
     pairs = []
     for number, line in enumerate(lines, 1):
         words = line.split("\t") if line.count("\t") == 1 else line.split()
-        if len(words) == 4 and words[3].lstrip("-").isdigit():
+        if len(words) == 4 and re.fullmatch("-?[0-9]{1,18}", words[3]):
             pairs += [(words[0], words[2])] if int(words[3]) > 0 else []
         elif len(words) == 2:
             pairs.append((words[0].strip(), words[1].strip()))

@@ -181,8 +181,8 @@ def _lines(path: Path, direction: str, ids: str | None) -> Source:
     if direction == "both":
         raise DataError(f"{path}: a file of ranks has one direction: give --direction t2v or v2t")
     for number, (word,) in enumerate(lines, 1):
-        if not re.fullmatch("[1-9][0-9]*", word):
-            raise DataError(f"{path}: rank {number} is `{word}`; ranks are whole numbers, the best is 1")
+        if not re.fullmatch("[1-9][0-9]{0,17}", word):
+            raise DataError(f"{path}: rank {number} is `{word[:40]}`; ranks are whole numbers, the best is 1")
     queries = read_ids(ids) if ids else None
     if queries is not None and len(queries) != len(lines):
         raise DataError(f"{ids}: {len(queries):,} ids for the {len(lines):,} ranks of {path}")

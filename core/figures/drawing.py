@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import textwrap
 from collections.abc import Sequence
@@ -42,8 +43,10 @@ def draw(title: str, panels: Sequence[Panel], notes: Sequence[str], *files: Path
         if lines:
             figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7.5, color="0.3")
         for file in files:
+            drawn = io.BytesIO()  # where a disk is full, matplotlib's own clearing up hides why
+            figure.savefig(drawn, format=file.suffix[1:], dpi=180, metadata=TIMES[file.suffix])
             draft = file.with_name(f".{os.getpid()}.{file.name}")
-            figure.savefig(draft, dpi=180, metadata=TIMES[file.suffix])
+            draft.write_bytes(drawn.getbuffer())
             os.replace(draft, file)
 
 

@@ -6,8 +6,10 @@ import hashlib
 import json
 import re
 import unicodedata
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from ..findings import Result
@@ -16,6 +18,7 @@ from ..plan import Plan
 from ..privacy import hidden_in, hiding
 from ..receipt import RECEIPT, receipt
 from ..store import digest, write_atomically
+from ..store.files import checked, checksum, read_text, with_check
 from .as_csv import csv, hypotheses_csv, published_csv
 from .as_html import PICTURES, html
 from .as_latex import latex
@@ -73,13 +76,10 @@ def write_registration(plan: Plan, root: Path) -> Path:
 
 
 def write_figures(result: Result, folder: Path) -> dict[str, str]:
-    """Draw what the plan has panels for, as SVG, PNG and PDF; {name: caption}. Nothing is drawn twice."""
-    state, drawn = _shown_in_figures(result), folder / DRAWN
-    if drawn.is_file():
-        known = json.loads(drawn.read_text())
-        there = all((folder / f"{name}{suffix}").is_file() for name in known["captions"] for suffix in FORMATS)
-        if known["state"] == state and there:
-            return known["captions"]
+    """Draw what the plan has panels for, as SVG, PNG and PDF; {name: caption}. Nothing is drawn twice that is whole."""
+    state, known = _shown_in_figures(result), _drawn_before(folder)
+    if known.get("state") == state and all(_has_sum(folder / name, value) for name, value in known["files"].items()):
+        return known["captions"]
     from ..figures import draw
     from ..panels import panels
 
@@ -90,28 +90,58 @@ def write_figures(result: Result, folder: Path) -> dict[str, str]:
     found = {names[name]: hidden_in(panel, hide) for name, panel in drawn_panels.items()}
     for name, panel in found.items():
         draw("", [panel], [], *(folder / f"{name}{suffix}" for suffix in FORMATS))
-    wanted = {f"{name}{suffix}" for name in found for suffix in FORMATS}
-    if drawn.is_file():
-        for stale in {f"{n}{s}" for n in json.loads(drawn.read_text())["captions"] for s in FORMATS} - wanted:
-            (folder / stale).unlink(missing_ok=True)
+    files = {f"{name}{suffix}": checksum(folder / f"{name}{suffix}") for name in found for suffix in FORMATS}
+    for stale in known.get("files", {}).keys() - files:
+        (folder / stale).unlink(missing_ok=True)
     captions = {name: panel.caption for name, panel in found.items()}
-    write_atomically(drawn, json.dumps({"state": state, "captions": captions}, indent=1))
+    write_atomically(folder / DRAWN, with_check({"state": state, "captions": captions, "files": files}))
     return captions
+
+
+def _drawn_before(folder: Path) -> dict[str, Any]:
+    """What the figures that are there show, and their checksums; nothing where that is not to be relied on."""
+    try:
+        known = checked(read_text(folder / DRAWN))
+    except (OSError, ValueError):
+        return {}
+    return known if known.keys() == {"state", "captions", "files"} else {}
+
+
+def _has_sum(file: Path, value: int) -> bool:
+    try:
+        return checksum(file) == value
+    except OSError:
+        return False
 
 
 def write_pictures(result: Result, file: Path) -> str:
     """Write what a few queries find at each stage, unless the file shows the same already; "" then, else why there is
     no such page. Whatever goes wrong, the report goes without it."""
-    mark = f"<!-- {_shown_in_pictures(result)} -->\n"
-    if file.is_file() and file.read_text().endswith(mark):
+    state = _shown_in_pictures(result)
+    if _shows(file, state):
         return ""
     try:
-        write_atomically(file, hiding(result.plan)(_pictures(result)) + mark)
+        page = hiding(result.plan)(_pictures(result))
+        write_atomically(file, page + _mark(state, page))
     except (Exception, SystemExit) as fault:  # of a video, a component, the memory: no reason to lose a finished run
         file.unlink(missing_ok=True)
         told = str(fault).strip().partition("\n")[0]
         return told if isinstance(fault, UserError) else f"{type(fault).__name__}: {told}"
     return ""
+
+
+def _mark(state: str, page: str) -> str:
+    return f"<!-- {state} {zlib.crc32(page.encode()):08x} -->\n"
+
+
+def _shows(file: Path, state: str) -> bool:
+    """Whether a page shows a state, and is as it was written."""
+    try:
+        text = read_text(file)
+    except (OSError, ValueError):
+        return False
+    page = text[: -len(_mark(state, ""))]
+    return text == page + _mark(state, page)
 
 
 def _pictures(result: Result) -> str:

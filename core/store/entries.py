@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreError
-from .files import checked, checksum, discard, read_text, sync, with_check
+from .files import checked, checksum, discard, follow_umask, read_text, sync, with_check
 from .leases import Leases, token
 from .mark import claim, entry_folders, has_the_shape, is_marked, mend
 
@@ -76,7 +76,7 @@ class Draft:
         try:
             plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             save_file(plain, self.folder / file)
-            (self.folder / file).chmod(0o666 & ~_umask())  # safetensors keeps it from the group, whatever is asked for
+            follow_umask(self.folder / file)
         except SafetensorError as fault:
             code = re.search(r"code: (\d+)", str(fault))
             if code is None:
@@ -203,6 +203,9 @@ class Store:
         if folder not in left and left:
             os.replace(max(left, key=lambda path: path.stat().st_mtime), folder)
         folder.mkdir(parents=True, exist_ok=True)
+        for item in folder.iterdir():
+            if item.is_symlink() or not item.is_file():  # no step left it so: it would lead elsewhere, or nowhere
+                discard(item)
         return folder
 
     def _commit(self, draft: Path, folder: Path) -> None:
@@ -249,13 +252,6 @@ class Store:
         self._checked.pop((folder.parent.name, folder.name), None)
         shutil.rmtree(folder, ignore_errors=True)
         return not folder.exists()
-
-
-def _umask() -> int:
-    """What files of this process are not to allow. It can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _is_linked(folder: Path) -> bool:

@@ -14,12 +14,14 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..errors import StoreError
 
 PATIENCE = 30.0
 """Seconds to wait for a lock that is held for milliseconds only, unless its holder was stopped."""
+TOLD_AFTER = 2.0
+"""Seconds after which waiting for a lock is told."""
 CHECK = "crc32"
 
 
@@ -54,22 +56,32 @@ def _refuse_strange(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file that processes take in turn. Raises StoreError where it is not let go for PATIENCE seconds."""
+def locked(path: Path, patience: float = PATIENCE) -> Iterator[None]:
+    """Hold a lock file that processes take in turn; waiting is told after a while.
+
+    Raises StoreError where another process does not let it go for `patience` seconds.
+    """
     if path.exists():
         _refuse_strange(path)
     with path.open("a") as handle:
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    hint = f"is one stopped? `fuser {path}` names it"
-                    raise StoreError(f"{path}: another process has held this lock for {PATIENCE:g} s; {hint}") from None
-                time.sleep(0.01)
+        began, told = time.monotonic(), False
+        while not _taken(handle):
+            waited, hint = time.monotonic() - began, f"is one stopped? `fuser {path}` names it"
+            if waited > patience:
+                raise StoreError(f"{path}: another process has held this lock for {patience:g} s; {hint}")
+            if waited > TOLD_AFTER and not told:
+                told = True
+                print(f"waiting for another process that holds {path} ({hint})", file=sys.stderr, flush=True)
+            time.sleep(0.01)
         yield
+
+
+def _taken(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -81,6 +93,14 @@ def write_atomically(path: Path, text: str) -> None:
         os.fsync(handle.fileno())
     os.replace(draft, path)
     sync(path.parent)
+
+
+def follow_umask(path: Path) -> None:
+    """Give a file the rights of any other: safetensors and temporary files keep theirs from the group, whatever the
+    umask says."""
+    mask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def discard(path: Path) -> None:
@@ -139,8 +159,9 @@ def append_twice(path: Path, values: Iterable[Any]) -> None:
 
 def read_twice(path: Path, *names: str) -> list[Any]:
     """The mappings that either file holds, each once, by their `time`."""
-    lines = [line for place in (path, copy_of(path)) for line in read_lines(place, *names, "time")]
-    return sorted({json.dumps(line, sort_keys=True): line for line in lines}.values(), key=lambda line: line["time"])
+    lines = [line for place in (path, copy_of(path)) for line in read_lines(place, *names)]
+    each = {json.dumps(line, sort_keys=True): line for line in lines}
+    return sorted(each.values(), key=lambda line: line.get("time", 0.0))
 
 
 def copy_of(path: Path) -> Path:

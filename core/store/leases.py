@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -87,8 +87,7 @@ class Leases:
             for key, path in paths.items():
                 if path.exists() and not self._is_free(path):
                     raise Busy(step, key, _owner(path))
-            for path in paths.values():
-                path.write_text(json.dumps(vars(_me())))
+            self._take(paths.values())
         done = threading.Event()
         beat = threading.Thread(target=self._beat, args=(list(paths.values()), done), daemon=True)
         beat.start()
@@ -104,6 +103,20 @@ class Leases:
                 for path in paths.values():
                     if _owner(path).token == token():
                         path.unlink(missing_ok=True)
+
+    def _take(self, paths: Collection[Path]) -> None:
+        """Write leases, each whole or not at all: nobody waits for one that does not say whose it is, as a full disk
+        or a kill would leave it. Raises OSError where one cannot be written; none is left then."""
+        draft = self.folder / f".draft-{token()}"
+        try:
+            for path in paths:
+                draft.write_text(json.dumps(vars(_me())))
+                os.replace(draft, path)
+        except OSError:
+            for path in (draft, *paths):
+                if path == draft or _owner(path).token == token():
+                    path.unlink(missing_ok=True)
+            raise
 
     def check(self, step: str, *keys: str) -> None:
         """Raises Busy where this process no longer holds one of the leases that it took."""

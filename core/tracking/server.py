@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..store.files import locked
 from .database import ready
 
 ENVIRONMENT = {
@@ -25,6 +25,9 @@ ENVIRONMENT = {
     "PGCONNECT_TIMEOUT": "5",
 }
 """What MLflow is told unless the person says otherwise: no telemetry, and a server that is down is noticed soon."""
+
+PATIENCE = 600.0
+"""Seconds that another process may take to write its runs before this one gives up."""
 
 SERVED = "mlflow-artifacts:/"
 """Begins the address of artifacts that lie wherever MLflow's page is told to look for them."""
@@ -82,8 +85,7 @@ def held(uri: str, root: Path) -> Iterator[None]:
     database = database_of(uri)
     folder = root if database is None else database.parent
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".mlflow.lock").open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with locked(folder / ".mlflow.lock", PATIENCE):
         yield
 
 

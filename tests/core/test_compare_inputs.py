@@ -240,6 +240,7 @@ def test_other_queries_other_galleries_repeated_ids_and_other_diagonals_are_refu
     [
         ("1\n0\n", "rank 2 is `0`; ranks are whole numbers, the best is 1"),
         ("1\n2.5\n", r"rank 2 is `2\.5`"),
+        ("1\n" + "9" * 5000, r"rank 2 is `9{40}`"),
         ("1 2\n", "found lines of 2 words"),
         ("", "found lines of no words"),
         ("q Q0 v 1 nan x\n", "the score nan has no rank"),
@@ -250,6 +251,13 @@ def test_files_of_ranks_and_runs_are_checked_line_by_line(content, told_so):
     Path("bad").write_text(content)
     with pytest.raises(DataError, match=told_so):
         compare_inputs([lines("good", 1, 2), "bad"])
+
+
+@pytest.mark.parametrize("judged", ["²", "١", "9" * 5000, "--1", "1.0"])
+def test_a_judgement_that_is_no_whole_number_is_told_with_its_line(scores, judged):
+    inputs = save(a=scores[0], b=scores[1])
+    with pytest.raises(DataError, match="qrels: line 2: expected"):
+        compare_inputs(inputs, relevance=lines("qrels", "a 0 a 1", f"a 0 b {judged}"))
 
 
 def test_what_cannot_be_read_is_told(scores):

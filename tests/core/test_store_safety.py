@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -16,9 +17,9 @@ import pytest
 import torch
 
 from core.errors import StoreError
-from core.store import Busy, Store, append_lines, leases, read_lines
+from core.store import Busy, Store, append_lines, files, leases, read_lines
 from core.store.__main__ import main
-from core.store.files import mend_lines
+from core.store.files import locked, mend_lines
 from core.store.mark import MARK
 
 KEY = "0123456789abcdef"
@@ -274,6 +275,76 @@ def test_a_torn_lease_is_taken_over_when_it_is_old(store: Store, content: str) -
         pass
 
 
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_full_disk_leaves_no_lease_that_the_next_run_waits_a_minute_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
+    store.claim()
+    write_text, left = Path.write_text, [1, 0]
+
+    def full(path: Path, text: str) -> int:
+        if path.parent.name != "leases" or left.pop(0):
+            return write_text(path, text)
+        write_text(path, text[:7])
+        raise OSError(fault, os.strerror(fault), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match=os.strerror(fault)), store.leases.hold("fit", KEY, OTHER):
+            pass
+    assert [path.name for path in (store.root / "leases").iterdir()] == [".lock"]
+    with store.leases.hold("fit", KEY, OTHER):
+        pass
+
+
+def test_a_process_killed_while_it_takes_a_lease_leaves_none_that_the_next_run_waits_for(store: Store) -> None:
+    store.claim()
+    code = (
+        "import os, signal, sys; from pathlib import Path; from core.store import Store; write = Path.write_text\n"
+        "def half(path, text): write(path, text[:7]); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Path.write_text = half\n"
+        f"with Store(sys.argv[1]).leases.hold('fit', '{KEY}'): pass"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(store.root)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with store.leases.hold("fit", KEY):
+        pass
+
+
+def test_a_link_in_place_of_a_lease_leads_to_no_file_of_the_users_that_is_written(store: Store, tmp_path: Path) -> None:
+    store.claim()
+    own = tmp_path / "own.txt"
+    own.write_text("the user's own")
+    os.utime(own, (1, 1))
+    (store.root / "leases").mkdir(exist_ok=True)
+    for key, place in ((KEY, own), (OTHER, tmp_path / "nothing-here")):
+        (store.root / "leases" / f"fit-{key}").symlink_to(place)
+        with store.leases.hold("fit", key):
+            pass
+    assert own.read_text() == "the user's own"
+    assert not (tmp_path / "nothing-here").exists()
+
+
+def test_links_and_folders_in_a_draft_keep_no_entry_from_being_computed_and_lead_nowhere(
+    store: Store, tmp_path: Path
+) -> None:
+    store.claim()
+    own = tmp_path / "own.txt"
+    own.write_text("the user's own")
+    draft = store.root / "score" / f"draft-{KEY}-1-0123abcd"
+    (draft / "tensors.safetensors").mkdir(parents=True)
+    (draft / "result.json").symlink_to(own)
+    (draft / "trial.json").symlink_to(draft / "nothing-here")
+    (draft / "resume.pt").write_text("half")
+    with store.write("score", KEY, {}) as made:
+        assert (made.folder / "resume.pt").read_text() == "half"
+        made.save({"scores": torch.ones(2, 3)})
+        made.json({"R1": 1.0})
+        made.json({}, "trial.json")
+    assert own.read_text() == "the user's own"
+    assert Store(store.root).read("score", KEY).json() == {"R1": 1.0}
+
+
 def test_whoever_waits_says_for_whom_and_since_when(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -352,3 +423,16 @@ def test_a_groups_store_can_be_read_by_the_group(store: Store, umask: int, mode:
         os.umask(before)
     files = [*folder.iterdir(), store.root / MARK, store.root / "ledger.jsonl"]
     assert {path.stat().st_mode & 0o777 for path in files} == {mode}
+
+
+def test_a_lock_that_a_stopped_process_holds_is_told_and_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(files, "TOLD_AFTER", 0.05)
+    lock = tmp_path / ".lock"
+    with locked(lock):
+        with pytest.raises(StoreError, match=r"held this lock for 0\.2 s"), locked(lock, 0.2):
+            pass
+        assert capsys.readouterr().err.count(f"waiting for another process that holds {lock}") == 1
+    with locked(lock, 0.2):
+        pass

@@ -550,7 +550,8 @@ def test_sync_writes_from_the_store_and_names_trials_that_lack_a_result(
     assert main(arguments) == 0
     assert capsys.readouterr().out.startswith("0 new runs")
     gone = result.plan.trials[0]
-    result.plan.workspace.store.forget("evaluate", gone.last.key)
+    store = result.plan.workspace.store
+    assert store.remove(store.root / "evaluate" / gone.last.key)
     assert main(arguments) == 1
     error = capsys.readouterr().err
     assert f"1 of its 4 trials are missing ({gone.name}" in error

@@ -1,6 +1,7 @@
 """The encoder `clip` against transformers' own model, tokenizer and image processor, on tiny models made here."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -311,11 +312,30 @@ def test_preprocessing_is_read_from_either_file_of_transformers(copied):
     assert (pixels.short_side, pixels.crop_size, pixels.resample, pixels.mean) == (40, 32, "bilinear", (0.5, 0.5, 0.5))
 
 
-@pytest.mark.parametrize("fields", [{"crop_size": 16}, {"size": {"height": 32, "width": 32}}, {"do_normalize": False}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"crop_size": 16}, {"size": {"height": 32, "width": 32}}, {"do_normalize": False}),
+        *({"crop_size": "wide"}, {"size": {"shortest_edge": "long"}}, {"size": [32]}, {"resample": [3]}),
+        *({"image_mean": 0}, {"image_mean": [0.5, None, 0.5]}, {"image_mean": [0.5]}, {"image_std": [1, 0, 1]}),
+        *({"image_std": "abc"}, {"rescale_factor": None}, {"rescale_factor": 0}, {"rescale_factor": float("inf")}),
+    ],
+)
 def test_preprocessing_that_is_not_known_is_refused(copied, fields):
     edit(copied / "preprocessor_config.json", **fields)
     with pytest.raises(DataError, match="preprocessor"):
         create("encoder", "clip", model=str(copied))
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors.index.json"])
+@pytest.mark.parametrize(
+    "content", ["[]", "null", "0", '"x"', '{"weight_map": 3}', '{"image_processor": 3, "size": "x"}']
+)
+def test_a_file_of_a_clip_that_holds_something_else_is_told_by_name(copied, name, content):
+    (copied / "model.safetensors").unlink()
+    (copied / name).write_text(content)
+    with pytest.raises(DataError, match=re.escape(str(copied))):
+        create("encoder", "clip", model=str(copied)).fingerprint()
 
 
 # ---------------------------------------------------------------------------------------- random ones, training

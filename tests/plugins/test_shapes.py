@@ -179,7 +179,9 @@ def test_a_killed_call_is_taken_up_where_it_stopped(tmp_path):
     kept = finished(tmp_path) - 1
     times = {path: path.stat().st_mtime_ns for path in list(tmp_path.rglob("train-0000[0-4].mp4"))}
     assert 5 <= kept < 126
+    (tmp_path / "train" / ".train-00119.mp4.1.part").write_bytes(b"half")
     shapes(**fields).prepare(tmp_path)
+    assert not list(tmp_path.rglob("*.part"))
     assert len(times) == 5
     assert all(path.stat().st_mtime_ns == before for path, before in times.items())
     assert len(digests(tmp_path)) == 126

@@ -35,8 +35,8 @@ class Campaign:
 
 
 def pattern(path: str) -> str:
-    """A path as a shell pattern that fits all of its kind: digests, process ids and numbers left open."""
-    return re.sub(r"[0-9a-f]{16,32}|\d{2,}|(?<=/\.tmp)[^/]+", "*", path)
+    """A path as a shell pattern that fits all of its kind: digests, processes' tokens and numbers left open."""
+    return re.sub(r"\d+-[0-9a-f]{8}(?![0-9a-f])|[0-9a-f]{16,32}|\d{2,}|(?<=/\.tmp)[^/]+", "*", path)
 
 
 def phase(path: str) -> str:

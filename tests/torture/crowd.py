@@ -10,10 +10,7 @@ from random import Random
 
 from .campaign import Campaign
 from .kills import site_of
-from .world import Running
-
-PATCHES = {"core.store.leases.STALE": 4.0, "core.store.leases.HEARTBEAT": 0.4}
-"""A lease lives 4 seconds without a heartbeat, in place of a minute."""
+from .world import SHORT_LEASES, Running
 
 
 def crowd(made_in: Campaign, random: Random) -> tuple[str, str, str]:
@@ -28,7 +25,7 @@ def crowd(made_in: Campaign, random: Random) -> tuple[str, str, str]:
     running: list[Running] = []
     for wait, fault in zip(begins, [*faults, None, None], strict=True):
         time.sleep(wait / 4)
-        running.append(world.start(fault, patches=PATCHES))
+        running.append(world.start(fault, patches=SHORT_LEASES))
     sleeper = running[2]
     time.sleep(stopped_at)
     with suppress(OSError):

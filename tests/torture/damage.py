@@ -6,16 +6,16 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 
 from .campaign import Campaign, pattern
 from .faults import Fault
+from .world import SHORT_LEASES
 
 STEPS = ("decode", "encode", "fit", "score", "candidates", "mine", "fit_reranker", "match", "rank", "evaluate")
 """In the order in which one needs the other."""
-MARKS = ("hypotheses.csv", "hypotheses.json", "report.md", "report.html", "drawn.json")
-"""Facts that rest on the registrations and the ledger too."""
 
 
 # --------------------------------------------------------------------------------------------- what is done to a file
@@ -108,17 +108,13 @@ def damage(made_in: Campaign, random: Random) -> tuple[str, str, str]:
     kind, file = STATES[state](made_in, random)
     if file is None:
         return f"{state}: {kind}", "skipped", "there is no such file"
-    what = random.choice([one for one in DAMAGES if not (one is delete_folder and kind in WHOLE)])
     world = made_in.world
+    whole = file.parent in (world.cwd, world.cwd / "store")
+    what = random.choice([one for one in DAMAGES if not (one is delete_folder and whole)])
     what(file, random)
     made_in.judge.look()
-    own = kind.startswith(("store/registrations", "store/ledger"))
-    result, detail = made_in.judge.judge([world.run()], harmed=file, marks=MARKS if own else ())
+    result, detail = made_in.judge.judge([world.run()], harmed=file)
     return f"{what.__name__} {kind} ({state})", result, detail
-
-
-WHOLE = ("mlflow.db", "store/registrations.jsonl", "store/ledger.jsonl", "store/digests.jsonl")
-"""Lie in the store's folder or the working directory itself, which is not deleted."""
 
 
 def _kinds(cwd: Path) -> dict[str, list[Path]]:
@@ -205,7 +201,8 @@ def lease(made_in: Campaign, random: Random) -> tuple[str, str, str]:
     what = random.choice(sorted(LEASES))
     LEASES[what](place)
     made_in.judge.look()
-    result, detail = made_in.judge.judge([world.run()], harmed=place)
+    run = partial(world.run, patches=SHORT_LEASES)
+    result, detail = made_in.judge.judge([run()], harmed=place, run=run)
     return f"lease that is {what}", result, detail
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,19 @@ def _plan(overrides: list[str]) -> None:
     assert all(isinstance(seed, int) for seed in plan.experiment.seeds), f"seeds {plan.experiment.seeds}"
 
 
+def _claims() -> Target:
+    """A folder of experiments that test published statements; the store holds nothing of them."""
+    claim = "claim: {text: It helps., source: A paper (2025), reported: 2.0 points, fairness: Both read both.}\n"
+    files = {"claims/torture.yaml": (EXPERIMENT + claim).encode()}
+
+    def read(folder: Path) -> None:
+        from core.claims import read_claims
+
+        assert [one.name for one in read_claims("claims", "store")], "no claim, and no fault"
+
+    return Target(files | _clip_files("clip/", weights=False), tuple(files), read)
+
+
 def _override() -> Target:
     """The words of a command line, one a line; one is mutated."""
     words = (
@@ -132,16 +146,20 @@ def _published() -> Target:
 # ----------------------------------------------------------------------------------------------------------- scores
 
 
+def _named_npz(values: np.ndarray) -> bytes:
+    return _saved(np.savez, scores=values, text_ids=np.array(TEXTS), video_ids=np.array(VIDEOS))
+
+
+def _named_safetensors(values: np.ndarray) -> bytes:
+    from safetensors.numpy import save
+
+    return save({"scores": values}, {"text_ids": json.dumps(TEXTS), "video_ids": json.dumps(VIDEOS)})
+
+
 def _given(suffix: str) -> Target:
     values = _scores()
-    if suffix == "npy":
-        content = _saved(np.save, values)
-    elif suffix == "npz":
-        content = _saved(np.savez, values, text_ids=np.array(TEXTS), video_ids=np.array(VIDEOS))
-    else:
-        from safetensors.numpy import save
-
-        content = save({"scores": values}, {"text_ids": json.dumps(TEXTS), "video_ids": json.dumps(VIDEOS)})
+    written = {"npy": lambda found: _saved(np.save, found), "npz": _named_npz, "safetensors": _named_safetensors}
+    content = written[suffix](values)
     files = {f"scores.{suffix}": content, "texts.txt": _lines(TEXTS), "videos.json": json.dumps(VIDEOS).encode()}
     named = suffix == "npy"
 
@@ -168,6 +186,10 @@ def _compared(first: str, second: str, relevance: str = "", direction: str = "t2
     files = {
         "a.npy": _saved(np.save, values),
         "b.npy": _saved(np.save, values + np.eye(8, dtype=np.float32)),
+        "a.npz": _named_npz(values),
+        "b.npz": _named_npz(values + np.eye(8, dtype=np.float32)),
+        "a.safetensors": _named_safetensors(values),
+        "b.safetensors": _named_safetensors(values + np.eye(8, dtype=np.float32)),
         "a.txt": _lines(ranks),
         "b.txt": _lines(reversed(ranks)),
         "a.run": _lines(run),
@@ -199,6 +221,41 @@ def _sparse() -> bytes:
     from scipy.sparse import coo_array, save_npz
 
     return _saved(save_npz, coo_array(np.eye(8, dtype=bool)))
+
+
+# ----------------------------------------------------------------------------------------------------------- videos
+
+
+def _video(name: str, write: Callable[[Path], None]) -> Target:
+    """A file, or a folder of pictures, that frames are read from."""
+    with TemporaryDirectory() as folder:
+        write(Path(folder))
+        files = {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+    def read(folder: Path) -> None:
+        from core.video import Sampling, read_clip
+
+        frames = read_clip(name, Sampling(num_frames=4, size=32, short_videos="pad")).frames
+        assert (frames.dtype, frames.ndim, len(frames)) == (np.uint8, 4, 4), f"{frames.dtype} {frames.shape}"
+        assert min(frames.shape[1:3]) == 32, f"{frames.shape}"
+
+    return Target(files, tuple(files), read)
+
+
+def _written_video(folder: Path) -> None:
+    from tests.videos import numbered_frames, write_video
+
+    write_video(folder / "video.mp4", numbered_frames(8), bf="0")
+
+
+def _written_pictures(folder: Path) -> None:
+    from PIL import Image
+
+    from tests.videos import numbered_frames
+
+    (folder / "video").mkdir()
+    for number, frame in enumerate(numbered_frames(4)):
+        Image.fromarray(frame).save(folder / "video" / f"{number}.{'png' if number % 2 else 'jpg'}")
 
 
 # ------------------------------------------------------------------------------------------------------------- CLIP
@@ -233,13 +290,18 @@ def _clip() -> Target:
 _MADE: dict[str, Callable[[], Target]] = {
     "experiment": _experiment,
     "override": _override,
+    "claims": _claims,
     "captions_jsonl": lambda: _captions("jsonl"),
     "captions_csv": lambda: _captions("csv"),
     "published": _published,
     "scores_npy": lambda: _given("npy"),
     "scores_npz": lambda: _given("npz"),
     "scores_safetensors": lambda: _given("safetensors"),
+    "video": lambda: _video("video.mp4", _written_video),
+    "pictures": lambda: _video("video", _written_pictures),
     "compare_npy": lambda: _compared("a.npy", "b.npy", "pairs.tsv"),
+    "compare_npz": lambda: _compared("a.npz", "b.npz"),
+    "compare_safetensors": lambda: _compared("a.safetensors", "b.safetensors"),
     "compare_sparse": lambda: _compared("a.npy", "b.npy", "sparse.npz", "both"),
     "compare_ranks": lambda: _compared("a.txt", "b.txt"),
     "compare_runs": lambda: _compared("a.run", "b.run", "qrels.txt"),

@@ -21,7 +21,7 @@ CLASSES = (
     "outside",  # a byte outside the named folders
     "traceback",
     "crash",  # ended by a signal that nobody sent, or with a status of no meaning
-    "hang",  # nothing written for 30 s
+    "hang",  # nothing written for 30 s; 90 where it said that it waits, as for a lease of an unknown owner (60 s)
     "stuck",  # the same command never comes right, and its message names nothing to take away
     "orphan",  # a process that outlives the command
 )
@@ -69,12 +69,10 @@ class Judge:
         sent: bool = False,
         harmed: Path | None = None,
         run: Callable[[], Outcome] | None = None,
-        marks: tuple[str, ...] = (),
     ) -> tuple[str, str]:
         """(class, detail) after the disturbed runs `first`, running the same command again until it comes right.
 
-        sent: those were sent signals, so that their end is no message. harmed: what was damaged. marks: facts that
-        may be other where the person was told of what was harmed.
+        sent: those were sent signals, so that their end is no message. harmed: what was damaged.
         """
         self.faults = []
         run = run or self.world.run
@@ -95,8 +93,7 @@ class Judge:
             self._take_away(harmed, outcomes[-1])
         elif outcomes[-1].status == 0 and len(told) > 1:
             self.faults.append(("again", f"{len(told)} messages: " + " | ".join(_said(one) for one in told)))
-        said = "\n".join(one.stdout + one.stderr for one in outcomes)
-        self._compare(harmed, said, marks)
+        self._compare()
         changed = _changes(self.outside, self.world.outside())
         if changed:
             self.faults.append(("outside", f"changed: {', '.join(changed[:5])}"))
@@ -114,14 +111,14 @@ class Judge:
             self.faults.append(("traceback", _last_frames(outcome.stderr)))
         elif outcome.status not in (0, 1, 2) and not (sent and outcome.status in (130, -9, -15, -2)):
             self.faults.append(("crash", f"exit status {outcome.status}: {_tail(outcome.stderr)}"))
-        elif outcome.status in (1, 2) and outcome.stderr.count("error: ") < 1:
+        elif outcome.status in (1, 2) and not _messages(outcome):
             self.faults.append(("crash", f"exit status {outcome.status} without a message: {_tail(outcome.stderr)}"))
         if outcome.orphans:
             self.faults.append(("orphan", outcome.orphans[0]))
 
     def _take_away(self, harmed: Path | None, last: Outcome) -> None:
         """The message must name what to take away; that done, the same command comes right."""
-        if harmed is None or not _names(last.stderr, harmed):
+        if harmed is None or not _names(" ".join(_messages(last)), harmed):
             self.faults.append(("stuck", _said(last)))
             return
         if harmed.is_dir() and not harmed.is_symlink():
@@ -134,12 +131,11 @@ class Judge:
         if again.status != 0:
             self.faults.append(("stuck", f"even without {harmed.name}: {_said(again)}"))
 
-    def _compare(self, harmed: Path | None, said: str, marks: tuple[str, ...]) -> None:
+    def _compare(self) -> None:
         """The facts against those that are right."""
         if any(name in ("stuck", "hang") for name, _ in self.faults):
             return
         found = facts(self.world.cwd)
-        told = harmed is not None and _names(said, harmed)
         missing = sorted(self.names - found.keys())
         if missing:
             self.faults.append(("lost", f"missing: {', '.join(missing[:4])} ({len(missing)})"))
@@ -147,10 +143,6 @@ class Judge:
         if doubled:
             self.faults.append(("wrong", f"runs of MLflow: {', '.join(f'{n}: {found[n]}' for n in doubled)}"))
         other = [name for name, value in self.right.items() if found.get(name, value) != value]
-        marked = [name for name in other if name.endswith(marks)] if marks else []
-        if marked and not told:
-            self.faults.append(("lost", f"{self._difference(marked[0])}, and nothing was said"))
-        other = [name for name in other if name not in marked]
         if other:
             self.faults.append(("wrong", f"{self._difference(other[0])} ({len(other)} differ: {other[:4]})"))
 
@@ -183,9 +175,16 @@ def _changes(before: dict[str, str], now: dict[str, str]) -> list[str]:
     return [name for name in names if before.get(name) != now.get(name)]
 
 
+def _messages(outcome: Outcome) -> list[str]:
+    """Lines that say what failed: on standard error, or where trials failed and the others were reported, at the end
+    of the report."""
+    failed = [line for line in outcome.stdout.splitlines() if line.startswith(("failed: ", "not written: "))]
+    return [line for line in outcome.stderr.splitlines() if "error: " in line] + failed
+
+
 def _said(outcome: Outcome) -> str:
-    lines = [line for line in outcome.stderr.splitlines() if line.strip()]
-    at = next((n for n, line in enumerate(lines) if "error: " in line), max(0, len(lines) - 3))
+    lines = _messages(outcome) or [line for line in outcome.stderr.splitlines() if line.strip()]
+    at = max(0, len(lines) - 3)
     return f"[{outcome.status}] " + " / ".join(lines[at : at + 3])[:400]
 
 

@@ -27,6 +27,10 @@ from .nursery import Nursery
 ROOT = Path(__file__).parents[2]
 QUIET = 30.0
 """Seconds without a byte written, after which a command counts as hanging."""
+PATIENCE = 3.0
+"""Times QUIET where it has said that it waits: a lease whose owner is unknown is free after 60 seconds."""
+SHORT_LEASES = {"core.store.leases.STALE": 4.0, "core.store.leases.HEARTBEAT": 0.4}
+"""A lease lives 4 seconds without a heartbeat, in place of a minute."""
 LONGEST = 300.0
 NAMED = ("store", "runs", "mlartifacts", "mlflow.db", "mlflow.db-wal", "mlflow.db-shm", "mlflow.db-journal")
 EXPERIMENT = """name: torture
@@ -223,7 +227,9 @@ class Watch:
         if now - self.running.began > LONGEST:
             return True
         used = _processor_seconds(self.running.pid) - self.spent
-        return now - self.since > self.quiet and not 0.1 * self.quiet < used < self.quiet
+        said = _read(self.running.folder / "stderr").rstrip().rpartition("\n")[2]
+        quiet = PATIENCE * self.quiet if said.startswith("waiting for `") else self.quiet
+        return now - self.since > quiet and not 0.1 * quiet < used < quiet
 
 
 def _named(parts: tuple[str, ...]) -> bool:

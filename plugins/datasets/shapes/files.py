@@ -42,6 +42,8 @@ def write_videos(folder: Path, jobs: Mapping[str, Job]) -> int:
         return 0
     for parent in {Path(path).parent for path in missing}:
         (folder / parent).mkdir(parents=True, exist_ok=True)
+    for unfinished in folder.rglob(".*.part"):  # one process draws at a time: its lease says so
+        unfinished.unlink(missing_ok=True)
     orders = [{**jobs[path], "path": str(folder / path)} for path in missing]
     with closing(_drawn(orders)) as drawn, open(folder / MANIFEST, "a", buffering=1, encoding="utf-8") as manifest:
         manifest.write("\n")  # ends a line that a kill cut short

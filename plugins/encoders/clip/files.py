@@ -56,7 +56,8 @@ def files_of(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         weights = [folder / WEIGHTS]
     elif (folder / WEIGHT_INDEX).is_file():
-        shards = sorted(set(read_json(folder / WEIGHT_INDEX)["weight_map"].values()))
+        with explained(folder, WEIGHT_INDEX):
+            shards = sorted(set(read_json(folder / WEIGHT_INDEX)["weight_map"].values()))
         weights = [folder / WEIGHT_INDEX, *(folder / shard for shard in shards)]
     else:
         raise DataError(
@@ -81,9 +82,12 @@ def _digest(path: str, size: int, modified: int) -> str:
 
 def read_json(file: Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as fault:
         raise DataError(f"encoder.model: cannot read {file}: {fault}") from fault
+    if not isinstance(found, dict):
+        raise DataError(f"encoder.model: {file}: expected an object {{…}}, got {str(found)[:60]}")
+    return found
 
 
 def read_sizes(folder: Path) -> Any:

@@ -38,7 +38,7 @@ class Pixels:
         size = _side(given.get("size"), "shortest_edge", image_size)
         crop = _side(given.get("crop_size"), "height", image_size)
         resample = given.get("resample", 3)
-        if size is None or crop != image_size or size < crop or resample not in FILTERS:
+        if size is None or crop != image_size or size < crop or resample not in list(FILTERS):
             raise DataError(
                 f"encoder.model: {folder}: cannot prepare frames as its preprocessor asks (size {given.get('size')}, "
                 f"crop {given.get('crop_size')}, resample {resample}) for images of {image_size} px; "
@@ -46,15 +46,15 @@ class Pixels:
             )
         if not all(given.get(step, True) for step in STEPS):
             raise DataError(f"encoder.model: {folder}: its preprocessor must have {', '.join(STEPS)} true")
-        default = cls(size, crop)
-        return cls(
-            size,
-            crop,
-            tuple(given.get("image_mean", default.mean)),
-            tuple(given.get("image_std", default.std)),
-            given.get("rescale_factor", default.rescale),
-            FILTERS[resample],
-        )
+        mean, std = _floats(given.get("image_mean", cls.mean), 3), _floats(given.get("image_std", cls.std), 3)
+        rescale = _floats([given.get("rescale_factor", cls.rescale)], 1)
+        if not (mean and std and rescale) or 0 in (*std, *rescale):
+            got = [repr(given.get(name))[:60] for name in ("image_mean", "image_std", "rescale_factor")]
+            raise DataError(
+                f"encoder.model: {folder}: its preprocessor must have three numbers as image_mean, three as image_std "
+                f"and one as rescale_factor, none of the latter two 0; got {', '.join(got)}"
+            )
+        return cls(size, crop, mean, std, rescale[0], FILTERS[resample])
 
     def as_written(self) -> dict[str, Any]:
         """The content of preprocessor_config.json."""
@@ -96,11 +96,19 @@ def _preprocessor(folder: Path) -> Mapping[str, Any]:
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
             found = read_json(folder / name)
-            return found.get("image_processor", found)
+            inner = found.get("image_processor", found)
+            return inner if isinstance(inner, Mapping) else found
     return {}
 
 
 def _side(given: Any, name: str, default: int) -> int | None:
-    if isinstance(given, Mapping):
-        return given.get(name)
-    return default if given is None else int(given)
+    """A side in pixels; None where what is given is no whole number."""
+    value = given.get(name) if isinstance(given, Mapping) else default if given is None else given
+    return value if type(value) is int else None
+
+
+def _floats(given: Any, count: int) -> tuple[float, ...]:
+    """`count` finite numbers; none where what is given is anything else."""
+    numbers = given if isinstance(given, list | tuple) and len(given) == count else ()
+    fit = all(type(number) in (int, float) and abs(number) < 1e30 for number in numbers)
+    return tuple(numbers) if fit else ()
