@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from .failures import known_failure
+from .foreseen import foreseen, small_validation
 from .graph import TrialGraph
 from .plan import Plan
 from .significance import detectable_difference
@@ -30,13 +31,18 @@ def show_plan(plan: Plan) -> None:
         for trial in trials:
             if failure := known_failure(plan.workspace.store, trial):
                 print(f"    {trial.name} failed before: {failure}")
+    vain = foreseen(plan)
     for hypothesis in plan.hypotheses:
         print(f"hypothesis {hypothesis.name}: {hypothesis}")
+        for reason in vain.get(hypothesis.name, []):
+            print(f"  cannot come out: {reason}")
     if not plan.trials:
         print("The data set is not made yet: every step would be computed, after it.")
         return
     _show_steps(plan)
     _show_power(plan)
+    for sentence in small_validation(plan):
+        print(f"Beware: {sentence}.")
 
 
 def _show_steps(plan: Plan) -> None:

@@ -25,8 +25,8 @@ from .failures import (
     store_fault,
     store_faults_told,
 )
+from .ledger import enter
 from .plan import Plan, Trial
-from .registration import enter
 from .steps.step import Step
 from .store import Busy, Entry, Gone, Patience
 

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .departures import dropped_claims, dropped_variants
 from .errors import StoreError
 from .failures import known_failure
 from .hypotheses import Hypothesis
+from .ledger import times_scored
 from .metrics import metric
 from .plan import Plan, Trial
 from .published import Published, read_published
 from .refusals import Refusal, refusal
-from .registration import post_hoc, registration_digest, times_scored, withdrawn
+from .registration import earlier_tries, post_hoc, registration_digest, withdrawn
 from .results import FailedTrial, Row, TrialResult
 from .significance import (
     DRAWS,
@@ -43,12 +45,16 @@ TRANSDUCTIVE = "transductive against inductive"
 
 @dataclass(frozen=True)
 class Claim:
-    """A hypothesis with its verdict; `times_scored`: how often its split was scored in this store."""
+    """A hypothesis with its verdict.
+
+    times_scored: how often its split was scored in this store. earlier: tries of the same claim before, `name (seed 0)`
+    """
 
     hypothesis: Hypothesis
     verdict: Verdict
     post_hoc: bool
     times_scored: int
+    earlier: tuple[str, ...] = ()
 
 
 @dataclass
@@ -157,7 +163,7 @@ def _compare_with_baseline(result: Result) -> None:
     baseline = result.baseline
     others = [row for row in result.rows if not row.is_baseline]
     comparable = [row for row in others if row.name not in result.refusals]
-    lost = sum(refused.failed for refused in result.refusals.values())
+    lost = sum(refused.failed for refused in result.refusals.values()) + len(dropped_variants(result.plan))
     for name in result.metrics:
         for row, comparison in zip(comparable, _comparisons(comparable, baseline, name, lost), strict=True):
             row.comparisons[name] = comparison
@@ -251,19 +257,20 @@ def _arms(rows: Sequence[Row], name: str) -> list[Floats]:
 def _claims(result: Result) -> list[Claim]:
     decided = [hypothesis for hypothesis in result.plan.hypotheses if not undecidable(result, hypothesis)]
     lacking = {h.name: _lacking(result, h) for h in decided}
-    verdicts = decide(
-        {
-            h.name: no_evidence(h.kind, h.bound, why) if (why := lacking[h.name]) else _evidence(h, _rows_of(result, h))
-            for h in decided
-        }
-    )
+    evidence = {
+        h.name: no_evidence(h.kind, h.bound, why) if (why := lacking[h.name]) else _evidence(h, _rows_of(result, h))
+        for h in decided
+    }
+    dropped = {f"dropped: {claim}": no_evidence("better", 0, "dropped") for claim in dropped_claims(result.plan)}
+    verdicts = decide(dropped | evidence) if evidence else {}
     late = post_hoc(result.plan)
     claims = []
     for h in decided:
         verdict, words = verdicts[h.name], label(_rows_of(result, h))
         if words and h.kind != "cheaper" and not lacking[h.name]:
             verdict = replace(verdict, reason=f"{verdict.reason}; {words}")
-        claims.append(Claim(h, verdict, h.name in late, times_scored(result.plan, h.variant.name)))
+        tries = tuple(earlier_tries(result.plan, h))
+        claims.append(Claim(h, verdict, h.name in late, times_scored(result.plan, h.variant.name), tries))
     return claims
 
 

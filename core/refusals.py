@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .config import Experiment
 from .metrics import COSTS
 from .plan import Plan
-from .registration import scored
+from .recognition import scored
 from .results import Row
 
 

@@ -1,47 +1,71 @@
-"""What was claimed before the test split was scored, and how often it was scored.
+"""What was claimed before the test split was scored: claims, family, correction.
 
-Both are lines of JSON in the store that are only ever added to: `registrations.jsonl` and `ledger.jsonl`, each with a
-copy, because nothing else could tell again what stood in a damaged line.
+Lines of JSON in the store that are only ever added to, in `registrations.jsonl` and a copy, because nothing else could
+tell again what stood in a damaged line. A claim is one line, the family of an experiment's variants another.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from .hypotheses import Hypothesis
-from .plan import Plan, Trial
+from .ledger import Line, arms_scored, moment, on_split, scorings, times_scored
+from .plan import Plan
+from .recognition import arm_of, is_same_arm, is_same_split, keep, split_scored
+from .references import Variant
 from .store import append_twice, digest, read_twice
-from .variants import Variant
 
 
 def register(plan: Plan) -> None:
-    """Write down every hypothesis that was not yet; one that comes after a scoring of its split is post hoc."""
-    known = {line["hypothesis"] for line in _registered(plan)}
-    fresh = {_identity(plan, hypothesis): hypothesis for hypothesis in plan.hypotheses}
-    lines = [
-        {
-            "experiment": plan.experiment.name,
-            "hypothesis": identity,
-            "claim": f"{hypothesis.name}: {hypothesis}",
-            "split": split_scored(plan, hypothesis.variant.name),
-            "post_hoc": _comes_late(plan, hypothesis),
-            "registration": registration_digest(plan),
-            "time": time.time(),
-        }
-        for identity, hypothesis in fresh.items()
-        if identity not in known
-    ]
-    if lines:
+    """Write down every hypothesis that was not yet, and the family where it is another than the last; a claim that
+    comes after a scoring of its split is post hoc."""
+    keep(plan)
+    known, claimed = registered(plan), {_identity(plan, hypothesis): hypothesis for hypothesis in plan.hypotheses}
+    marks, complete = _marks(known), {line["hypothesis"] for line in known if "arms" in line}
+    fresh = {identity: hypothesis for identity, hypothesis in claimed.items() if identity not in marks}
+    ledger = scorings(plan) if fresh else []
+    if lines := [_line(plan, i, h, _comes_late(plan, h, ledger)) for i, h in fresh.items()]:
         append_twice(_registrations(plan), lines)
+    more = [_line(plan, i, h, marks[i]) for i, h in claimed.items() if i in marks and i not in complete]
+    if more := [*more, *_new_family(plan)]:
+        with suppress(OSError):  # a finished store that is read-only can still be read
+            append_twice(_registrations(plan), more)
 
 
-def _comes_late(plan: Plan, hypothesis: Hypothesis) -> bool:
-    """Whether its experiment has scored the split before, or the store has results of all its variants, whoever's."""
+def _line(plan: Plan, identity: str, hypothesis: Hypothesis, late: bool) -> Line:
+    return {
+        "experiment": plan.experiment.name,
+        "hypothesis": identity,
+        "name": hypothesis.name,
+        "claim": f"{hypothesis.name}: {hypothesis}",
+        "kind": hypothesis.kind,
+        "metric": hypothesis.metric,
+        "arms": [arm_of(plan, variant) for variant in hypothesis.arms],
+        "seeds": list(plan.experiment.seeds),
+        "split": split_scored(plan, hypothesis.variant.name),
+        "post_hoc": late,
+        "registration": registration_digest(plan),
+        "time": time.time(),
+    }
+
+
+def _marks(lines: Sequence[Line]) -> dict[str, bool]:
+    """{claim: whether it was post hoc when it was first written down}"""
+    marks: dict[str, bool] = {}
+    for line in lines:
+        marks.setdefault(line["hypothesis"], line["post_hoc"])
+    return marks
+
+
+def _comes_late(plan: Plan, hypothesis: Hypothesis, ledger: Sequence[Line]) -> bool:
+    """Whether its experiment has scored the split before, or all its variants have been, whoever's and whichever seeds
+    they had."""
     if times_scored(plan, hypothesis.variant.name, plan.experiment.name):
         return True
-    return all(_known(plan, variant) for variant in hypothesis.arms)
+    return all(_known(plan, arm) for arm in hypothesis.arms) or arms_scored(plan, hypothesis.arms, ledger)
 
 
 def _known(plan: Plan, variant: Variant) -> bool:
@@ -49,21 +73,69 @@ def _known(plan: Plan, variant: Variant) -> bool:
     return any(rank.ready(plan.workspace.store) for rank in ranks)
 
 
+def _new_family(plan: Plan) -> list[Line]:
+    """The line of a plan's family; none where the last one says the same, or nothing can be tested."""
+    family = {
+        "experiment": plan.experiment.name,
+        "family": {v.name: arm_of(plan, v) for v in plan.variants if not v.is_baseline},
+        "baseline": plan.baseline.name,
+        "compared_with": arm_of(plan, plan.baseline),
+        "primary": plan.experiment.evaluate.primary,
+        "correction": plan.experiment.evaluate.correction,
+        "split": split_scored(plan, plan.baseline.name),
+    }
+    last = families(plan)[-1:]
+    same = last and {name: value for name, value in last[0].items() if name != "time"} == family
+    return [] if same or not family["family"] else [family | {"time": time.time()}]
+
+
 def post_hoc(plan: Plan) -> set[str]:
     """Names of hypotheses that were registered after their split had been scored, or never."""
-    marks: dict[str, bool] = {}
-    for line in _registered(plan):
-        marks.setdefault(line["hypothesis"], line["post_hoc"])
+    marks = _marks(registered(plan))
     return {h.name for h in plan.hypotheses if marks.get(_identity(plan, h), True)}
+
+
+def earlier_tries(plan: Plan, hypothesis: Hypothesis) -> list[str]:
+    """Registrations of the same claim whose arms were scored before this one was registered: `try_1 (seed 0)`.
+
+    The same by arms, but for seeds and values that differ by less than a per cent, metric, kind and split.
+    """
+    lines, own = registered(plan), _identity(plan, hypothesis)
+    since = next((moment(line) for line in lines if line["hypothesis"] == own), float("inf"))
+    before = [line for line in lines if moment(line) < since and line["hypothesis"] != own]
+    tries = [line for line in before if is_same_claim(plan, hypothesis, line)]
+    ledger = [line for line in scorings(plan) if moment(line) < since] if tries else []
+    scored = {(line["experiment"], line.get("arm")) for line in ledger}
+    made = [line for line in tries if all((line["experiment"], arm) in scored for arm in line["arms"])]
+    return list(dict.fromkeys(f"{line['experiment']} ({_seeds(line['seeds'])})" for line in made))
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
+def is_same_claim(plan: Plan, hypothesis: Hypothesis, line: Line) -> bool:
+    """Whether a registered line makes the claim of a hypothesis, whatever it is called and whatever its bound."""
+    if (line.get("kind"), line.get("metric")) != (hypothesis.kind, hypothesis.metric):
+        return False
+    if len(line["arms"]) != len(hypothesis.arms) or not is_same_split(plan, hypothesis.variant.name, line["split"]):
+        return False
+    return all(is_same_arm(plan, v, arm) for v, arm in zip(hypothesis.arms, line["arms"], strict=True))
 
 
 def withdrawn(plan: Plan) -> list[str]:
     """Claims that this experiment registered, before it was scored, and no longer makes: they left its family."""
-    claimed = {_identity(plan, hypothesis) for hypothesis in plan.hypotheses}
-    splits = {split_scored(plan, variant.name) for variant in plan.variants}
-    lines = [line for line in _registered(plan) if line["experiment"] == plan.experiment.name]
-    mine = {line["hypothesis"]: line for line in lines if line["split"] in splits and not line["post_hoc"]}
-    return [line["claim"] for identity, line in mine.items() if identity not in claimed]
+    return [line["claim"] for line in withdrawn_lines(plan)]
+
+
+def withdrawn_lines(plan: Plan) -> list[Line]:
+    """The lines of `withdrawn`."""
+    own = [line for line in registered(plan) if line["experiment"] == plan.experiment.name and not line["post_hoc"]]
+    splits = {line["split"] for line in own}
+    claimed = {_identity_on(plan, hypothesis, split) for hypothesis in plan.hypotheses for split in splits}
+    mine = {line["hypothesis"]: line for variant in plan.variants for line in on_split(plan, variant.name, own)}
+    left = [line for identity, line in mine.items() if identity not in claimed]
+    return sorted(left, key=moment)
 
 
 def registration_digest(plan: Plan) -> str:
@@ -74,69 +146,25 @@ def registration_digest(plan: Plan) -> str:
     return digest([claims, experiment.evaluate.primary, list(experiment.seeds), family])
 
 
-def enter(plan: Plan, trial: Trial) -> None:
-    """Count one scoring of a test split. What the store gave again is the same scoring."""
-    if trial.variant.experiment.evaluate.split != "test":
-        return
-    name, key = plan.experiment.name, trial.last.key
-    entered = plan.workspace.once(("entered", name), lambda: _entered(plan, name))
-    if key not in entered:
-        entered.add(key)
-        line = {"experiment": name, "trial": key, "variant": trial.variant.name}
-        split = split_scored(plan, trial.variant.name)
-        append_twice(_ledger(plan), [line | {"split": split, "time": time.time()}])
-
-
-def _entered(plan: Plan, experiment: str) -> set[str]:
-    """Keys of an experiment's trials in the ledger. Another process may add one of them again: `times_scored` counts
-    keys, not lines."""
-    return {line["trial"] for line in _scorings(plan) if line["experiment"] == experiment}
-
-
-def times_scored(plan: Plan, variant: str, experiment: str | None = None) -> int:
-    """How many trials, of one experiment or of any, this store saw scored on the split that a variant is tested on."""
-    split = split_scored(plan, variant)
-    lines = [line for line in _scorings(plan) if line["split"] == split]
-    return len({line["trial"] for line in lines if experiment in (None, line["experiment"])})
-
-
-def split_scored(plan: Plan, variant: str) -> str:
-    """Digest of a variant's scored videos and texts, and of what is relevant among them."""
-    found = scored(plan, variant)
-    return digest([found["relevance"], sorted({found["texts"], found["videos"]})])
-
-
-def scored(plan: Plan, variant: str) -> dict[str, str]:
-    """Digests of the `texts` and the `videos` that a variant is scored on, by content, and of the `relevance` among
-    them; whatever is read of them, and whatever encodes them."""
-    rank = next(iter(plan.trials_of(variant)[0].last.inputs.values()))
-    split, workspace = rank.payload.split, plan.workspace
-
-    def content() -> dict[str, str]:
-        paths = [video.path for video in split.videos]
-        files = workspace.once(("files", *paths), lambda: workspace.digests.of(paths))
-        return {"texts": digest([text.text for text in split.texts]), "videos": digest(files)}
-
-    return {"relevance": rank.fields["relevance"], **workspace.once(("scored", id(split)), content)}
-
-
 def _identity(plan: Plan, hypothesis: Hypothesis) -> str:
-    return digest([plan.experiment.name, hypothesis.digest, split_scored(plan, hypothesis.variant.name)])
+    return _identity_on(plan, hypothesis, split_scored(plan, hypothesis.variant.name))
 
 
-def _registered(plan: Plan) -> list[dict[str, Any]]:
-    """What `register` wrote, oldest first."""
+def _identity_on(plan: Plan, hypothesis: Hypothesis, split: str) -> str:
+    return digest([plan.experiment.name, hypothesis.digest, split])
+
+
+def registered(plan: Plan) -> list[Line]:
+    """The claims that `register` wrote, oldest first; those of a store from before have no `arms`."""
     return read_twice(_registrations(plan), "experiment", "hypothesis", "claim", "split", "post_hoc")
 
 
-def _scorings(plan: Plan) -> list[dict[str, Any]]:
-    """What `enter` wrote."""
-    return read_twice(_ledger(plan), "experiment", "trial", "split")
+def families(plan: Plan) -> list[Line]:
+    """The families that an experiment of this name registered, oldest first."""
+    names = ("experiment", "family", "baseline", "compared_with", "primary", "correction", "split")
+    lines = read_twice(_registrations(plan), *names)
+    return [line for line in lines if line["experiment"] == plan.experiment.name]
 
 
 def _registrations(plan: Plan) -> Path:
     return plan.workspace.store.root / "registrations.jsonl"
-
-
-def _ledger(plan: Plan) -> Path:
-    return plan.workspace.store.root / "ledger.jsonl"

@@ -125,12 +125,13 @@ def _run(
     from .failures import store_faults_told
     from .findings import findings
     from .registration import register
-    from .report import write_report
+    from .report import write_registration, write_report
     from .results import TrialResult
     from .tracking import track
 
     with store_faults_told(plan.workspace.store.root):
         register(plan)
+    write_registration(plan, Path(runs))
     observers.tell("experiment_started", experiment=plan.experiment, plan=plan)
 
     def finished(trial: Trial) -> None:
@@ -193,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--store", default="store", help="folder of the results store (default: store)")
     parser.add_argument("--runs", default="runs", help="folder of the reports (default: runs)")
     parser.add_argument("--memory", help="what scoring may take, as 512MiB or 4GB (default: a quarter of what is free)")
+    parser.add_argument("--registered", metavar="FILE", help="refuse what is not what this registration.json says")
     parser.add_argument("--anonymous", action="store_true", help="write no user, host, folder or repository")
     parser.add_argument("--workers", type=int, help="processes that decode videos (default: one a processor)")
     add_allow_env(parser)
@@ -276,7 +278,10 @@ def _one(chosen: argparse.Namespace) -> int:
     plan = prepared_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
     from .observers import Observers
     from .overlap import shared_files
+    from .receipt import check_registered
 
+    if chosen.registered is not None:
+        print(plain_line(check_registered(plan, chosen.registered)))
     for sentence in shared_files(plan):
         print(f"warning: {sentence}", file=sys.stderr)
     new, tally, observers = len(plan.new_steps()), _tally(plan), Observers()
@@ -299,6 +304,10 @@ def _dry_run(chosen: argparse.Namespace) -> int:
     if all(plan.workspace.is_prepared(variant.experiment.data.dataset) for variant in plan.variants):
         add_trials(plan)
     show_plan(plan)
+    if chosen.registered is not None and plan.trials:
+        from .receipt import check_registered
+
+        print(plain_line(check_registered(plan, chosen.registered)))
     return 0
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from ..metrics import DIRECTIONS, metric, summarise
 from ..significance import Comparison, correct, outcome, paired_medians, paired_tests
 from .call import each_file, refuse_call, refuse_same, shown_names
+from .counted import entered
 from .judged import Judged
 from .pairing import in_one_order
 from .printed import Printed, printed
@@ -123,6 +124,8 @@ def compare_inputs(
     ]
     doubts = [line for side in sides for line in judged.doubts(side.name)]
     remarks = [line for s in sources.values() if isinstance(s, Scores) for line in s.given.remarks] + judged.remarks
+    baseline, *others = sources.values()
+    remarks.append(entered(baseline, others, [side.name for side in sides], store))
     assumptions = [*judged.assumptions, *(line for side in sides for line in side.assumptions)]
     warnings = [line for side in sides for line in judged.warnings(side.name)]
     warnings += [one.comparison.warning for one in lines if one.comparison and not one.untested]

@@ -5,7 +5,7 @@
 
 from .as_csv import csv
 from .as_markdown import markdown, markdown_table
-from .files import slug, write_report
+from .files import slug, write_registration, write_report
 from .folder import report_files
 from .numbers import interval, p_value, with_spread
 from .on_terminal import show_report
@@ -27,5 +27,6 @@ __all__ = [
     "slug",
     "table",
     "with_spread",
+    "write_registration",
     "write_report",
 ]

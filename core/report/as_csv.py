@@ -46,7 +46,7 @@ def _seeds_told(column: str) -> str:
 def hypotheses_csv(result: Result) -> str:
     """One line a hypothesis with its verdict and what that rests on; gains are turned so that more is better."""
     head = ["name", "kind", "claim", "arms", "metric", "bound", "verdict", "reason", "observed", "low", "high", "p"]
-    head += ["p_corrected", "family", "detectable", "post_hoc", "times_scored", "registration"]
+    head += ["p_corrected", "family", "detectable", "post_hoc", "times_scored", "earlier_tries", "registration"]
     rows: list[Sequence[object]] = []
     for claim in result.claims:
         made, verdict = claim.hypothesis, claim.verdict
@@ -56,7 +56,7 @@ def hypotheses_csv(result: Result) -> str:
         told: list[object] = [made.name, made.kind, str(made), arms, made.metric, made.bound]
         told += [verdict.verdict, verdict.reason, evidence.observed, low, high, evidence.p, verdict.p_corrected]
         told += [verdict.family, found.detectable if found else "", claim.post_hoc, claim.times_scored]
-        rows.append([*told, result.registration])
+        rows.append([*told, "; ".join(claim.earlier), result.registration])
     return _written(head, rows)
 
 

@@ -21,7 +21,7 @@ from . import page
 from .numbers import counted, interval, p_value
 from .tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title
 from .tables import table as text_table
-from .wording import in_short, notes
+from .wording import in_short, lateness, notes
 
 LIBRARIES = ("torch", "numpy", "scipy", "transformers", "decord", "safetensors")
 SECTIONS = {
@@ -73,7 +73,8 @@ def _verdicts(result: Result) -> list[str]:
 def _claim(claim: Claim) -> str:
     """A hypothesis with its verdict first, then the claim, then the numbers."""
     verdict = claim.verdict.verdict
-    late = " Post hoc: claimed or changed after the split had been scored." if claim.post_hoc else ""
+    mark = lateness(claim)
+    late = f" {mark[:1].upper()}{mark[1:]}." if mark else ""
     said = f"<b>{verdict.upper()}</b> {page.inline(f'{claim.hypothesis.name}: {claim.hypothesis}')}"
     kind = "open" if verdict == "not decided" else verdict
     reason = page.paragraph(claim.verdict.reason[:1].upper() + claim.verdict.reason[1:] + "." + late, "soft")
@@ -182,7 +183,14 @@ def _repeat(result: Result, pictures: bool) -> list[str]:
     stored = [found.entry.meta["created"] for row in result.rows for found in row.results]
     moments = [datetime.datetime.fromtimestamp(moment, datetime.UTC) for moment in (min(stored), max(stored))]
     days = dict.fromkeys(f"{moment:%Y-%m-%d}" for moment in moments)
-    beside = ["`report.md`", "`table.csv`", "`table.tex`", "`resolved.json` (all variants)", "`figures/`"]
+    beside = [
+        "`report.md`",
+        "`table.csv`",
+        "`table.tex`",
+        "`resolved.json` (all variants)",
+        "`registration.json`",
+        "`figures/`",
+    ]
     beside += [f"`{PICTURES}`"] * pictures
     code = None if result.plan.experiment.anonymous else git_state(Path.cwd())
     facts = {

@@ -14,7 +14,9 @@ from typing import Any
 from ..errors import UserError
 from ..findings import Result
 from ..hypotheses import configuration
+from ..plan import Plan
 from ..privacy import hidden_in, hiding
+from ..receipt import RECEIPT, receipt
 from ..store import digest, write_atomically
 from ..store.files import checked, checksum, read_text, with_check
 from .as_csv import csv, hypotheses_csv, published_csv
@@ -34,13 +36,15 @@ QUERIES = 6
 def write_report(result: Result, root: Path) -> Path:
     """Write every file of the report to `<root>/<experiment>`; the folder.
 
-    report.md, report.html, table.csv, table.tex, resolved.json, figures/; pictures.html where variants re-rank;
-    hypotheses.csv and published_<n>.csv where there are any. Figures and pictures that would show the same as those
-    that are there are left as they are.
+    report.md, report.html, table.csv, table.tex, resolved.json, registration.json, figures/; pictures.html where
+    variants re-rank; hypotheses.csv and published_<n>.csv where there are any. Figures and pictures that would show the
+    same as those that are there are left as they are, and so is a registration.json.
     """
     folder = root / slug(result.name)
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
+    if not (folder / RECEIPT).is_file():
+        write_registration(result.plan, root)
     captions = write_figures(result, folder / "figures")
     figures = {folder / "figures" / f"{name}.svg": said for name, said in captions.items()}
     no_pictures = write_pictures(result, folder / PICTURES)
@@ -61,6 +65,14 @@ def write_report(result: Result, root: Path) -> Path:
     for stale in {"hypotheses.csv", *(path.name for path in folder.glob("published_*.csv"))} - files.keys():
         (folder / stale).unlink(missing_ok=True)
     return folder
+
+
+def write_registration(plan: Plan, root: Path) -> Path:
+    """Write `registration.json` to the folder of the report, before anything is scored; the file."""
+    folder = root / slug(plan.experiment.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / RECEIPT, receipt(plan))
+    return folder / RECEIPT
 
 
 def write_figures(result: Result, folder: Path) -> dict[str, str]:

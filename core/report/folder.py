@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 REPORT = re.compile(
-    r"report\.(md|html)|pictures\.html|resolved\.json|table\.(csv|tex)|hypotheses\.csv|published_\d+\.csv"
+    r"report\.(md|html)|pictures\.html|(resolved|registration)\.json|table\.(csv|tex)|hypotheses\.csv|published_\d+\.csv"
 )
 FIGURE = re.compile(r"[^.].*\.(svg|png|pdf)")
 DRAFT = re.compile(r"\.(?P<first>\d+)\.(.+)|\.(.+)\.(?P<last>\d+)")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+from ..departures import changed_settings, dropped_claims, dropped_variants
 from ..findings import TRANSDUCTIVE, Claim, Result
+from ..ledger import pairs_compared, scored_by_others, splits_alike
 from ..overlap import shared_files
 from ..refusals import Refusal
 from ..results import Row
@@ -23,10 +25,37 @@ CORRECTIONS = {
 
 def claim_line(claim: Claim) -> str:
     """`SUPPORTED  name: what was claimed. Why.`, with a mark where it was claimed after the fact."""
-    late = " [post hoc: claimed or changed after the split had been scored]" if claim.post_hoc else ""
+    mark = f" [{late}]" if (late := lateness(claim)) else ""
     return (
-        f"{claim.verdict.verdict.upper()}: {claim.hypothesis.name}: {claim.hypothesis} ({claim.verdict.reason}){late}"
+        f"{claim.verdict.verdict.upper()}: {claim.hypothesis.name}: {claim.hypothesis} ({claim.verdict.reason}){mark}"
     )
+
+
+def lateness(claim: Claim) -> str:
+    """That it was claimed after the fact, and under which names it was tried before; "" for neither."""
+    late = ["post hoc: claimed or changed after the split had been scored"] if claim.post_hoc else []
+    tries = [f"tried before as {', '.join(claim.earlier)}"] if claim.earlier else []
+    return "; ".join([*late, *tries])
+
+
+def _circumstances(result: Result) -> list[str]:
+    """What else was scored on this split, and what the experiment had registered and no longer says."""
+    plan = result.plan
+    others = [f"{name} ({counted(trials, 'trial')})" for name, trials in scored_by_others(plan).items()]
+    lines = [f"Other experiments of this store scored this split: {', '.join(others)}."] if others else []
+    if pairs := pairs_compared(plan):
+        lines.append(f"Trials on this split were compared by themselves too: {counted(pairs, 'comparison')}.")
+    lines += [
+        f"{counted(trials, 'trial')} among those scored on it saw a split that shares {100 * share:.0f} % of its texts "
+        "or videos."
+        for share, trials in splits_alike(plan).items()
+    ]
+    if dropped := dropped_variants(plan):
+        lines.append(f"Beware: dropped after they were scored, and corrected for as n.s.: {'; '.join(dropped)}.")
+    lines += [f"Beware: post hoc: {change}, since the split was scored." for change in changed_settings(plan)]
+    if claims := dropped_claims(plan):
+        lines.append(f"{counted(len(claims), 'withdrawn hypothesis', 'withdrawn hypotheses')} counted in the family.")
+    return lines
 
 
 def notes(result: Result) -> list[str]:
@@ -71,6 +100,7 @@ def notes(result: Result) -> list[str]:
             f"{counted(len(result.claims), 'hypothesis', 'hypotheses')} in one Holm family, registered as "
             f"{result.registration}; this store saw {counted(scored, 'trial')} scored on this split."
         )
+    lines += _circumstances(result)
     lines += _ceiling(result)
     lines += _timing(result)
     lines += [f"Withdrawn after it was registered: {claim}" for claim in result.withdrawn]

@@ -20,8 +20,8 @@ from ..findings import Result
 from ..hypotheses import configuration
 from ..metrics import metric
 from ..plan import Plan
+from ..recognition import split_scored
 from ..references import Variant, short_key, short_value
-from ..registration import split_scored
 from ..results import FailedTrial, Row, TrialResult
 from ..steps.step import Step
 from ..store import Entry, digest

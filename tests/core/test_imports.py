@@ -24,9 +24,9 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"run", "claims", "compare"},
     {"report", "figures", "tracking", "dryrun", "pictures", "stored", "panels"},
-    {"findings", "execute", "export", "loading", "privacy", "observers"},
+    {"findings", "execute", "export", "loading", "privacy", "observers", "receipt"},
     {"refusals"},
-    {"registration", "results", "overlap"},
+    {"registration", "results", "overlap", "ledger", "recognition", "departures", "foreseen"},
     {"plan", "checks", "graph", "steps"},
     {
         "training",

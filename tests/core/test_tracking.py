@@ -27,9 +27,10 @@ from markdown_it import MarkdownIt
 
 from core import Dataset, Encoder, Levels, LevelShape, RunError, Split, Text, Video, hookimpl
 from core.findings import Result, findings
+from core.ledger import enter
 from core.plan import Plan, Trial, add_trials, read_plan
 from core.plugins import registry
-from core.registration import enter, register
+from core.registration import register
 from core.report import write_report
 from core.results import TrialResult
 from core.steps.step import Workspace
