@@ -294,7 +294,8 @@ def test_claims_on_a_rank_hold_where_ranks_fall_or_rise_by_little(wide: Lab) -> 
     kinds: dict[str, dict[str, Any]] = {
         "good_is_better": {"better": "good", "than": "poor", "by": 1},
         "poor_is_better": {"better": "poor", "than": "good"},
-        "good_is_no_worse": {"no_worse": "good", "than": "poor", "margin": 1},
+        "good_is_no_worse": {"no_worse": "good", "than": "poor", "margin": 6},
+        "good_is_no_worse_by_what_24_queries_cannot_see": {"no_worse": "good", "than": "poor", "margin": 1},
         "poor_is_no_worse": {"no_worse": "poor", "than": "good", "margin": 1},
         "poor_is_no_worse_by_a_lot": {"no_worse": "poor", "than": "good", "margin": 24},
         "both_are_equal": {"equivalent": "poor", "to": "good", "within": 1},
@@ -306,6 +307,7 @@ def test_claims_on_a_rank_hold_where_ranks_fall_or_rise_by_little(wide: Lab) -> 
         "good_is_better": "supported",
         "poor_is_better": "refuted",
         "good_is_no_worse": "supported",
+        "good_is_no_worse_by_what_24_queries_cannot_see": "not decided",
         "poor_is_no_worse": "refuted",
         "poor_is_no_worse_by_a_lot": "supported",
         "both_are_equal": "refuted",
