@@ -166,7 +166,7 @@ def paired_tests(
         found = [crossed(block, null, alternative, units) for block in influence]
     shown = aim or ("two-sided" if alternative == "two-sided" else "one-sided")
     made = [
-        _wary(_comparison(test, block, sums_of, sizes, method, higher_is_better, shown), block)
+        _wary(_comparison(test, block, sums_of, sizes, method, higher_is_better, shown), block, sizes)
         for test, block, sums_of in zip(found, influence, sums, strict=True)
     ]
     if S > 1 or null or alternative != "two-sided":
@@ -198,9 +198,9 @@ def _agreeing(p: Floats, low: Floats, high: Floats, mean: Floats, null: float) -
     return low, high
 
 
-def _wary(found: Comparison, influence: Floats) -> Comparison:
+def _wary(found: Comparison, influence: Floats, sizes: Floats) -> Comparison:
     """With a warning where the test hangs on few clusters, or rests on a symmetry that is not there."""
-    texts = found.warning, beware_of_tails(influence.mean(axis=0)) if found.n_clusters >= FEW else ""
+    texts = found.warning, beware_of_tails(influence.mean(axis=0)) if effective_number(sizes) >= FEW else ""
     return replace(found, warning="; ".join(filter(None, texts)))
 
 

@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .guards import COLLAPSE, effective_number, unseen_loss
+from .inversion import LEVEL
 from .power import Aim, detectable
 from .resampling import Floats
-
-LEVEL = 0.05
 
 
 def detectable_difference(

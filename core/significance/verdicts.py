@@ -13,9 +13,8 @@ from ..errors import DataError
 from .comparison import Comparison, paired_test
 from .families import holm
 from .guards import rare_loss, unseen_collapse
+from .inversion import LEVEL
 from .resampling import Alternative, cluster_labels, paired_arms
-
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from core.plan import Plan
 from core.plugins import registry
 from core.report import table
 from core.results import Row
-from core.significance import paired_test
+from core.significance import Comparison, paired_test, paired_tests
 from core.store import Entry
 from tests.engine import Lab, write_videos
 
@@ -426,3 +426,40 @@ def test_two_transductive_rows_are_compared_without_a_label(wide: Lab, sharpened
     )
     assert all(row.transductive for row in result.rows)
     assert not any("transductive" in c.warning for row in result.rows for c in row.comparisons.values())
+
+
+def test_a_claim_over_seeds_is_decided_only_of_the_seeds_as_seen(wide: Lab) -> None:
+    plan = wide.run(
+        {
+            "variants": {"poor": {"encoder.gain": 0.9}, "good": {}},
+            "baseline": "poor",
+            "seeds": [0, 1, 2],
+            "retrieve.first_stage": "linear",
+            "hypotheses": {
+                "stated": {"no_worse": "good", "than": "poor", "margin": 40},
+                "seen": {"no_worse": "good", "than": "poor", "margin": 40, "seeds": "as seen"},
+            },
+        }
+    )
+    found = {claim.hypothesis.name: claim.verdict for claim in findings(plan).claims}
+    assert found["stated"].verdict == "not decided"
+    assert found["stated"].evidence.collapse == pytest.approx(0.6**3)
+    assert found["seen"].verdict == "supported"
+
+
+def test_a_rank_that_hangs_on_one_query_is_said_at_the_row_with_the_metric_that_does_not(
+    wide: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_one(differences: np.ndarray, *more: Any, **options: Any) -> list[Comparison]:
+        few = np.zeros_like(differences)
+        few[..., 0] = 20
+        return paired_tests(few, *more, **options)
+
+    plan = wide.run({**SWEEP, "evaluate.metrics": ["R1", "MnR"]})
+    assert "MRR" not in rows(findings(plan))["top_k=5"].comparisons["t2v/MnR"].warning
+    monkeypatch.setattr("core.findings.paired_tests", of_one)
+    told = rows(findings(plan))["top_k=5"].comparisons
+    hangs = "1 of 24 differences carry half of the squares: p and interval hang on them"
+    assert f"{hangs}; MRR is the smoother metric" in told["t2v/MnR"].warning
+    assert hangs in told["t2v/R1"].warning
+    assert "MRR" not in told["t2v/R1"].warning
