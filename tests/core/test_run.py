@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 import core
 from core.run import main
 from core.scoring import memory
+from core.significance import detectable_difference
 from core.store import Store
 from tests.engine import COUNTS, Lab, ToyEncoder
 
@@ -113,6 +114,28 @@ def test_a_dry_run_says_what_is_new_and_computes_nothing(lab: Lab, capsys: pytes
     after = capsys.readouterr().out
     assert "0 of" in after
     assert "2 of 2 trials are in the store" in after
+
+
+def test_a_dry_run_says_what_could_be_shown_over_the_seeds_and_which_claims_could_not(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms = {"no_worse": {"retrieve.rerank.top_k": 2}, "than": "baseline"}
+    claims = {
+        "narrow": arms | {"margin": 1},
+        "as_seen": arms | {"margin": 1, "seeds": "as seen"},
+        "wide": arms | {"margin": 90, "seeds": "as seen"},
+        "ranks": arms | {"margin": 1, "metric": "t2v/MnR", "seeds": "as seen"},
+    }
+    assert command(lab, "--dry-run", "retrieve.first_stage=linear", hypotheses=claims) == 0
+    told = capsys.readouterr().out
+    assert "With 2 seeds and 15 %, by the standard deviation of the difference over seeds: " in told
+    power = [f"{detectable_difference(5, 0.15, 2, sd):.1f} points at {sd:g}" for sd in (0.5, 1.0, 2.0)]
+    assert ", ".join(power) in told
+    assert "narrow: no bound below 77.6 can be shown here, whatever the result; `seeds: as seen` claims less" in told
+    points, ranks = 100 * (1 - 0.05 ** (1 / 5)), 4 * (1 - 0.05 ** (1 / 5))  # 5 videos
+    assert f"as_seen: no bound below {points:.3g} can be shown here, whatever the result\n" in told
+    assert f"ranks: no bound below {ranks:.3g} can be shown" in told
+    assert "wide: no bound" not in told
 
 
 def test_a_dry_run_of_a_longer_list_says_that_candidates_are_extended(
