@@ -44,11 +44,12 @@ def _runs(connection: sqlite3.Connection, artifacts: Path) -> Facts:
     found = {"mlflow/integrity": check}
     roles = Counter(f"{tags.get(run, {}).get('role')} {status} {stage}" for run, status, stage in runs)
     found |= {f"mlflow/runs/{role}": str(count) for role, count in roles.items()}
-    names = {run: f"mlflow/{tags.get(run, {}).get('mlflow.runName')}" for run, *_ in runs}
+    valid = [run for run, *_ in runs if tags.get(run, {}).get("role") != "superseded"]
+    names = {run: f"mlflow/{tags.get(run, {}).get('mlflow.runName')}" for run in valid}
     for table in ("params", "latest_metrics"):
         for run, key, value in connection.execute(f"SELECT run_uuid, key, value FROM {table}"):
-            if not key.endswith("seconds"):  # two runs may take as long by chance
-                found[f"{names.get(run)}/{table}/{key}"] = repr(value)
+            if run in names and not key.endswith("seconds"):  # two runs may take as long by chance
+                found[f"{names[run]}/{table}/{key}"] = repr(value)
     for run, name in names.items():
         for folder in artifacts.glob(f"*/{run}/artifacts"):
             files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
