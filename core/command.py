@@ -6,8 +6,12 @@ import argparse
 import functools
 import io
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from .addresses import hidden_addresses
 from .errors import UserError
@@ -27,7 +31,8 @@ def command(main: Main) -> Callable[..., int]:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
-            status = main(arguments)
+            with _interruptions_kept():
+                status = main(arguments)
             sys.stdout.flush()
             return status
         except UserError as fault:
@@ -46,6 +51,31 @@ def command(main: Main) -> Callable[..., int]:
             return 130
 
     return ended
+
+
+@contextmanager
+def _interruptions_kept() -> Iterator[None]:
+    """Have Ctrl-C raise KeyboardInterrupt also where a library that it met, as while being imported, made another error
+    of it."""
+    came: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        signal.default_int_handler(number, frame)
+
+    before = signal.getsignal(signal.SIGINT)
+    ours = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+    if ours:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Exception:
+        if came:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, before)
 
 
 def print_fault(fault: Exception) -> None:

@@ -17,7 +17,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from .addresses import hidden_addresses
 from .errors import RunError, StoreError, UserError
+from .escaping import plain_line
 from .places import place_fault
 from .plugins import Registered, registry
 from .store import write_atomically
@@ -39,7 +41,8 @@ class Failure:
 
     step: what was being computed. message: what went wrong, on one line. component: whose code it was in, with its
     package and place; "" where it was in no component's. traceback: Python's, whole. time: in seconds since 1970.
-    fault: the error itself where it is one of ours.
+    fault: the error itself where it is one of ours. What opens an address is hidden in all texts, and nothing in them
+    moves a terminal's cursor.
     """
 
     step: str
@@ -48,6 +51,11 @@ class Failure:
     traceback: str = ""
     time: float = 0.0
     fault: UserError | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("step", "message", "component", "traceback"):
+            lines = hidden_addresses(getattr(self, name)).split("\n")
+            object.__setattr__(self, name, "\n".join(map(plain_line, lines)))
 
     def __str__(self) -> str:
         told = self.message.removeprefix(f"{self.step}: ")

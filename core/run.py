@@ -283,7 +283,7 @@ def _one(chosen: argparse.Namespace) -> int:
     if chosen.registered is not None:
         print(plain_line(check_registered(plan, chosen.registered)))
     for sentence in shared_files(plan):
-        print(f"warning: {sentence}", file=sys.stderr)
+        print(plain_line(f"warning: {sentence}"), file=sys.stderr)
     new, tally, observers = len(plan.new_steps()), _tally(plan), Observers()
     try:
         _run(plan, chosen.runs, tally, observers, shown, print)
@@ -321,7 +321,7 @@ def _check_videos(chosen: argparse.Namespace) -> int:
         faults = check_videos(paths, sampling, plan.workspace.workers)
         bad += len(faults)
         for fault in faults:
-            print(fault)
+            print(plain_line(str(fault)))
         unknown = sum(isinstance(fault, ReadingError) for fault in faults)
         print(f"{len(faults) - unknown} of {len(paths)} videos cannot be used")
         if unknown:

@@ -31,13 +31,14 @@ class Document:
     origins: dict[str, str] = field(default_factory=dict)
 
     def origin(self, key: str) -> str:
-        """The file, or 'command line', that wrote `key` or the nearest key above it."""
+        """The file, or 'command line', that wrote `key` or, where none did, the nearest key above it, or one below."""
         parts = split_key(key, lenient=True)
         for end in range(len(parts), 0, -1):
             known = self.origins.get(dotted(parts[:end]))
             if known:
                 return known
-        return self.file
+        below = (known for name, known in self.origins.items() if split_key(name)[: len(parts)] == parts)
+        return next(below, self.file)
 
     @cached_property
     def refers(self) -> bool:

@@ -92,6 +92,8 @@ def claim(root: Path) -> None:
     try:
         if not root.exists() or _is_empty(root):
             root.mkdir(parents=True, exist_ok=True)
+        elif not root.is_dir():
+            raise StoreError(f"{root}: is no folder. Nothing was written; name a new or empty folder with --store")
         elif is_marked(root):  # by another process, just now
             return
         elif not (adopted := has_the_shape(root)):

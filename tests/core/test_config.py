@@ -388,6 +388,8 @@ def test_a_fault_of_an_override_is_blamed_on_the_command_line(tmp_path):
         ConfigError, match=r"^command line: train\.epochs: expected a whole number, got 'x' \(a text\)$"
     ):
         read_core(document(tmp_path, {}, ("train.epochs=x",)))
+    with pytest.raises(ConfigError, match=r"^command line: no_section: unknown field"):
+        read_core(document(tmp_path, {}, ("no_section.field=1",)))
     with pytest.raises(ConfigError, match=r"command line: train\.keep: 'x'"):
         read_core(document(tmp_path, {"train.keep": "last"}, ("train={keep: x}",)))
 

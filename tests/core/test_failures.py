@@ -629,6 +629,37 @@ def test_an_observer_that_raises_costs_neither_trial_nor_report_nor_another_obse
     assert len(wide.entries("evaluate")) == 9
 
 
+HOSTILE = "\x1b[2J\u202e no postgresql://bob:hunter2@db/x"
+
+
+def test_what_a_plugin_says_of_its_failure_neither_moves_the_cursor_nor_tells_a_password(
+    wide: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(self: OddLoss, inputs: LossInputs) -> Tensor:
+        if self.config.fault != "none":
+            raise ValueError(HOSTILE)
+        return ToyMatching.forward(self, inputs)
+
+    def broken(experiment: Any) -> None:
+        raise ValueError(HOSTILE)
+
+    monkeypatch.setattr(OddLoss, "forward", odd)
+    watching = type("Watching", (), {"trial_finished": staticmethod(hookimpl(broken))})()
+    registry().add_plugin(watching, "watching", "1")
+    try:
+        assert command(wide, HOLE | {"tracking": {"uri": f"sqlite:///{wide.folder / 'mlflow.db'}"}}) == 1
+    finally:
+        registry().remove_plugin(watching)
+    shown = capsys.readouterr()
+    kept = [file for place in ("runs", "store", "mlartifacts") for file in (wide.folder / place).rglob("*")]
+    texts = [file.read_bytes().decode(errors="replace") for file in kept if file.is_file()]
+    assert r"\x1b[2J\u202e no postgresql://***@db/x" in shown.out
+    assert r"\x1b[2J\u202e no postgresql://***@db/x" in shown.err
+    for secret in ("\x1b[2J", "\u202e", "hunter2"):
+        assert not any(secret in text for text in (shown.out, shown.err, *texts))
+    assert "hunter2" not in (wide.folder / "mlflow.db").read_bytes().decode(errors="replace")
+
+
 def test_a_component_that_calls_exit_at_construction_is_named(wide: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     changes = variants() | {"model.interactions.dot": {"name": "odd_dot", "start": "exit"}}
     assert command(wide, changes) == 1

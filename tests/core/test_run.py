@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
+import signal
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 import core
+from core.command import command as ends_quietly
 from core.run import main
 from core.scoring import memory
 from core.significance import detectable_difference
@@ -305,3 +309,17 @@ def test_several_files_are_checked_together_and_run_one_after_another(lab, capsy
     assert main([str(first), str(second), *places]) == 2
     assert "toy_dott" in capsys.readouterr().err
     assert not (lab.folder / "runs" / "third").exists()
+
+
+def test_an_interruption_of_which_a_library_makes_another_error_is_still_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    @ends_quietly
+    def importing(_: Sequence[str] | None = None) -> int:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise RecursionError("numpy is half imported")
+
+    assert importing() == 130
+    assert capsys.readouterr().err.startswith("stopped; ")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

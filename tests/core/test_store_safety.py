@@ -514,3 +514,8 @@ def test_a_store_among_other_files_whose_mark_is_damaged_is_told_how_to_mend_it(
         Store(store.root).claim()
     (store.root / MARK).write_text(str(told.value).partition("in its place: ")[2].partition(")")[0])
     assert Store(store.root).has("score", KEY)
+
+
+def test_a_device_is_told_to_be_no_folder() -> None:
+    with pytest.raises(StoreError, match="/dev/null: is no folder"):
+        Store("/dev/null").claim()
