@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from benchmarks.measuring import described, machine, publish, read_options, table
+from benchmarks.rivals import both_agree, joint_bootstrap
+from benchmarks.worlds import Floats, captions, ranks, recall, recall_over_seeds
 from core.significance import (
     benjamini_hochberg,
     detectable_difference,
@@ -28,84 +30,9 @@ from core.significance import (
     sign_flip,
 )
 
-Floats = NDArray[np.float64]
 BLOCK = 500
 """Runs that share their random flips and resamples; each block draws its own."""
 LEVEL, LIMIT = 0.05, 0.06
-
-
-# ------------------------------------------------------------------------------------------------ worlds
-
-
-def recall(rng: np.random.Generator, runs: int, queries: int, discordance: float, gain: float = 0.0) -> Floats:
-    """R@k differences in points [runs, queries] of two arms; exactly one answers the share `discordance` of queries."""
-    wins, losses = ((discordance + sign * gain / 100) / 2 for sign in (1, -1))
-    drawn = rng.random((runs, queries))
-    return 100.0 * (drawn < wins) - 100.0 * (drawn > 1 - losses)
-
-
-def ranks(rng: np.random.Generator, runs: int, queries: int) -> Floats:
-    """Differences of log-normal ranks, heavy-tailed, [runs, queries]."""
-    first, second = rng.lognormal(1.5, 1.5, size=(2, runs, queries))
-    return first - second
-
-
-def captions(rng: np.random.Generator, runs: int, sizes: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
-    """Differences [runs, captions] that share a part within each video, and the video of each caption."""
-    labels = np.repeat(np.arange(sizes.size), sizes)
-    shared = rng.normal(0, 0.5, size=(runs, sizes.size))[:, labels]
-    return shared + rng.normal(0, 1, size=shared.shape), labels
-
-
-def recall_over_seeds(
-    rng: np.random.Generator,
-    runs: int,
-    seeds: int,
-    seed_sd: float,
-    persistent: float,
-    gain: float = 0.0,
-    queries: int = 600,
-    discordance: float = 0.15,
-) -> NDArray[np.float32]:
-    """R@1 differences in points [runs, seeds, queries] of two arms, trained with each seed.
-
-    A query is a hit where a normal variable is positive: a part shared by the arms, a part of the arm that persists
-    over its seeds (its share is `persistent`), a part of the seed; seeds shift the recall of an arm by `seed_sd`
-    points, the arms differ by `gain` points.
-    """
-    normal, slope = rng.standard_normal, 100 * stats.norm.pdf(0)
-    own = 1 - np.cos(discordance * np.pi)
-    shared = np.sqrt(1 - own) * normal((runs, 1, queries), dtype=np.float32)
-    found = np.zeros((runs, seeds, queries), dtype=np.float32)
-    for arm in (1, -1):
-        level = normal((runs, seeds, 1)) * seed_sd / slope + arm * gain / 2 / slope
-        lasting = np.sqrt(own * persistent) * normal((runs, 1, queries), dtype=np.float32)
-        fresh = np.sqrt(own * (1 - persistent)) * normal((runs, seeds, queries), dtype=np.float32)
-        found += 100 * arm * (shared + lasting + fresh + level > 0)
-    return found
-
-
-# ------------------------------------------------------------------------------------------------ rivals over seeds
-
-
-def both_agree(differences: NDArray[Any]) -> Floats:
-    """p [runs] of the rule that a test over queries and a paired t over seeds must both find a difference."""
-    _, seeds, queries = differences.shape
-    by_query, by_seed = differences.mean(axis=1), differences.mean(axis=2)
-    z = by_query.mean(axis=1) / by_query.std(axis=1, ddof=1) * np.sqrt(queries)
-    t = by_seed.mean(axis=1) / np.maximum(by_seed.std(axis=1, ddof=1), 1e-9) * np.sqrt(seeds)
-    return np.maximum(2 * special.ndtr(-np.abs(z)), 2 * special.stdtr(seeds - 1, -np.abs(t)))
-
-
-def joint_bootstrap(differences: NDArray[Any], rng: np.random.Generator, draws: int = 400) -> Floats:
-    """p [runs] of the percentile bootstrap that draws queries and, independently, seeds."""
-    runs, seeds, queries = differences.shape
-    times = rng.multinomial(queries, np.full(queries, 1 / queries), size=draws).astype(np.float32) / queries
-    means = (differences.reshape(-1, queries) @ times.T).reshape(runs, seeds, draws)
-    weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws).astype(np.float32) / seeds
-    drawn = np.einsum("rsd,ds->rd", means, weights)
-    tails = np.stack([(drawn <= 0).sum(axis=1), (drawn >= 0).sum(axis=1)]).min(axis=0)
-    return np.minimum(1.0, 2 * (tails + 1) / (draws + 1))
 
 
 # ------------------------------------------------------------------------------------------------ error and power

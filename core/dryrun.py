@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
+from numpy.typing import NDArray
+
+from .components import Split
 from .failures import known_failure
 from .foreseen import foreseen, small_validation
 from .graph import TrialGraph
+from .hypotheses import GUARDED
+from .metrics import Relevance, query_relevance
 from .plan import Plan
-from .significance import detectable_difference
+from .significance import detectable_difference, effective_number, smallest_margin
 from .steps.step import Step
 from .store import Entry
 from .video import Sampling
 
 DISCORDANCES = (0.05, 0.10, 0.15, 0.25)
+SEED_SDS = (0.5, 1.0, 2.0)
 
 
 def show_plan(plan: Plan) -> None:
@@ -77,15 +84,44 @@ def _expected(known: list[Entry], name: str, count: int) -> str:
 
 def _show_power(plan: Plan) -> None:
     experiment = plan.experiment
-    trial = plan.trials[0]
-    split = trial.last.payload.split
+    split = plan.trials[0].last.payload.split
     direction = experiment.evaluate.primary.partition("/")[0]
-    units = len(split.videos)
-    print(f"{experiment.evaluate.split} split: {units} videos (the unit of the test), {len(split.texts)} texts")
+    units = effective_number(_sizes(split, direction))
+    print(f"{experiment.evaluate.split} split: {len(split.videos)} videos, {len(split.texts)} texts")
+    print(f"{direction} queries count as {units:.0f} independent ones of equal size (the unit of the test)")
     shown = ", ".join(f"{detectable_difference(units, d):.1f} points at {100 * d:.0f} %" for d in DISCORDANCES)
     print(
         f"Smallest difference in {direction} recall seen with 80 % power, by the share of queries that differ: {shown}"
     )
+    seeds = max(sum(trial.seed is not None for trial in plan.trials_of(variant)) for variant in plan.variants)
+    if seeds > 1:
+        least = [f"{detectable_difference(units, 0.15, seeds, sd):.1f} points at {sd:g}" for sd in SEED_SDS]
+        print(
+            f"With {seeds} seeds and 15 %, by the standard deviation of the difference over seeds: {', '.join(least)}"
+        )
+    _show_margins(plan, split, seeds)
+
+
+def _show_margins(plan: Plan, split: Split, seeds: int) -> None:
+    """Claims whose bound is so narrow that no result could show them."""
+    for claim in plan.hypotheses:
+        span = claim.span(len(split.texts), len(split.videos)) if claim.kind in GUARDED else None
+        if span is None:
+            continue
+        sizes = _sizes(split, claim.metric.partition("/")[0])
+        own = seeds if any(trial.seed is not None for arm in claim.arms for trial in plan.trials_of(arm)) else 1
+        least = smallest_margin(sizes, span, seeds=own, seeds_as_seen=claim.seeds_as_seen)
+        if claim.bound < least:
+            narrow = f"no bound below {least:.3g}" if least < span else "no bound"
+            seen = "; `seeds: as seen` claims less" if own > 1 and not claim.seeds_as_seen else ""
+            print(f"hypothesis {claim.name}: {narrow} can be shown here, whatever the result{seen}")
+
+
+def _sizes(split: Split, direction: str) -> NDArray[np.int64]:
+    """Queries of each independent cluster."""
+    pairs = np.array(split.pairs, dtype=np.int64).reshape(-1, 2)
+    relevance = Relevance.from_pairs(pairs[:, 0], pairs[:, 1], (len(split.texts), len(split.videos)))
+    return np.bincount(query_relevance(relevance, direction).clusters())
 
 
 def videos_of(plan: Plan) -> Iterator[tuple[list[str], Sampling]]:

@@ -104,6 +104,19 @@ def ensure(plan: Plan, step: Step) -> Entry:
                 ensure(plan, plan.steps[place])
 
 
+def ensure_after_others(plan: Plan, step: Step) -> Entry:
+    """`ensure`, waiting while another process computes what is needed. Raises UserError for what cannot be computed."""
+    patience = Patience()
+    while True:
+        try:
+            return ensure(plan, step)
+        except Busy as busy:
+            patience.tell(busy, plan.steps[busy.step, busy.key].label)
+            time.sleep(0.5)
+        except Failed as stop:
+            raise stop.failure.fault or RunError(str(stop.failure)) from None
+
+
 def _compute(plan: Plan, step: Step) -> None:
     """Compute a step, after its inputs, and in the same pass those of its group that can be."""
     if (step.name, step.key) in plan.failed:

@@ -7,8 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import ConfigError, Problem, UserError
-from .execute import ensure
+from .errors import ConfigError, Problem, RunError, UserError
+from .execute import ensure_after_others
+from .failures import failure_of
 from .steps.encoding import loaded_encoder
 from .store.files import checked, checksum, follow_umask, read_text, with_check, write_atomically
 
@@ -60,17 +61,23 @@ def _sum(path: Path) -> int | None:
 def export(plan: Plan) -> None:
     """Write the encoder of the first trial to the folder that `export` names, as trained where it was.
 
-    Raises UserError where a file of somebody else's has come there since the run began.
+    Raises UserError where a file of somebody else's has come there since the run began, or the encoder fails.
     """
     folder, trial = Path(plan.experiment.export or ""), plan.trials[0]
     encoder = plan.workspace.encoder(next(iter(trial.variant.experiment.encoder.values())))
     fits = [step for step in trial.last.walk() if step.name == "fit" and encoder.config.trainable]
     for fit in fits:
-        ensure(plan, plan.steps[fit.name, fit.key])
+        ensure_after_others(plan, plan.steps[fit.name, fit.key])
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         made = Path(scratch) / folder.name
-        loaded_encoder(plan.workspace, encoder, trial.seed or 0, fits[0] if fits else None).to("cpu").export(made)
+        loaded = loaded_encoder(plan.workspace, encoder, trial.seed or 0, fits[0] if fits else None).to("cpu")
+        try:
+            loaded.export(made)
+        except (UserError, OSError):
+            raise
+        except (Exception, SystemExit) as fault:  # a plugin may fail in any way
+            raise RunError(f"export: {folder} could not be written: {failure_of(fault)}") from None
         _put_in_place(made, folder)
 
 

@@ -23,6 +23,7 @@ from .registration import earlier_tries, post_hoc, registration_digest, withdraw
 from .results import FailedTrial, Row, TrialResult
 from .significance import (
     DRAWS,
+    HANGS_ON,
     Comparison,
     Evidence,
     Verdict,
@@ -174,6 +175,8 @@ def _compare_with_baseline(result: Result) -> None:
         row.outcome = outcome(comparison)
         row.comparisons[result.primary] = comparison
         for name, found in row.comparisons.items():
+            smoother = metric(name).unit == "rank" and HANGS_ON in found.warning
+            found = _labelled(found, "MRR is the smoother metric" if smoother else "")
             row.comparisons[name] = _labelled(found, label([row, baseline]))
     for row in others:
         if row.name in result.refusals:
@@ -289,8 +292,12 @@ def _evidence(hypothesis: Hypothesis, rows: Sequence[Row]) -> Evidence:
     }
     if hypothesis.kind == "larger_gain":
         return larger_gain(difference, arms[2] - arms[3], by=hypothesis.bound, **options)
+    if hypothesis.kind in ("no_worse", "equivalent"):
+        found = rows[0].results[0].stored
+        span = hypothesis.span(found["texts"], found["videos"])
+        options |= {"span": span, "seeds_as_seen": hypothesis.seeds_as_seen}
     if hypothesis.kind == "no_worse":
-        return no_worse(difference, margin=hypothesis.bound, span=metric(name).span, **options)
+        return no_worse(difference, margin=hypothesis.bound, **options)
     if hypothesis.kind == "equivalent":
-        return equivalent(difference, within=hypothesis.bound, span=metric(name).span, **options)
+        return equivalent(difference, within=hypothesis.bound, **options)
     return better(difference, by=hypothesis.bound, **options)

@@ -10,7 +10,8 @@ Under `hypotheses`, one name each, with A, B, C, D a variant's name or assignmen
     {higher: A, than: B, metric: t2v/frame.gate_entropy}           and `lower`: for diagnostics, none of them better
 
 `metric` is one that is evaluated, `evaluate.primary` by default; bounds are in its unit. `cheaper` needs one of the
-costs, which `evaluate.efficiency: true` measures.
+costs, which `evaluate.efficiency: true` measures. `no_worse` and `equivalent` over seeds are not shown by few of them,
+since a collapse of one run in ten may stay unseen; with `seeds: as seen` they are about the seeds that were run.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ KINDS = {
     "lower": ("than", "by", 0.0),
 }
 """Kind of claim: the word before what it is compared with, the name of its bound, the bound's default."""
+GUARDED, AS_SEEN = ("no_worse", "equivalent"), "as seen"
+"""Claims that nothing is lost, for which losses count that were not seen; what makes them claims about these seeds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,7 @@ class Hypothesis:
 
     arms: variant and other. Of `larger_gain` four: variant over other is the gain that is claimed to be larger than
     that of the third over the fourth.
+    seeds_as_seen: `no_worse` and `equivalent` of the seeds that were run, whatever others may do.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Hypothesis:
     arms: tuple[Variant, ...]
     metric: str
     bound: float
+    seeds_as_seen: bool = False
 
     @property
     def variant(self) -> Variant:
@@ -62,6 +67,12 @@ class Hypothesis:
     def other(self) -> Variant:
         return self.arms[1]
 
+    def span(self, texts: int, videos: int) -> float | None:
+        """The most by which one query can differ: 100 points, and in rank as far as the gallery reaches."""
+        measured = metric(self.metric)
+        gallery = videos if self.metric.startswith("t2v/") else texts
+        return float(gallery - 1) if measured.unit == "rank" else measured.span
+
     def __str__(self) -> str:
         relation, bound, _ = KINDS[self.kind]
         limit = "" if bound == "by" and not self.bound else f", {bound} {self.bound:g}"
@@ -70,13 +81,14 @@ class Hypothesis:
             compared = "the gain of {} over {} is larger than that of {} over {}".format(*names)
         else:
             compared = f"{names[0]} is {self.kind.replace('_', ' ')} {relation} {names[1]}"
-        return f"{compared} on {self.metric}{limit}"
+        return f"{compared} on {self.metric}{limit}{f', seeds {AS_SEEN}' if self.seeds_as_seen else ''}"
 
     @property
     def digest(self) -> str:
         """Of the claim itself: what is compared, how, on which seeds; names and paths do not enter."""
         arms = [_substance(variant) for variant in self.arms]
-        return digest([self.kind, self.metric, self.bound, arms, list(self.variant.experiment.seeds)])
+        seen = [AS_SEEN] if self.seeds_as_seen else []
+        return digest([self.kind, self.metric, self.bound, arms, list(self.variant.experiment.seeds), *seen])
 
 
 def configuration(variant: Variant) -> dict[str, Any]:
@@ -128,13 +140,15 @@ def _faults(claim: Any, key: str, variants: list[Variant], primary: str) -> Iter
         return
     kind = _kinds(claim)[0]
     relation, bound_name, default = KINDS[kind]
-    fields = [kind, relation, bound_name, "metric"]
+    fields = [kind, relation, bound_name, "metric", *(["seeds"] if kind in GUARDED else [])]
     for name in claim:
         if name not in fields:
             yield Problem(join(key, name), f"unknown field.{nearest(name, fields)}")
     if relation not in claim:
         yield Problem(join(key, relation), "is needed and missing (what it is compared with)")
     yield from _bound_faults(kind, claim.get(bound_name, default), join(key, bound_name))
+    if "seeds" in fields and claim.get("seeds", AS_SEEN) != AS_SEEN:
+        yield Problem(join(key, "seeds"), f"expected `{AS_SEEN}` or nothing, got {show(claim['seeds'])}")
     measured = claim.get("metric", None if kind == "cheaper" else primary)
     yield from _metric_faults(kind, measured, key, variants[0])
     for name, reference in _sides(claim).items():
@@ -216,14 +230,13 @@ def _read(name: str, claim: Mapping[str, Any], key: str, variants: list[Variant]
     kind = _kinds(claim)[0]
     _, bound_name, default = KINDS[kind]
     bound, measured = float(claim.get(bound_name, default)), claim.get("metric", primary)
+    as_seen = claim.get("seeds") == AS_SEEN
     found, open_axes = _arms(claim, key, variants)
     for arms in found:
         if fault := _sameness(arms):
             raise ConfigError(Problem(key, fault))
-    return [
-        Hypothesis(f"{name} [{_setting(arms[0], open_axes)}]" if len(found) > 1 else name, kind, arms, measured, bound)
-        for arms in found
-    ]
+    names = [f"{name} [{_setting(arms[0], open_axes)}]" if len(found) > 1 else name for arms in found]
+    return [Hypothesis(one, kind, arms, measured, bound, as_seen) for one, arms in zip(names, found, strict=True)]
 
 
 def _arms(claim: Mapping[str, Any], key: str, variants: list[Variant]) -> tuple[list[tuple[Variant, ...]], list[str]]:

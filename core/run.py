@@ -116,13 +116,12 @@ def _run(
     show: Callable[[Result, Path], None] = lambda result, folder: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Result:
-    """Execute, compare, report, `show`, track: a fault of the tracking store comes after everything else is safe.
+    """Execute, compare, report, `show`, export, track: a fault of the last two comes after everything else is safe.
 
     `show` is given the findings and the report's folder as soon as both are there; `say` what else there is to know.
     `tally` is kept up to date as trials are done or fail.
     """
     from .execute import execute
-    from .export import export
     from .failures import store_faults_told
     from .findings import findings
     from .registration import register
@@ -147,16 +146,30 @@ def _run(
     result = findings(plan)
     report = write_report(result, Path(runs))
     show(result, report)
-    if plan.experiment.export and plan.trials[0] in tally.failed:
-        say(f"Encoder: not written to {plan.experiment.export}: {plan.trials[0].name} failed")
-    elif plan.experiment.export:
-        export(plan)
-        say(f"Encoder: {plan.experiment.export}")
+    not_exported = _export(plan, tally, say)
     tracked = track(result, report)
     for line in tracked.lines if tracked else []:
         say(line)
     observers.tell("experiment_finished", experiment=plan.experiment, result=result)
+    if not_exported:
+        raise not_exported
     return result
+
+
+def _export(plan: Plan, tally: Tally, say: Callable[[str], None]) -> UserError | OSError | None:
+    """Write the encoder where `export` says so; why that did not work."""
+    from .export import export
+
+    place = plan.experiment.export
+    if place and plan.trials[0] in tally.failed:
+        say(f"Encoder: not written to {place}: {plan.trials[0].name} failed")
+    elif place:
+        try:
+            export(plan)
+            say(f"Encoder: {place}")
+        except (UserError, OSError) as fault:
+            return fault
+    return None
 
 
 # ------------------------------------------------------------------------------------------------ command line

@@ -113,15 +113,17 @@ def _loader() -> Any:
     import yaml
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            seen: set[tuple[str, str]] = set()
-            for name, _ in node.value if isinstance(node, yaml.MappingNode) else ():
-                if isinstance(name, yaml.ScalarNode):
-                    if (name.tag, name.value) in seen:
-                        message = f"found duplicate key {name.value}"
-                        raise yaml.constructor.ConstructorError(None, None, message, name.start_mark)
-                    seen.add((name.tag, name.value))
-            return super().construct_mapping(node, deep)
+        def flatten_mapping(self, node: Any) -> None:
+            if node not in self.__dict__.setdefault("_met", set()):  # another time, what `<<` brings stands there too
+                self._met.add(node)
+                seen: set[tuple[str, str]] = set()
+                for name, _ in node.value:
+                    if isinstance(name, yaml.ScalarNode):
+                        if (name.tag, name.value) in seen:
+                            message = f"found duplicate key {name.value}"
+                            raise yaml.constructor.ConstructorError(None, None, message, name.start_mark)
+                        seen.add((name.tag, name.value))
+            super().flatten_mapping(node)
 
         def construct_object(self, node: Any, deep: bool = False) -> Any:
             if not isinstance(node, yaml.ScalarNode):

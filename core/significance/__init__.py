@@ -5,32 +5,25 @@ captions of one video) as one unit: it is flipped, resampled and counted as a wh
 queries; a cluster enters with the sum of its differences, so that with clusters of equal size this is the test on
 cluster means.
 
-One seed, or no training: sign-flip randomisation and a BCa bootstrap interval over clusters (Smucker et al. 2007, Efron
-1987). They cover the sampling of queries. Two seeds or more: clusters and seeds are crossed random effects, and test
-and interval carry both variances.
+One seed, or no training: sign-flip randomisation (Smucker et al. 2007) and a t corrected for skewness (Hall 1992) must
+both reject, and the interval holds all differences that they do not. They cover the sampling of queries. Two seeds or
+more: clusters and seeds are crossed random effects, and test and interval carry both variances.
 """
 
 from .comparison import Comparison, paired_medians, paired_test, paired_tests
 from .families import CORRECTIONS, benjamini_hochberg, correct, holm, outcome
-from .planning import detectable_difference, mcnemar, published_difference
-from .resampling import DRAWS, sign_flip
+from .guards import effective_number, rare_loss, unseen_collapse, unseen_loss
+from .inversion import sign_flip
+from .planning import detectable_difference, mcnemar, published_difference, smallest_margin
+from .resampling import DRAWS
 from .scores import compare_scores
-from .verdicts import (
-    Evidence,
-    Verdict,
-    better,
-    cheaper,
-    decide,
-    equivalent,
-    larger_gain,
-    no_evidence,
-    no_worse,
-    rare_loss,
-)
+from .skewness import HANGS_ON
+from .verdicts import Evidence, Verdict, better, cheaper, decide, equivalent, larger_gain, no_evidence, no_worse
 
 __all__ = [
     "CORRECTIONS",
     "DRAWS",
+    "HANGS_ON",
     "Comparison",
     "Evidence",
     "Verdict",
@@ -41,6 +34,7 @@ __all__ = [
     "correct",
     "decide",
     "detectable_difference",
+    "effective_number",
     "equivalent",
     "holm",
     "larger_gain",
@@ -54,4 +48,7 @@ __all__ = [
     "published_difference",
     "rare_loss",
     "sign_flip",
+    "smallest_margin",
+    "unseen_collapse",
+    "unseen_loss",
 ]

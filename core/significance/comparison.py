@@ -8,26 +8,27 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import DataError
+from .guards import effective_number, unseen_collapse, variance_units
+from .inversion import LEVEL, flip_test
 from .parametric import Finding, crossed, paired_t, spread_of
 from .planning import mcnemar
+from .power import Aim, detectable
 from .resampling import (
     DRAWS,
-    Z_ONE_SIDED,
-    Z_TWO_SIDED,
     Alternative,
     Floats,
-    bca_interval,
     cluster_labels,
     cluster_sums,
-    flip_p,
     paired_arms,
     resampled_medians,
     resamples,
     unrounded,
 )
+from .skewness import beware_of_tails, skewed_t, skewness
 
 MEDIAN_DRAWS = 2_000
-Z_POWER = 0.841621
+FEW = 20
+_LESS_CERTAIN = (np.maximum, np.minimum, np.maximum)
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Comparison:
     wins, ties, losses   clusters in which the variant is better, equal, worse, seeds averaged
     d_z              mean over standard deviation of the clusters' differences, seeds averaged
     detectable       the smallest true distance from the null that an uncorrected test at .05 would show with 80 %
-                     power; nan where nothing is tested
+                     power, as `power.detectable`; nan where nothing is tested
     method, warning  what was done and what it covers; what to beware of, or ""
     """
 
@@ -108,6 +109,7 @@ def paired_test(
     trained: bool = True,
     null: float = 0.0,
     alternative: Alternative = "two-sided",
+    aim: Aim | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Comparison:
@@ -115,7 +117,8 @@ def paired_test(
 
     `clusters` [Q] labels queries that are not independent; by default each stands alone. An arm without training enters
     by broadcasting over the other's seeds; with `trained=False` neither arm has seeds. `null` is the difference
-    tested against. Raises DataError for shapes that do not fit and for values that are not finite.
+    tested against, `aim` what `detectable` is to be about, by default the test. Raises DataError for shapes that do not
+    fit and for values that are not finite.
     """
     values = np.atleast_2d(np.asarray(differences, dtype=np.float64))
     return paired_tests(
@@ -125,6 +128,7 @@ def paired_test(
         trained=trained,
         null=null,
         alternative=alternative,
+        aim=aim,
         draws=draws,
         seed=seed,
     )[0]
@@ -138,6 +142,7 @@ def paired_tests(
     trained: bool = True,
     null: float = 0.0,
     alternative: Alternative = "two-sided",
+    aim: Aim | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> list[Comparison]:
@@ -151,69 +156,106 @@ def paired_tests(
     influence = means[..., None] + (sums - means[..., None] * sizes) * (C / sizes.sum())
     if S == 1:
         label = "covers query sampling only" if trained else "no training in either arm"
-        method = f"sign-flip, BCa interval; {label}"
-        distance = unrounded(sums[:, 0] - null * sizes, np.abs(sums[:, 0]) + abs(null) * sizes)
-        tested = zip(
-            flip_p(distance, alternative, draws, seed),
-            *bca_interval(sums[:, 0], sizes, draws, seed),
-            *paired_t(influence[:, 0], null, alternative),
-            strict=True,
-        )
-        critical = Z_TWO_SIDED if alternative == "two-sided" else Z_ONE_SIDED
-        found = [Finding(p, low, high, se, critical, p_t) for p, low, high, p_t, se in tested]
+        method = f"sign-flip and skewness-corrected t, inverted for the interval; {label}"
+        found = _over_clusters(sums[:, 0], sizes, influence[:, 0], null, alternative, draws, seed)
     else:
+        unseen = unseen_collapse(S, 0.0, None)
         method = "crossed seeds and clusters, t; covers query sampling and training"
-        found = [crossed(block, null, alternative) for block in influence]
+        method += f", but for a collapse of one run in ten, which {unseen:.0%} of such sets of seeds do not show"
+        units = variance_units(sizes)
+        found = [crossed(block, null, alternative, units) for block in influence]
+    shown = aim or ("two-sided" if alternative == "two-sided" else "one-sided")
     made = [
-        _comparison(test, block, sums_of, values.shape[2], method, higher_is_better)
+        _wary(_comparison(test, block, sums_of, sizes, method, higher_is_better, shown), block, sizes)
         for test, block, sums_of in zip(found, influence, sums, strict=True)
     ]
     if S > 1 or null or alternative != "two-sided":
         return made
-    return [replace(one, p_mcnemar=_mcnemar(row[0], one)) for one, row in zip(made, sums, strict=True)]
+    return [_like_mcnemar(one, row[0], sizes.sum()) for one, row in zip(made, sums, strict=True)]
 
 
-def _mcnemar(sums: Floats, found: Comparison) -> float:
-    """p of the exact McNemar test of clusters' sums [C]; nan where they differ by more than the sign."""
-    sizes = np.abs(sums[sums != 0])
-    return mcnemar(found.wins, found.losses) if not sizes.size or np.allclose(sizes, sizes[0]) else np.nan
+def _over_clusters(
+    sums: Floats, sizes: Floats, influence: Floats, null: float, alternative: Alternative, draws: int, seed: int
+) -> list[Finding]:
+    """The sign flip and the t corrected for skewness, of which both must reject: the larger p, the wider interval."""
+    p_t, error = paired_t(influence, null, alternative)
+    flipped = flip_test(sums, sizes, null, alternative, draws, seed)
+    corrected = skewed_t(influence, error, null, alternative)
+    p, low, high = (f(one, other) for f, one, other in zip(_LESS_CERTAIN, flipped, corrected, strict=True))
+    if alternative == "two-sided":
+        low, high = _agreeing(p, low, high, influence.mean(axis=1), null)
+    found = zip(p, low, high, error**2, np.zeros(len(p)), p_t, skewness(influence), strict=True)
+    return [Finding(*one) for one in found]
+
+
+def _agreeing(p: Floats, low: Floats, high: Floats, mean: Floats, null: float) -> tuple[Floats, Floats]:
+    """The ends, which hold the null exactly where p >= .05: where p is exact they give way to it by the noise of their
+    draws."""
+    kept = p >= LEVEL
+    least, most = np.nextafter(null, np.inf), np.nextafter(null, -np.inf)
+    low = np.where(kept, np.minimum(low, null), np.where(mean > null, np.maximum(low, least), low))
+    high = np.where(kept, np.maximum(high, null), np.where(mean < null, np.minimum(high, most), high))
+    return low, high
+
+
+def _wary(found: Comparison, influence: Floats, sizes: Floats) -> Comparison:
+    """With a warning where the test hangs on few clusters, or rests on a symmetry that is not there."""
+    texts = found.warning, beware_of_tails(influence.mean(axis=0)) if effective_number(sizes) >= FEW else ""
+    return replace(found, warning="; ".join(filter(None, texts)))
+
+
+def _like_mcnemar(found: Comparison, sums: Floats, queries: float) -> Comparison:
+    """With the exact McNemar test where clusters [C] differ by the sign alone: it moves in steps of two of them, which
+    costs power."""
+    steps = np.abs(sums[sums != 0])
+    if steps.size and not np.allclose(steps, steps[0]):
+        return found
+    shown = found.detectable + float(steps[0] / queries) if steps.size else found.detectable
+    return replace(found, p_mcnemar=mcnemar(found.wins, found.losses), detectable=shown)
 
 
 def _comparison(
-    test: Finding, influence: Floats, sums: Floats, queries: int, method: str, higher_is_better: bool
+    test: Finding, influence: Floats, sums: Floats, sizes: Floats, method: str, higher_is_better: bool, aim: Aim
 ) -> Comparison:
     seeds, clusters = influence.shape
     by_cluster, by_seed = influence.mean(axis=0), influence.mean(axis=1)
     spread = spread_of(by_cluster)
     total = sums.mean(axis=0) * (1 if higher_is_better else -1)
     slack = 1e-9 * max(np.abs(sums).max(), 1e-300)
-    warnings = []
-    if clusters == 1 < queries:
-        warnings.append(f"shared answers link the {queries:,} queries into one group: nothing can be tested")
-    elif clusters < 20:
-        warnings.append(f"only {clusters} independent {'unit' if clusters == 1 else 'units'} of queries")
-    if 1 < seeds < 4:
-        warnings.append(f"with {seeds} seeds only large differences can be shown")
     return Comparison(
         difference=float(by_seed.mean()),
         low=float(test.low),
         high=float(test.high),
-        standard_error=float(test.standard_error),
+        standard_error=test.standard_error,
         p=float(test.p),
         p_t=float(test.p_t),
         n_clusters=clusters,
-        n_queries=queries,
+        n_queries=int(sizes.sum()),
         seeds=seeds,
         seed_sd=float(by_seed.std(ddof=1)) if seeds > 1 else np.nan,
         wins=int((total > slack).sum()),
         ties=int((np.abs(total) <= slack).sum()),
         losses=int((total < -slack).sum()),
         d_z=float(by_cluster.mean() / spread) if spread > 0 else np.nan,
-        detectable=float((test.critical + Z_POWER) * test.standard_error) if test.standard_error > 0 else np.nan,
+        detectable=detectable(test.cluster_part, test.seed_part, seeds, variance_units(sizes), aim, test.skew),
         method=method,
-        warning="; ".join(warnings),
+        warning="; ".join(_warnings(sizes, seeds)),
         higher_is_better=higher_is_better,
     )
+
+
+def _warnings(sizes: Floats, seeds: int) -> list[str]:
+    clusters, queries, units = sizes.size, int(sizes.sum()), effective_number(sizes)
+    found = []
+    if clusters == 1 < queries:
+        found.append(f"shared answers link the {queries:,} queries into one group: nothing can be tested")
+    elif clusters < FEW:
+        found.append(f"only {clusters} independent {'unit' if clusters == 1 else 'units'} of queries")
+    elif units < FEW:
+        found.append(f"few hold most of the queries: {clusters:,} units count as {units:.0f} of equal size")
+    if 1 < seeds < 4:
+        found.append(f"with {seeds} seeds only large differences can be shown")
+    return found
 
 
 def paired_medians(
@@ -244,8 +286,8 @@ def paired_medians(
     boot = boot.mean(axis=0)
     low, high = np.quantile(boot, [0.025, 0.975]) if sizes.size > 1 else (-np.inf, np.inf)
     covered = "query sampling and training" if seeds > 1 else "query sampling only"
-    test = Finding(np.nan, low, high, float(boot.std(ddof=1)), Z_TWO_SIDED)
+    test = Finding(np.nan, low, high, float(boot.var(ddof=1)))
     method = f"bootstrap interval of the medians, no test; covers {covered}"
-    found = _comparison(test, sums, sums, queries, method, higher_is_better)
+    found = _comparison(test, sums, sums, sizes, method, higher_is_better, "two-sided")
     spread = float(per_seed.std(ddof=1)) if seeds > 1 else np.nan
     return replace(found, difference=float(per_seed.mean()), seed_sd=spread, d_z=np.nan, detectable=np.nan)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from .resampling import Z_TWO_SIDED, Alternative, Floats, unrounded
+from .power import critical
+from .resampling import Alternative, Floats, unrounded
+from .skewness import skewed, skewness, unskewed
 
 
 @dataclass(frozen=True)
 class Finding:
-    """p, the 95 % interval, the standard error, the test's critical ratio at .05 and, where it is a cross-check, p of a
-    t."""
+    """p, the 95 % interval, the parts of the variance of the mean that clusters and seeds bring, p of a t where it is a
+    cross-check, and the skewness of the mean."""
 
     p: float
     low: float
     high: float
-    standard_error: float
-    critical: float
+    cluster_part: float
+    seed_part: float = 0.0
     p_t: float = float("nan")
+    skew: float = 0.0
+
+    @property
+    def standard_error(self) -> float:
+        return float(np.sqrt(self.cluster_part + self.seed_part))
 
 
 def spread_of(values: Floats) -> float:
@@ -50,7 +58,7 @@ def directed(two_sided: float, distance: float, alternative: Alternative) -> flo
     return two_sided / 2 if (distance > 0) == (alternative == "greater") else 1 - two_sided / 2
 
 
-def crossed(influence: Floats, null: float, alternative: Alternative) -> Finding:
+def crossed(influence: Floats, null: float, alternative: Alternative, units: float) -> Finding:
     """The mean of [S, C] values whose rows (seeds) and columns (clusters) are both samples.
 
     With the mean squares of clusters, seeds and residual, the variance of the mean is the sum of
@@ -58,32 +66,41 @@ def crossed(influence: Floats, null: float, alternative: Alternative) -> Finding
     The critical value is that of Cochran and Cox (1950), (a t(C - 1) + b t(S - 1)) / (a + b): Satterthwaite's degrees
     of freedom let a seed variance that 2 to 4 seeds underestimate by chance buy a small critical value as well, and
     exceed 6 % false positives; so do the requirement that a test over queries and one over seeds agree, with 4 seeds
-    or more, and the plain bootstrap over both. p is the level whose critical value is the observed ratio.
+    or more, and the plain bootstrap over both. Where few clusters hold most queries, C in t(C - 1) is `units`, the
+    number of clusters that the variance rests on. p is the level whose critical value is the observed ratio, or that
+    of the ratio corrected for the clusters' skewness, the larger of the two.
     """
-    from scipy.optimize import brentq
-    from scipy.special import stdtrit
-
     S, C = influence.shape
     by_seed, by_cluster = influence.mean(axis=1), influence.mean(axis=0)
     mean = float(by_seed.mean())
     if C < 2:
-        return Finding(1.0, -np.inf, np.inf, np.nan, np.nan)
+        return Finding(1.0, -np.inf, np.inf, np.nan)
     residual = influence - by_seed[:, None] - by_cluster + mean
     ms_residual = float((residual**2).sum()) / ((S - 1) * (C - 1))
     a = max(S * spread_of(by_cluster) ** 2 - ms_residual, 0.0) / (S * C)
     b = C * spread_of(by_seed) ** 2 / (S * C)
+    b = b or (ms_residual / (S * C) if a == 0 else 0.0)  # seeds that tie by chance, or clusters, are not without error
     error = float(np.sqrt(a + b))
     if error <= 1e-9 * np.abs(influence).max():
         p = 1.0 if abs(mean - null) <= 1e-9 * max(abs(mean), abs(null)) else 2.0 ** (1 - C)
-        return Finding(directed(p, mean - null, alternative), mean, mean, 0.0, Z_TWO_SIDED)
+        return Finding(directed(p, mean - null, alternative), mean, mean, 0.0)
 
-    def critical(log_level: float) -> float:
-        half = np.exp(log_level) / 2
-        return -(a * stdtrit(C - 1, half) + b * stdtrit(S - 1, half)) / (a + b)
+    def ratio_at(tail: float) -> float:
+        return float(critical(np.array(a), np.array(b), S, units, tail)) / error
 
-    ratio, least = abs(mean - null) / error, np.log(1e-15)
-    log_p = least if critical(least) <= ratio else brentq(lambda level: critical(level) - ratio, least, 0.0, xtol=1e-10)
-    reach = critical(np.log(0.05))
-    p = directed(float(np.exp(log_p)), mean - null, alternative)
-    tested = reach if alternative == "two-sided" else critical(np.log(0.10))
-    return Finding(p, mean - reach * error, mean + reach * error, error, tested)
+    skew = skewness(by_cluster) * (a / (a + b)) ** 1.5
+    ratio, ends = np.array((mean - null) / error), np.array([1, -1]) * ratio_at(0.025)
+    ratios = (float(ratio), float(unskewed(ratio, skew)))
+    p = max(directed(_level(abs(one), ratio_at), one, alternative) for one in ratios)
+    ends = mean - error * np.concatenate([ends, skewed(ends, skew)])
+    return Finding(p, float(ends.min()), float(ends.max()), a, b, skew=float(skew))
+
+
+def _level(ratio: float, ratio_at: Callable[[float], float]) -> float:
+    """The two-sided level whose critical ratio is the one given."""
+    from scipy.optimize import brentq
+
+    least = np.log(1e-15)
+    if ratio_at(np.exp(least) / 2) <= ratio:
+        return 1e-15
+    return float(np.exp(brentq(lambda log_level: ratio_at(np.exp(log_level) / 2) - ratio, least, 0.0, xtol=1e-10)))

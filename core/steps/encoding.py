@@ -293,40 +293,46 @@ class RowFile:
 
     def _go_on(self) -> None:
         """Take over the rows that a killed process left here, those that are whole."""
-        rows = _draft_rows(self.folder)
+        rows, tensors = _draft_rows(self.folder)
         if not set(rows) & set(self.items):
             for name in (RESUME, "tensors.safetensors"):
                 discard(self.folder / name)
             return
-        self._open({name: (tuple(tensor.shape[1:]), tensor.dtype) for name, tensor in _stored(self.folder).items()})
+        self._open({name: (tuple(tensor.shape[1:]), tensor.dtype) for name, tensor in tensors.items()})
         assert self._sums is not None
         whole = [rows.get(item) == index for index, item in enumerate(self.items)]
         self._sums[~torch.tensor(whole)] = 0
 
     def _copy(self, folder: Path) -> None:
-        rows, done = self._rows_in(folder), self.done
+        (rows, stored), done = self._rows_in(folder), self.done
         wanted = [(i, rows[item]) for i, item in enumerate(self.items) if i not in done and item in rows]
-        stored = _stored(folder) if wanted else {}
         for part in _chunks(wanted, 256):
             mine, other = zip(*part, strict=True)
             self._write(list(mine), {name: tensor[list(other)] for name, tensor in stored.items()})
 
-    def _rows_in(self, folder: Path) -> dict[str, int]:
-        """{item: row} of what another entry, if it is undamaged, or another draft holds."""
+    def _rows_in(self, folder: Path) -> tuple[dict[str, int], dict[str, Tensor]]:
+        """{item: row} of what another entry, if it is undamaged, or another draft holds, and the tensors of the rows.
+
+        Nothing of one that its process finishes, or somebody removes, meanwhile.
+        """
+        from safetensors import SafetensorError
+
         if folder.name.startswith("draft-"):
             return _draft_rows(folder)
         if "-" in folder.name:
-            return {}
+            return {}, {}
         try:
             entry = self.store.read(folder.parent.name, folder.name)
-        except StoreError:
-            return {}
-        skipped = entry.info["skipped"]
-        return {item: row for row, item in enumerate(entry.json("items.json")) if str(row) not in skipped}
+            skipped = entry.info["skipped"]
+            rows = {item: row for row, item in enumerate(entry.json("items.json")) if str(row) not in skipped}
+            return rows, _stored(folder)
+        except (StoreError, OSError, SafetensorError):
+            return {}, {}
 
 
-def _draft_rows(folder: Path) -> dict[str, int]:
-    """{item: row} of the rows of a draft that are whole; none where its files do not belong together."""
+def _draft_rows(folder: Path) -> tuple[dict[str, int], dict[str, Tensor]]:
+    """{item: row} of the rows of a draft that are whole, and its tensors; none where its files do not belong
+    together."""
     from safetensors import SafetensorError
 
     try:
@@ -334,11 +340,11 @@ def _draft_rows(folder: Path) -> dict[str, int]:
         sums = _stored(folder, RESUME)["sums"]
         tensors = _stored(folder)
         if len(sums) != len(items) or any(len(tensor) != len(items) for tensor in tensors.values()):
-            return {}
+            return {}, {}
         there = sums.nonzero().flatten().tolist()
-        return {items[row]: row for row in there if _row_sum(items[row], tensors, row) == sums[row]}
+        return {items[row]: row for row in there if _row_sum(items[row], tensors, row) == sums[row]}, tensors
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-        return {}
+        return {}, {}
 
 
 def _row_sum(item: str, tensors: Mapping[str, Tensor], row: int) -> int:

@@ -7,10 +7,13 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import StoreError, UserError
+from ..command import command
+from ..errors import StoreError
+from ..escaping import plain_line
 from . import Store
 from .mark import MARK
 
@@ -28,23 +31,26 @@ class Item:
 
     def __str__(self) -> str:
         age = (time.time() - self.created) / 86400
-        return f"{self.folder.parent.name:<14} {self.key}  {self.size / 2**20:9.2f} MiB  {age:6.1f} d  {self.label}"
+        size = self.size / 2**20
+        return f"{self.folder.parent.name:<14} {self.key}  {size:9.2f} MiB  {age:6.1f} d  {plain_line(self.label)}"
 
 
 def items(store: Store, step: str | None, older: float | None) -> list[Item]:
     """Entries, oldest first, then remains; of one step, or older than some days, where that is asked."""
     found = [
-        Item(e.folder, e.meta["key"], e.bytes, e.meta["created"], e.info.get("label", ""), True)
+        Item(e.folder, e.meta["key"], e.bytes, e.meta["created"], str(e.info.get("label", "")), True)
         for e in store.entries()
     ]
     for one in store.remains():
-        size = sum(file.stat().st_size for file in one.folder.rglob("*") if file.is_file())
-        found.append(Item(one.folder, one.key, size, one.folder.stat().st_mtime, f"({one.kind})", False))
+        with suppress(FileNotFoundError):  # another process has just finished or removed it
+            size = sum(file.stat().st_size for file in one.folder.rglob("*") if file.is_file())
+            found.append(Item(one.folder, one.key, size, one.folder.stat().st_mtime, f"({one.kind})", False))
     latest = time.time() - 86400 * (older or 0)
     return [item for item in found if step in (None, item.folder.parent.name) and item.created <= latest]
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
     """List entries with size and age; with --prune remove those of a step, or older than some days."""
     parser = argparse.ArgumentParser(prog="python -m core.store", description=main.__doc__)
     parser.add_argument("--store", default="store", help="the store's folder (default: store)")
@@ -55,11 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.prune and chosen.step is None and chosen.older is None:
         parser.error("--prune needs --step or --older, so that nothing is removed by accident")
-    try:
-        return _list(Store(chosen.store), chosen)
-    except UserError as fault:
-        print(f"error: {fault}", file=sys.stderr)
-        return fault.exit_code
+    return _list(Store(chosen.store), chosen)
 
 
 def _list(store: Store, chosen: argparse.Namespace) -> int:
@@ -84,7 +86,10 @@ def _agreed() -> bool:
     """Whether the person at the terminal says yes. Raises StoreError where there is nobody to ask."""
     if not sys.stdin.isatty():
         raise StoreError("--prune asks before it removes, and there is no terminal to ask at; add --yes")
-    return input("Remove these? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input("Remove these? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def _prune(store: Store, found: Sequence[Item]) -> int:

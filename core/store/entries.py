@@ -262,6 +262,8 @@ def _meta(folder: Path) -> dict[str, Any]:
     """What an entry says about itself. Raises OSError or ValueError where it says nothing, or not this."""
     meta = checked(read_text(folder / "meta.json"))
     strange = [name for name, kind in _META.items() if not isinstance(meta.get(name), kind)]
+    if "files" not in strange and not all(map(_is_summed, meta["files"].values())):
+        strange.append("files")
     if strange or meta.keys() != _META.keys():
         raise ValueError(f"does not have the form of one ({', '.join(strange) or 'further names'})")
     if (meta["step"], meta["key"]) != (folder.parent.name, folder.name):
@@ -269,11 +271,16 @@ def _meta(folder: Path) -> dict[str, Any]:
     return meta
 
 
+def _is_summed(file: Any) -> bool:
+    """Whether this is what `meta.json` says of a file: its size and its checksum."""
+    return isinstance(file, dict) and all(isinstance(file.get(name), int) for name in ("bytes", "crc32"))
+
+
 def _differs(path: Path, file: Mapping[str, Any]) -> bool:
     """Whether a file is not as it was committed."""
     try:
         return path.stat().st_size != file["bytes"] or checksum(path) != file["crc32"]
-    except (OSError, KeyError, TypeError):
+    except OSError:
         return True
 
 

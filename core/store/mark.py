@@ -15,6 +15,8 @@ from .files import checked, mend_lines, read_text, with_check, write_atomically
 MARK = "store.json"
 FORMAT = 1
 """Raised when stores are laid out in another way."""
+MENDED = json.dumps({"format": FORMAT})
+"""A mark that somebody may write by hand."""
 
 LINES = ("ledger.jsonl", "ledger.copy.jsonl", "registrations.jsonl", "registrations.copy.jsonl", "digests.jsonl")
 """Files at a store's top that are added to line by line."""
@@ -90,11 +92,12 @@ def claim(root: Path) -> None:
     try:
         if not root.exists() or _is_empty(root):
             root.mkdir(parents=True, exist_ok=True)
+        elif is_marked(root):  # by another process, just now
+            return
         elif not (adopted := has_the_shape(root)):
-            mixed = " (a store from before lies there among other files: move its folders into one of their own)"
             raise StoreError(
-                f"{root}: holds files and is not a store: there is no {MARK} of ours in it"
-                f"{mixed if _holds_results(root) else ''}. Nothing was written; name a new or empty folder with --store"
+                f"{root}: holds files and is not a store: there is no {MARK} of ours in it{_way_out(root)}. "
+                "Nothing was written; name a new or empty folder with --store"
             )
         write_atomically(root / MARK, with_check({"format": FORMAT, "made by": "retrieval-ablations"}) + "\n")
     except OSError as fault:
@@ -104,6 +107,15 @@ def claim(root: Path) -> None:
         return  # a finished store that is read-only can still be read
     if adopted:
         print(f"{root}: a store from before stores were marked; it is marked now, by {MARK}", file=sys.stderr)
+
+
+def _way_out(root: Path) -> str:
+    """What to do where a store seems to lie among other files; "" where none does."""
+    if not _holds_results(root):
+        return ""
+    if (root / MARK).exists():
+        return f" (a store lies there, and {MARK} is damaged: if it is yours, put a file in its place: {MENDED})"
+    return " (a store from before lies there among other files: move its folders into one of their own)"
 
 
 def _is_empty(root: Path) -> bool:

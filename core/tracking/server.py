@@ -9,13 +9,14 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import StoreError
 from ..store.files import locked
-from .database import ready
+from .database import Unusable, ready
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -85,7 +86,11 @@ def held(uri: str, root: Path) -> Iterator[None]:
     database = database_of(uri)
     folder = root if database is None else database.parent
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".mlflow.lock", PATIENCE):
+    with ExitStack() as held_until_written:
+        try:
+            held_until_written.enter_context(locked(folder / ".mlflow.lock", PATIENCE))
+        except StoreError as fault:
+            raise Unusable(str(fault)) from None
         yield
 
 

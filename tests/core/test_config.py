@@ -63,6 +63,14 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
     assert "line 3, column 1: found duplicate key train" in fault_of(read_document, str(path))
 
 
+def test_what_a_merged_mapping_writes_over_is_no_key_that_stands_twice(tmp_path):
+    inner = "variants:\n  deep:\n    fields: &b\n      <<: &a {x: 1}\n      x: 2\n"
+    path = write(tmp_path, f"name: a\n{inner}train: {{<<: *b, y: 3}}\n")
+    values = read_document(str(path)).values
+    assert values["variants"]["deep"]["fields"] == {"x": 2}
+    assert values["train"] == {"x": 2, "y": 3}
+
+
 def test_what_is_no_text_is_refused(tmp_path):
     path = tmp_path / "binary.yaml"
     path.write_bytes(b"\xff\xfe\x00")

@@ -15,7 +15,7 @@ from core.plan import Plan
 from core.plugins import registry
 from core.report import table
 from core.results import Row
-from core.significance import paired_test
+from core.significance import Comparison, paired_test, paired_tests
 from core.store import Entry
 from tests.engine import Lab, write_videos
 
@@ -294,7 +294,8 @@ def test_claims_on_a_rank_hold_where_ranks_fall_or_rise_by_little(wide: Lab) -> 
     kinds: dict[str, dict[str, Any]] = {
         "good_is_better": {"better": "good", "than": "poor", "by": 1},
         "poor_is_better": {"better": "poor", "than": "good"},
-        "good_is_no_worse": {"no_worse": "good", "than": "poor", "margin": 1},
+        "good_is_no_worse": {"no_worse": "good", "than": "poor", "margin": 6},
+        "good_is_no_worse_by_what_24_queries_cannot_see": {"no_worse": "good", "than": "poor", "margin": 1},
         "poor_is_no_worse": {"no_worse": "poor", "than": "good", "margin": 1},
         "poor_is_no_worse_by_a_lot": {"no_worse": "poor", "than": "good", "margin": 24},
         "both_are_equal": {"equivalent": "poor", "to": "good", "within": 1},
@@ -306,6 +307,7 @@ def test_claims_on_a_rank_hold_where_ranks_fall_or_rise_by_little(wide: Lab) -> 
         "good_is_better": "supported",
         "poor_is_better": "refuted",
         "good_is_no_worse": "supported",
+        "good_is_no_worse_by_what_24_queries_cannot_see": "not decided",
         "poor_is_no_worse": "refuted",
         "poor_is_no_worse_by_a_lot": "supported",
         "both_are_equal": "refuted",
@@ -494,3 +496,40 @@ def test_two_transductive_rows_are_compared_without_a_label(wide: Lab, sharpened
     )
     assert all(row.transductive for row in result.rows)
     assert not any("transductive" in c.warning for row in result.rows for c in row.comparisons.values())
+
+
+def test_a_claim_over_seeds_is_decided_only_of_the_seeds_as_seen(wide: Lab) -> None:
+    plan = wide.run(
+        {
+            "variants": {"poor": {"encoder.gain": 0.9}, "good": {}},
+            "baseline": "poor",
+            "seeds": [0, 1, 2],
+            "retrieve.first_stage": "linear",
+            "hypotheses": {
+                "stated": {"no_worse": "good", "than": "poor", "margin": 40},
+                "seen": {"no_worse": "good", "than": "poor", "margin": 40, "seeds": "as seen"},
+            },
+        }
+    )
+    found = {claim.hypothesis.name: claim.verdict for claim in findings(plan).claims}
+    assert found["stated"].verdict == "not decided"
+    assert found["stated"].evidence.collapse == pytest.approx(0.6**3)
+    assert found["seen"].verdict == "supported"
+
+
+def test_a_rank_that_hangs_on_one_query_is_said_at_the_row_with_the_metric_that_does_not(
+    wide: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_one(differences: np.ndarray, *more: Any, **options: Any) -> list[Comparison]:
+        few = np.zeros_like(differences)
+        few[..., 0] = 20
+        return paired_tests(few, *more, **options)
+
+    plan = wide.run({**SWEEP, "evaluate.metrics": ["R1", "MnR"]})
+    assert "MRR" not in rows(findings(plan))["top_k=5"].comparisons["t2v/MnR"].warning
+    monkeypatch.setattr("core.findings.paired_tests", of_one)
+    told = rows(findings(plan))["top_k=5"].comparisons
+    hangs = "1 of 24 differences carry half of the squares: p and interval hang on them"
+    assert f"{hangs}; MRR is the smoother metric" in told["t2v/MnR"].warning
+    assert hangs in told["t2v/R1"].warning
+    assert "MRR" not in told["t2v/R1"].warning

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import torch
 
+from core.features import Tokens
 from core.findings import findings
 from core.registration import post_hoc
 from core.resuming import load_resumed, save_resumed
-from core.steps import fitting
+from core.steps import encoding, fitting
+from core.steps.step import Step
 from core.store import Entry, Store
 from core.store.__main__ import main as store_command
 from core.training import fit as train
@@ -259,3 +261,27 @@ def test_a_finished_store_that_is_read_only_is_read(lab: Lab, monkeypatch: pytes
     (lab.store / "digests.jsonl").unlink()
     assert numbers(lab, WHOLE) == before
     assert Store(lab.store).remains() == []
+
+
+def test_another_process_that_finishes_while_its_rows_are_copied_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, values = Store(tmp_path / "store"), torch.arange(8.0).reshape(2, 4)
+    theirs, mine = (Step("encode", {"items": items}, {}, lambda *_: None, "encode") for items in (["a"], ["a", "b"]))
+    their_write, read_rows = store.write("encode", theirs.key, theirs.fields), encoding._draft_rows
+    draft = their_write.__enter__()
+    encoding.RowFile(store, theirs, draft, ["one", "two"]).put([0, 1], Tokens(values, None))
+    draft.info["skipped"] = {}
+
+    def rows_before_it_is_finished(folder: Path) -> Any:
+        found = read_rows(folder)
+        if theirs.key in folder.name:
+            their_write.__exit__(None, None, None)
+        return found
+
+    monkeypatch.setattr(encoding, "_draft_rows", rows_before_it_is_finished)
+    with store.write("encode", mine.key, mine.fields) as draft:
+        rows = encoding.RowFile(store, mine, draft, ["one", "two", "three"])
+        assert rows.done == {0, 1}
+        assert torch.equal(rows.tensors["values"][:2], values)
+        draft.info["skipped"] = {}

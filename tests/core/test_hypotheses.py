@@ -135,6 +135,10 @@ def test_values_that_no_one_variant_has_together_are_explained(fault):
             "top_k=5 is equivalent to top_k=1 on t2v/R1, within 2",
         ),
         (
+            {"no_worse": "top_k=5", "than": "top_k=1", "margin": 1, "seeds": "as seen"},
+            "top_k=5 is no worse than top_k=1 on t2v/R1, margin 1, seeds as seen",
+        ),
+        (
             {
                 "larger_gain": {"of": "top_k=5", "over": "top_k=1"},
                 "than": {"of": "top_k=50", "over": "top_k=5"},
@@ -168,6 +172,12 @@ def test_the_metric_is_the_primary_one_unless_it_is_named(read):
         ({"better": "top_k=5", "than": "top_k=1", "by": float("inf")}, "by", "expected a number of 0 or more, got inf"),
         ({"no_worse": "top_k=5", "than": "top_k=1"}, "margin", "is needed and missing"),
         ({"equivalent": "top_k=5", "to": "top_k=1", "within": 0}, "within", "must be more than 0"),
+        (
+            {"equivalent": "top_k=5", "to": "top_k=1", "within": 1, "seeds": 3},
+            "seeds",
+            "expected `as seen` or nothing, got 3",
+        ),
+        ({"better": "top_k=5", "than": "top_k=1", "seeds": "as seen"}, "seeds", "unknown field."),
         (
             {"better": "top_k=5", "than": "top_k=1", "metric": "cost/parameters"},
             "",
@@ -341,3 +351,19 @@ def test_a_claim_and_its_reverse_are_two(read):
 
 def test_a_claim_is_the_same_however_its_sides_are_named(read):
     assert digest_of(read, {"better": "top_k=5", "than": "top_k=1"}) == digest_of(read, CLAIM)
+
+
+def test_a_claim_about_the_seeds_as_seen_is_another_one(read):
+    claim = {"no_worse": "top_k=5", "than": "top_k=1", "margin": 1}
+    assert digest_of(read, claim | {"seeds": "as seen"}) != digest_of(read, claim)
+    found = [read({"h": one})[0].seeds_as_seen for one in (claim, claim | {"seeds": "as seen"})]
+    assert found == [False, True]
+
+
+def test_a_query_can_lose_as_many_ranks_as_its_gallery_has_others(read):
+    claim = {"no_worse": "top_k=5", "than": "top_k=1", "margin": 1}
+    spans = {}
+    for name in ("t2v/MnR", "v2t/MnR", "t2v/R1"):
+        (found,) = read({"h": claim | {"metric": name}})
+        spans[name] = found.span(texts=400, videos=20)
+    assert spans == {"t2v/MnR": 19, "v2t/MnR": 399, "t2v/R1": 100}

@@ -61,7 +61,8 @@ def test_the_correction_stands_in_every_form_of_the_report(lab: Lab) -> None:
 def test_the_sample_is_told_in_videos_and_captions_and_one_seed_says_what_it_covers(lab: Lab) -> None:
     result = lab.result({**CHANGES, "seeds": [0]})
     notes, basis = " ".join(report.notes(result)), " ".join(rests_on(result))
-    assert "n = 5 videos (10 captions). Test: sign-flip, BCa interval; covers query sampling only; Holm over" in notes
+    test = "sign-flip and skewness-corrected t, inverted for the interval; covers query sampling only"
+    assert f"n = 5 videos (10 captions). Test: {test}; Holm over" in notes
     assert "n = 5 videos (10 captions). Test against rerank=none: sign-flip" in basis
     assert "One seed: only query sampling is covered." in basis
     turned = lab.result({**CHANGES, "evaluate.primary": "v2t/R1"})

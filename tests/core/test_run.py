@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sqlite3
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,9 @@ from safetensors.torch import load_file
 import core
 from core.run import main
 from core.scoring import memory
-from tests.engine import COUNTS, Lab
+from core.significance import detectable_difference
+from core.store import Store
+from tests.engine import COUNTS, Lab, ToyEncoder
 
 ABLATION = {
     "ablate": {"retrieve.rerank.top_k": [1, 2, 3]},
@@ -110,6 +116,28 @@ def test_a_dry_run_says_what_is_new_and_computes_nothing(lab: Lab, capsys: pytes
     assert "2 of 2 trials are in the store" in after
 
 
+def test_a_dry_run_says_what_could_be_shown_over_the_seeds_and_which_claims_could_not(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms = {"no_worse": {"retrieve.rerank.top_k": 2}, "than": "baseline"}
+    claims = {
+        "narrow": arms | {"margin": 1},
+        "as_seen": arms | {"margin": 1, "seeds": "as seen"},
+        "wide": arms | {"margin": 90, "seeds": "as seen"},
+        "ranks": arms | {"margin": 1, "metric": "t2v/MnR", "seeds": "as seen"},
+    }
+    assert command(lab, "--dry-run", "retrieve.first_stage=linear", hypotheses=claims) == 0
+    told = capsys.readouterr().out
+    assert "With 2 seeds and 15 %, by the standard deviation of the difference over seeds: " in told
+    power = [f"{detectable_difference(5, 0.15, 2, sd):.1f} points at {sd:g}" for sd in (0.5, 1.0, 2.0)]
+    assert ", ".join(power) in told
+    assert "narrow: no bound below 77.6 can be shown here, whatever the result; `seeds: as seen` claims less" in told
+    points, ranks = 100 * (1 - 0.05 ** (1 / 5)), 4 * (1 - 0.05 ** (1 / 5))  # 5 videos
+    assert f"as_seen: no bound below {points:.3g} can be shown here, whatever the result\n" in told
+    assert f"ranks: no bound below {ranks:.3g} can be shown" in told
+    assert "wide: no bound" not in told
+
+
 def test_a_dry_run_of_a_longer_list_says_that_candidates_are_extended(
     lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,6 +219,59 @@ def test_an_export_replaces_an_earlier_one_and_nothing_of_anybody_elses(
     assert command(lab, export=str(folder), seeds=[0]) == 2
     assert "changed since they were exported (toy.safetensors)" in capsys.readouterr().err
     assert mine.read_bytes().endswith(b"fine-tuned since")
+
+
+def test_an_export_waits_for_another_process_that_trains_the_same(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {"encoder.trainable": True, "export": str(lab.folder / "model"), "seeds": [0]}
+    assert command(lab, **asked) == 0
+    (entry,) = lab.entries("fit")
+    aside, key = lab.folder / "aside", entry.meta["key"]
+    entry.folder.rename(aside)
+
+    def other() -> None:
+        with Store(lab.store).leases.hold("fit", key):
+            taken.set()
+            time.sleep(2)
+            aside.rename(entry.folder)
+
+    taken, thread = threading.Event(), threading.Thread(target=other)
+    thread.start()
+    assert taken.wait(30)
+    assert command(lab, **asked) == 0
+    thread.join()
+    assert "waiting for `train" in capsys.readouterr().err
+
+
+def test_an_encoder_that_cannot_be_exported_costs_neither_the_report_nor_the_tracking(
+    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: ToyEncoder, folder: Path) -> None:
+        raise ValueError("no room for the tokenizer")
+
+    database, model = lab.folder / "mlflow.db", lab.folder / "model"
+    monkeypatch.setattr(ToyEncoder, "export", broken)
+    asked = {"export": str(model), "seeds": [0], "tracking": {"uri": f"sqlite:///{database}"}}
+    assert command(lab, **asked) == 1
+    printed = capsys.readouterr()
+    assert re.search(r"error: export: .*model could not be written: encoder `toy_encoder` .*no room for", printed.err)
+    assert "Traceback" not in printed.err
+    assert run_count(database) > 0
+    assert not model.exists()
+
+
+def test_a_trained_encoder_that_cannot_be_trained_again_is_told_at_export(
+    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"encoder.trainable": True, "export": str(lab.folder / "model"), "seeds": [0]}
+    assert command(lab, **asked) == 0
+    shutil.rmtree(lab.entries("fit")[0].folder)
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("no weights today")
+
+    monkeypatch.setattr(ToyEncoder, "load", broken)
+    assert command(lab, **asked) == 1
+    assert "no weights today" in capsys.readouterr().err
 
 
 def test_a_call_from_python_prints_nothing(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:

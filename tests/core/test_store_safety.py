@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from core.errors import StoreError
-from core.store import Busy, Store, append_lines, files, leases, read_lines
+from core.store import Busy, Store, append_lines, files, leases, mark, read_lines
 from core.store.__main__ import main
 from core.store.files import locked, mend_lines
 from core.store.mark import MARK
@@ -436,3 +436,81 @@ def test_a_lock_that_a_stopped_process_holds_is_told_and_given_up(
         assert capsys.readouterr().err.count(f"waiting for another process that holds {lock}") == 1
     with locked(lock, 0.2):
         pass
+
+
+# ----------------------------------------------------------------------------------- the list of what is there
+
+
+def test_a_list_that_nobody_reads_on_ends_quietly(store: Store) -> None:
+    write(store)
+    command = [sys.executable, "-m", "core.store", "--store", str(store.root)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(command, check=False, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(("answer", "status"), [(EOFError, 1), (KeyboardInterrupt, 130)])
+def test_whoever_leaves_the_question_unanswered_removes_nothing(
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: type[BaseException],
+    status: int,
+) -> None:
+    write(store)
+
+    def leave(_: str) -> str:
+        raise answer
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", leave)
+    assert main(["--store", str(store.root), "--prune", "--older", "0"]) == status
+    assert "Traceback" not in capsys.readouterr().err
+    assert Store(store.root).has("score", KEY)
+
+
+def test_a_label_of_somebody_else_stays_a_text_in_the_list(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    with store.write("score", KEY, {}) as draft:
+        draft.info["label"] = "\x1b[2Jgone\nrank"
+    assert main(["--store", str(store.root)]) == 0
+    assert "\\x1b[2Jgone\\x0arank" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("told", [{"result.json": 3}, {"result.json": {"bytes": 3}}])
+def test_an_entry_from_before_that_says_nothing_of_its_files_is_none(store: Store, told: dict[str, object]) -> None:
+    folder = write(store)
+    meta = json.loads((folder / "meta.json").read_text())
+    del meta["crc32"]
+    (folder / "meta.json").write_text(json.dumps(meta | {"files": told}))
+    assert main(["--store", str(store.root)]) == 0
+    with pytest.raises(StoreError, match="damaged"):
+        Store(store.root).read("score", KEY)
+
+
+def test_a_store_that_another_process_makes_at_the_same_moment_is_no_strangers_folder(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looked = mark.is_marked
+
+    def look_and_be_overtaken(root: Path) -> bool:
+        found = looked(root)
+        monkeypatch.setattr(mark, "is_marked", looked)
+        mark.claim(root)
+        return found
+
+    monkeypatch.setattr(mark, "is_marked", look_and_be_overtaken)
+    store.claim()
+    assert Store(store.root).is_ours
+    assert capsys.readouterr().err == ""
+
+
+def test_a_store_among_other_files_whose_mark_is_damaged_is_told_how_to_mend_it(store: Store) -> None:
+    write(store)
+    (store.root / "notes.txt").write_text("mine")
+    (store.root / MARK).write_text('{"form')
+    with pytest.raises(StoreError, match=r"store\.json is damaged") as told:
+        Store(store.root).claim()
+    (store.root / MARK).write_text(str(told.value).partition("in its place: ")[2].partition(")")[0])
+    assert Store(store.root).has("score", KEY)

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from core.tracking import server
 from core.tracking.database import BESIDE, Unusable, ready
 from core.tracking.server import Server, held
 
@@ -232,6 +233,30 @@ def test_a_damaged_file_is_told_with_what_to_do(template: Path, tmp_path: Path) 
 
 
 # ------------------------------------------------------------------------------------------------ no room, no right
+
+
+def test_a_stopped_process_that_writes_to_mlflow_is_told_of_and_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("core.store.files.TOLD_AFTER", 0.1)
+    monkeypatch.setattr(server, "PATIENCE", 0.5)
+    uri, taken = f"sqlite:///{tmp_path / 'mlflow.db'}", multiprocessing.get_context("fork").Event()
+
+    def hold() -> None:
+        with held(uri, tmp_path):
+            taken.set()
+            time.sleep(60)
+
+    child = apart(hold)
+    assert taken.wait(30)
+    os.kill(child.pid, signal.SIGSTOP)
+    with pytest.raises(Unusable, match=r"has held .*lock for 0\.5 s; is one stopped"), held(uri, tmp_path):
+        pass
+    assert capsys.readouterr().err.count("waiting for another process that holds") == 1
+    child.kill()
+    child.join()
+    with held(uri, tmp_path):
+        assert capsys.readouterr().err == ""
 
 
 def failing(work: Callable[[], object], before: Callable[[], object]) -> str:
