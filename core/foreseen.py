@@ -188,7 +188,7 @@ def small_validation(plan: Plan) -> list[str]:
         split = plan.workspace.splits(variant.experiment.data.dataset).get(train.select_on)
         if not fitted or train.keep != "best" or split is None:
             continue
-        shown = detectable_difference(len(split.videos), DISCORDANCE)
+        shown = min(100.0, detectable_difference(len(split.videos), DISCORDANCE))
         if shown > LEAST_SHOWN:
             found.append(
                 f"{train.select_on} is too small to tell epochs apart: {len(split.videos)} videos show a difference of "

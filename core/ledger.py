@@ -84,10 +84,11 @@ def scored_by_others(plan: Plan) -> dict[str, int]:
 
 
 def splits_alike(plan: Plan) -> dict[float, int]:
-    """{share of the baseline's split: trials} of scorings on splits that are not the same to the byte."""
-    own, found = split_scored(plan, plan.baseline.name), dict[float, set[str]]()
+    """{share of the baseline's split: trials} of scorings on splits that are not the same to the byte, nor those of
+    another variant of this plan."""
+    own, found = {split_scored(plan, variant.name) for variant in plan.variants}, dict[float, set[str]]()
     for line in on_split(plan, plan.baseline.name, scorings(plan)):
-        if line["split"] != own:
+        if line["split"] not in own:
             found.setdefault(share_of(plan, plan.baseline.name, line["split"]), set()).add(line["trial"])
     return {share: len(trials) for share, trials in sorted(found.items(), reverse=True)}
 

@@ -88,7 +88,7 @@ def test_the_dry_run_says_it_below_the_claim(lab: Lab, capsys: pytest.CaptureFix
     at = lines.index("hypothesis it: top_k=3 is better than top_k=2 on t2v/R1")
     assert lines[at + 1].startswith("  cannot come out: 5 independent queries are too few")
     assert lines[-1].startswith(
-        "Beware: val is too small to tell epochs apart: 4 videos show a difference of 54 points"
+        "Beware: val is too small to tell epochs apart: 4 videos show a difference of 100 points"
     )
 
 

@@ -1,6 +1,7 @@
 """How a table could be made to say more than was found, each played through: the reader must be told."""
 
 import json
+import shutil
 from typing import Any
 
 import pytest
@@ -122,6 +123,14 @@ def test_a_split_in_another_folder_is_not_taken_for_another(lab: Lab) -> None:
     captions_changed(lab, left_out)
     claim = claim_of(lab.result(FITTED | {"name": "fresh", "seeds": [7], "data.dataset.root": str(lab.videos)}))
     assert (claim.post_hoc, claim.earlier) == (True, ("lab (seed 0)",))
+
+
+def test_data_sets_that_one_experiment_compares_are_no_secret_of_it(lab: Lab) -> None:
+    shutil.copytree(lab.videos, lab.folder / "fewer")
+    at_first, lab.videos = lab.videos, lab.folder / "fewer"
+    captions_changed(lab, left_out)
+    roots = {"whole": {"data.dataset.root": str(at_first)}, "fewer": {"data.dataset.root": str(lab.videos)}}
+    assert "saw a split that shares" not in told(lab.result({"variants": roots, "baseline": "whole"}))
 
 
 def test_another_split_is_a_new_one(lab: Lab) -> None:
