@@ -176,6 +176,11 @@ def test_a_pattern_fits_the_path_that_it_was_made_of() -> None:
     )
 
 
+def test_a_kill_can_meet_every_phase_of_a_run(made_in: Campaign) -> None:
+    met = {kills.site_of(made_in, Random(f"kills {n}"), 9).match.split("/")[0] for n in range(300)}
+    assert {"store", "runs", "mlflow.db", "mlartifacts", ".mlflow.db.making-*"} <= met
+
+
 def test_an_attempt_is_repeated_by_its_number(made_in: Campaign) -> None:
     first, again, other = (kills.site_of(made_in, Random(f"kills {n}"), 9) for n in (1, 1, 2))
     assert first == again != other

@@ -43,7 +43,7 @@ def phase(path: str) -> str:
     """The part of a run that a path belongs to."""
     parts = path.split("/")
     if parts[0] != "store":
-        return parts[0].removesuffix("-wal").removesuffix("-shm").removesuffix("-journal")
+        return "mlflow.db" if "mlflow.db" in parts[0] else parts[0]
     return parts[1] if len(parts) > 1 else "store"
 
 

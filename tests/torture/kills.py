@@ -40,7 +40,7 @@ def kill(made_in: Campaign, random: Random) -> tuple[str, str, str]:
 
 def site_of(made_in: Campaign, random: Random, sent: int) -> Fault:
     """A signal at an operation: the phase is drawn first, so that short phases have their share."""
-    phases = sorted({phase(path) for _, path in made_in.sites})
+    phases = sorted({phase(path) for _, path in made_in.patterns})
     wanted = random.choice([*phases, "mlflow.db"])
     kinds = sorted(one for one in made_in.patterns if phase(one[1]) == wanted)
     operation, path = random.choice(kinds)
