@@ -116,8 +116,8 @@ def over_queries(runs: int, draws: int) -> list[dict[str, Any]]:
         "MnR, one mean, two shapes, n = 1,000": lambda g, n: (other_shape(g, n, 1000), None, 0.0),
         "MnR, one mean, shapes far apart, n = 200": lambda g, n: (other_shape(g, n, 200, 2.0), None, 0.0),
         "MnR, tails alike, n = 200": lambda g, n: (tails(g, n, 200, 1.8, 1.8), None, 0.0),
-        "MnR, tails as measured, n = 200": lambda g, n: (tails(g, n, 200), None, 0.0),
-        "MnR, tails as measured, n = 1,000": lambda g, n: (tails(g, n, 1000), None, 0.0),
+        "MnR, a long tail on one side, n = 200": lambda g, n: (tails(g, n, 200), None, 0.0),
+        "MnR, a long tail on one side, n = 1,000": lambda g, n: (tails(g, n, 1000), None, 0.0),
     }
     found = [one_seed(world, make, runs, draws) for world, make in worlds.items()]
     return [*found, unequal_of_each_run(runs, draws)]
@@ -137,7 +137,7 @@ def over_seeds(runs: int, seeds: Sequence[int]) -> list[dict[str, Any]]:
         "R@1, seed SD 0.95": (lambda g, n, s: recall_over_seeds(g, n, s, 0.95, 0.5, queries=300), 0.0),
         "only wins, 8 % of 100, of every seed": (lambda g, n, s: repeated(only_wins(g, n, 100, 0.08), s), 8.0),
         "only wins that last, 3 % of 300": (lasting, 3.0),
-        "MnR, tails as measured, n = 200": (lambda g, n, s: repeated(tails(g, n, 200), s), 0.0),
+        "MnR, a long tail on one side, n = 200": (lambda g, n, s: repeated(tails(g, n, 200), s), 0.0),
     }
     found = []
     for (world, (make, truth)), count in ((item, s) for item in worlds.items() for s in seeds):

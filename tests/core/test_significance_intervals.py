@@ -141,7 +141,7 @@ WORLDS = {
 ASYMMETRIC = {
     "two shapes": (lambda g, n: (other_shape(g, n, 200), None), 0.0),
     "shapes far apart": (lambda g, n: (other_shape(g, n, 200, 2.0), None), 0.0),
-    "tails as measured": (lambda g, n: (tails(g, n, 200), None), 0.0),
+    "a long tail on one side": (lambda g, n: (tails(g, n, 200), None), 0.0),
     "nothing seen": (lambda g, n: (only_wins(g, n, 300, 0.004), None), 0.4),
 }
 
