@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..findings import Result
 from ..metrics import metric
 from ..references import Variant, short_key
 from ..results import Row
-from ..significance import paired_medians, paired_test
+from ..significance import Comparison, paired_medians, paired_test
 from .axes import Axis, axis, held, keys_of, own, told, varying
 
 TOP_K = "retrieve.rerank.top_k"
@@ -96,7 +97,13 @@ def interval(row: Row, name: str) -> Interval:
         found = paired_medians(values, np.zeros_like(values), clusters)
     else:
         found = paired_test(values, clusters, trained=bool(row.seeds))
-    return found.difference, found.low, found.high
+    return drawn_interval(found)
+
+
+def drawn_interval(found: Comparison) -> Interval:
+    """(difference, low, high); nan for ends that too few units leave open, which nothing can be drawn to."""
+    low, high = (end if math.isfinite(end) else math.nan for end in (found.low, found.high))
+    return found.difference, low, high
 
 
 # ------------------------------------------------------------------------------------------------ training

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..findings import Result
 from ..metrics import metric
 from .axes import marked
-from .lines import interval
+from .lines import drawn_interval, interval
 
 MOST_ROWS = 60
 MOST_POINTS = 26
@@ -105,7 +105,7 @@ def forest(result: Result) -> Forest | None:
     if not 0 < len(rows) <= MOST_ROWS:
         return None
     found = [row.comparisons[result.primary] for row in rows]
-    values = np.array([(one.difference, one.low, one.high) for one in found]).T
+    values = np.array([drawn_interval(one) for one in found]).T
     outcomes = tuple(row.outcome for row in rows)
     names = tuple(marked(row) for row in rows)
     return Forest(marked(result.baseline), result.primary, names, values[0], values[1], values[2], outcomes)

@@ -28,6 +28,8 @@ from core.panels import (
     sweeps,
     trainings,
 )
+from core.panels.lines import drawn_interval
+from core.significance import paired_test
 from tests.engine import Lab
 
 from .reported import EXPERIMENT, TEMPERATURE
@@ -199,3 +201,12 @@ def test_panels_without_data_of_some_kind_are_drawn(tmp_path: Path) -> None:
     for number, panel in enumerate(made):
         draw("", [panel], [], tmp_path / f"{number}.png")
         assert (tmp_path / f"{number}.png").stat().st_size > 5000
+
+
+def test_an_interval_that_few_videos_leave_open_is_drawn_without_ends() -> None:
+    found = paired_test(np.array([[100.0, 0.0, 100.0]]), trained=False)
+    assert np.isinf([found.low, found.high]).all()
+    difference, low, high = drawn_interval(found)
+    assert (difference, np.isnan(low), np.isnan(high)) == (found.difference, True, True)
+    wide = paired_test(np.tile([100.0, 0.0, -100.0, 0.0], (1, 50)), trained=False)
+    assert drawn_interval(wide) == (wide.difference, wide.low, wide.high)
