@@ -46,9 +46,15 @@ def _exported(folder: Path) -> dict[str, list[int]]:
     told."""
     try:
         files = checked(read_text(folder / MARK))["files"]
-        return {str(name): list(map(int, sums)) for name, sums in files.items()}
+        known = {str(name): list(map(int, sums)) for name, sums in files.items()}
+        return {name: sums for name, sums in known.items() if _is_within(Path(name))}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _is_within(name: Path) -> bool:
+    """Whether a name leads to nothing outside the folder."""
+    return not name.is_absolute() and ".." not in name.parts
 
 
 def _sum(path: Path) -> int | None:
@@ -83,7 +89,8 @@ def export(plan: Plan) -> None:
 
 def _put_in_place(made: Path, folder: Path) -> None:
     """Move an export's files to where the last one's are, and say there that they are ours."""
-    sums = {path.name: [checksum(path)] for path in sorted(made.iterdir())}
+    files = [path for path in sorted(made.rglob("*")) if path.is_file()]
+    sums = {path.relative_to(made).as_posix(): [checksum(path)] for path in files}
     before = _exported(folder)
     strangers = [name for name in sums if name not in before and (folder / name).exists()]
     reason = f"holds {', '.join(strangers)}, which no export wrote" if strangers else _in_the_way(folder)
@@ -96,5 +103,6 @@ def _put_in_place(made: Path, folder: Path) -> None:
     write_atomically(folder / MARK, with_check({"files": either}))
     for name in sums:
         follow_umask(made / name)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(made / name, folder / name)
     write_atomically(folder / MARK, with_check({"files": sums}))

@@ -53,7 +53,7 @@ def references(value: Any) -> list[re.Match[str]]:
 def _reference(text: str, start: int) -> re.Match[str]:
     found = REFERENCE.match(text, start)
     if not found:
-        raise Refused(_unreadable(text[start + 2 :]))
+        raise Refused(_unreadable(text[start + 2 :], in_address="://" in text[:start]))
     name = found["variable"]
     if name and name not in _allowed:
         raise Refused(f"reads the environment variable {name}: only with --allow-env {name}")
@@ -62,14 +62,16 @@ def _reference(text: str, start: int) -> re.Match[str]:
     return found
 
 
-def _unreadable(rest: str) -> str:
-    """Why what stands behind a `${` is none of ours."""
+def _unreadable(rest: str, in_address: bool) -> str:
+    """Why what stands behind a `${` is none of ours. Within an address it may be a part of a password: it is not
+    shown."""
+    shown = "…" if in_address else rest[:60]
     if re.match(r"[^{}]*:", rest):
         return (
-            f"`${{{rest[:60]}` calls a resolver, and an experiment file calls none; `${{section.field}}` repeats a "
+            f"`${{{shown}` calls a resolver, and an experiment file calls none; `${{section.field}}` repeats a "
             "value, and `${oc.env:NAME}` reads an environment variable that --allow-env names"
         )
-    return f"expected a whole key, such as `${{section.field}}`, got `${{{rest[:60]}`"
+    return f"expected a whole key, such as `${{section.field}}`, got `${{{shown}`"
 
 
 # ------------------------------------------------------------------------------------------------ costs

@@ -117,7 +117,10 @@ def _way_out(root: Path) -> str:
         return ""
     if (root / MARK).exists():
         return f" (a store lies there, and {MARK} is damaged: if it is yours, put a file in its place: {MENDED})"
-    return " (a store from before lies there among other files: move its folders into one of their own)"
+    return (
+        " (a store from before lies there among other files or links: move its folders into one of their own, or, if "
+        f"all of it is yours, put a file {MARK} there: {MENDED})"
+    )
 
 
 def _is_empty(root: Path) -> bool:

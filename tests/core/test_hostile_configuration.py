@@ -223,6 +223,13 @@ def test_what_stands_under_two_aliases_is_changed_in_one_place_only(tmp_path):
     assert (found["other"].fields.temperature, found["further"].fields.temperature) == (0.7, 0.1)
 
 
+@pytest.mark.parametrize("password", ["a${hunter2", "${hunter2:x}", "a${hunter2}b${hunter2 c}"])
+def test_a_password_with_a_reference_in_it_is_not_shown(tmp_path, password):
+    told = fault(tmp_path, TEXT, f"tracking.uri=postgresql://user:{password}@host/db")
+    assert "tracking.uri: " in told
+    assert "hunter2" not in told
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
 def test_a_file_in_another_encoding_is_refused_and_a_byte_order_mark_is_not(tmp_path, encoding):
     assert "cannot be read: expected UTF-8" in fault(tmp_path, TEXT.encode(encoding))

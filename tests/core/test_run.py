@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -223,6 +224,29 @@ def test_an_export_replaces_an_earlier_one_and_nothing_of_anybody_elses(
     assert command(lab, export=str(folder), seeds=[0]) == 2
     assert "changed since they were exported (toy.safetensors)" in capsys.readouterr().err
     assert mine.read_bytes().endswith(b"fine-tuned since")
+
+
+def test_an_export_with_folders_is_whole_and_removes_nothing_outside_its_own(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, folder, mine = ToyEncoder.export, lab.folder / "model", lab.folder / "mine.txt"
+
+    def with_folder(self: ToyEncoder, place: Path) -> None:
+        write(self, place)
+        (place / "vocabulary").mkdir()
+        (place / "vocabulary" / "words.txt").write_text("one two")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ToyEncoder, "export", with_folder)
+        assert [command(lab, export=str(folder), seeds=[0]) for _ in range(2)] == [0, 0]
+    assert (folder / "vocabulary" / "words.txt").read_text() == "one two"
+    mine.write_text("mine")
+    said = json.loads((folder / "exported.json").read_text())["files"]
+    files = said | {"../mine.txt": [zlib.crc32(b"mine")], str(mine): [zlib.crc32(b"mine")]}
+    (folder / "exported.json").write_text(json.dumps({"files": files}))
+    assert command(lab, export=str(folder), seeds=[0]) == 0
+    assert mine.read_text() == "mine"
+    assert not (folder / "vocabulary" / "words.txt").exists()
 
 
 def test_an_export_waits_for_another_process_that_trains_the_same(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:

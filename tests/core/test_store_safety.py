@@ -506,13 +506,14 @@ def test_a_store_that_another_process_makes_at_the_same_moment_is_no_strangers_f
     assert capsys.readouterr().err == ""
 
 
-def test_a_store_among_other_files_whose_mark_is_damaged_is_told_how_to_mend_it(store: Store) -> None:
+@pytest.mark.parametrize("mark_is", ["damaged", "missing"])
+def test_a_store_among_other_files_without_a_sound_mark_is_told_how_to_mend_it(store: Store, mark_is: str) -> None:
     write(store)
     (store.root / "notes.txt").write_text("mine")
-    (store.root / MARK).write_text('{"form')
-    with pytest.raises(StoreError, match=r"store\.json is damaged") as told:
+    (store.root / MARK).write_text('{"form') if mark_is == "damaged" else (store.root / MARK).unlink()
+    with pytest.raises(StoreError, match=r"if .* yours, put a file") as told:
         Store(store.root).claim()
-    (store.root / MARK).write_text(str(told.value).partition("in its place: ")[2].partition(")")[0])
+    (store.root / MARK).write_text(str(told.value).partition("put a file")[2].partition(": ")[2].partition(")")[0])
     assert Store(store.root).has("score", KEY)
 
 
