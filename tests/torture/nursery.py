@@ -88,6 +88,7 @@ def serve() -> None:
     registry()
     orders, replies = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     living: set[int] = set()
+    statuses: dict[int, int] = {}
     for line in orders:
         order = json.loads(line)
         reply: dict[str, Any] = {}
@@ -96,11 +97,15 @@ def serve() -> None:
             if pid == 0:
                 _child(order["start"])
             living.add(pid)
+            statuses.pop(pid, None)
             reply = {"pid": pid}
         elif "poll" in order:
-            found, status = os.waitpid(order["poll"], os.WNOHANG)
-            living.discard(found)
-            reply = {"status": os.waitstatus_to_exitcode(status) if found else None}
+            if order["poll"] not in statuses:
+                found, status = os.waitpid(order["poll"], os.WNOHANG)
+                if found:
+                    living.discard(found)
+                    statuses[found] = os.waitstatus_to_exitcode(status)
+            reply = {"status": statuses.get(order["poll"])}
         print(json.dumps(reply), file=replies, flush=True)
     for pid in living:
         with contextlib.suppress(OSError):
