@@ -17,6 +17,8 @@ from .numbers import counted, span
 MEDIAN, P95, NOISY = "cost/latency_ms", "cost/latency_p95_ms", 3
 OUTCOMES = ("better", "worse", "n.s.")
 VERDICTS = ("supported", "refuted", "not decided")
+MOST_NAMES = 3
+"""Rows that a warning names."""
 CORRECTIONS = {
     "holm": "Holm over {}",
     "benjamini_hochberg": "Benjamini-Hochberg over {} (controls the share of false findings, for exploration)",
@@ -74,8 +76,7 @@ def notes(result: Result) -> list[str]:
         methods = "; ".join(dict.fromkeys(comparison.method for comparison in tested))
         family = f"; {_corrected(tested[0])}; the baseline is not among them" if tested[0].family else ""
         lines.append(f"n = {tested[0].size(result.primary)}. Test: {methods}{family}.")
-        warnings = dict.fromkeys(text for one in tested for text in one.warning.split("; ") if text)
-        lines += [f"Beware: {text}." for text in warnings if not text.startswith(TRANSDUCTIVE)]  # told below, of all
+        lines += _warnings(result)
         seen = [c.detectable for c, row in zip(tested, _tested_rows(result), strict=True) if row.outcome == "n.s."]
         seen = [value for value in seen if not math.isnan(value)]
         if seen:
@@ -151,6 +152,23 @@ def _one_seed(seeds: int) -> str:
 
 def _corrected(tested: Comparison) -> str:
     return CORRECTIONS[tested.correction].format(counted(tested.family, "variant"))
+
+
+def _warnings(result: Result) -> list[str]:
+    """What to beware of in the comparisons, with the rows where it does not hold for all; transduction has a line of its
+    own."""
+    rows = _tested_rows(result)
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for text in filter(None, row.comparisons[result.primary].warning.split("; ")):
+            found.setdefault(text, []).append(row.name)
+    lines = []
+    for text, names in found.items():
+        if not text.startswith(TRANSDUCTIVE):
+            more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+            where = "" if len(names) == len(rows) else f", {', '.join(names[:MOST_NAMES])}{more}"
+            lines.append(f"Beware{where}: {text}.")
+    return lines
 
 
 def _refused(result: Result) -> list[str]:

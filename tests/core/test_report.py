@@ -6,14 +6,16 @@ import csv
 import io
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
 from core import report
+from core.findings import Result
 from core.report.as_html import html
 from core.report.as_latex import latex
 from core.report.files import apart
-from core.report.wording import rests_on
+from core.report.wording import notes, rests_on
 from tests.engine import Lab, write_videos
 
 CHANGES = {
@@ -231,3 +233,20 @@ def test_figures_do_not_share_a_file_where_capital_letters_are_not_told_from_sma
     files = apart(["gain_A", "gain_a", "gain a", "gain_a"])
     assert files["gain_A"] == "gain_A"
     assert len({file.casefold() for file in files.values()}) == 3
+
+
+def test_a_warning_that_holds_for_some_rows_names_them(result: Result) -> None:
+    rows = [row for row in result.rows if row.comparisons]
+    assert len(rows) > 4
+    for row in rows:
+        row.comparisons[result.primary] = replace(row.comparisons[result.primary], warning="few videos")
+    for row in rows[1:3]:
+        row.comparisons[result.primary] = replace(row.comparisons[result.primary], warning="few videos; long tails")
+    for row in rows[:4]:
+        found = row.comparisons[result.primary]
+        row.comparisons[result.primary] = replace(found, warning=f"{found.warning}; nothing differs")
+    told = [line for line in notes(result) if line.startswith("Beware")]
+    names = [row.name for row in rows]
+    assert "Beware: few videos." in told
+    assert f"Beware, {names[1]}, {names[2]}: long tails." in told
+    assert f"Beware, {', '.join(names[:3])} and 1 more: nothing differs." in told
