@@ -155,8 +155,10 @@ def _corrected(tested: Comparison) -> str:
 
 
 def _warnings(result: Result) -> list[str]:
-    """What to beware of in the comparisons, with the rows where it does not hold for all; transduction has a line of its
-    own."""
+    """What to beware of in the comparisons; the rows are named where it does not hold for all.
+
+    Transduction has a line of its own.
+    """
     rows = _tested_rows(result)
     found: dict[str, list[str]] = {}
     for row in rows:

@@ -155,7 +155,7 @@ class Store:
             except (OSError, ValueError) as fault:
                 wrong = [f"meta.json: {fault}"]
             if wrong:
-                raise Gone(step, key, f"{folder}: damaged ({', '.join(wrong)}); {_removed(folder)}. Run again.")
+                raise Gone(step, key, f"{folder}: damaged ({', '.join(wrong)}); {_removed(folder)}")
             self._checked[step, key] = Entry(folder, meta)
         return self._checked[step, key]
 
@@ -285,11 +285,12 @@ def _differs(path: Path, file: Mapping[str, Any]) -> bool:
 
 
 def _removed(folder: Path) -> str:
-    """Set a damaged entry aside; what became of it."""
+    """Set a damaged entry aside; what became of it, and what to do."""
     try:
-        return f"set aside as {_set_aside(folder, f'damaged-{folder.name}').name}"
+        return f"set aside as {_set_aside(folder, f'damaged-{folder.name}').name}. Run again."
     except OSError as fault:
-        return f"it could not be set aside: {fault.strerror}"
+        reason = fault.strerror or fault
+        return f"it cannot be set aside: {reason}. Make the store writable, or name another one with --store"
 
 
 def _set_aside(folder: Path, name: str) -> Path:

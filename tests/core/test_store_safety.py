@@ -520,3 +520,17 @@ def test_a_store_among_other_files_without_a_sound_mark_is_told_how_to_mend_it(s
 def test_a_device_is_told_to_be_no_folder() -> None:
     with pytest.raises(StoreError, match="/dev/null: is no folder"):
         Store("/dev/null").claim()
+
+
+def test_damage_in_a_store_that_is_read_only_is_told_with_what_helps(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (write(store) / "tensors.safetensors").write_bytes(b"")
+
+    def refuse(*_: object) -> None:
+        raise OSError(30, os.strerror(30))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(StoreError, match=r"damaged .*Read-only.*Make the store writable") as told:
+        Store(store.root).read("score", KEY)
+    assert "Run again" not in str(told.value)
