@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from ..store.leases import is_running
 
 REPORT = re.compile(
     r"report\.(md|html)|pictures\.html|(resolved|registration)\.json|table\.(csv|tex)|hypotheses\.csv|published_\d+\.csv"
@@ -44,15 +45,5 @@ def _drafts(folder: Path) -> Iterator[Path]:
             continue
         name, process = (draft[2], draft["first"]) if draft["first"] else (draft[3], draft["last"])
         ours = REPORT.fullmatch(name) or FIGURE.fullmatch(name) or name == "drawn.json"
-        if ours and time.time() - path.stat().st_mtime > SECONDS and not _runs(int(process)):
+        if ours and time.time() - path.stat().st_mtime > SECONDS and not is_running(int(process)):
             yield path
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -167,7 +167,7 @@ class Leases:
         when it has not changed for STALE seconds of this process.
         """
         owner = _owner(path)
-        if owner.host == _host() and not _runs(owner.pid):
+        if owner.host == _host() and not is_running(owner.pid):
             return True
         try:
             touched = path.stat().st_mtime_ns
@@ -211,7 +211,7 @@ def _owner(path: Path) -> Owner:
         return Owner()
 
 
-def _runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Whether there is a process with this number here."""
     try:
         os.kill(pid, 0)
