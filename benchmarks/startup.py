@@ -34,7 +34,7 @@ PACKAGES, OTHERS = ("torch", "transformers", "mlflow", "scipy"), "others"
 
 def commands(folder: Path, reduced: Mapping[str, Any], wide: Mapping[str, Any]) -> dict[str, list[str]]:
     """Arguments of the interpreter by name of command; `folder` holds the stores, reports and MLflow's database."""
-    given = {**reduced, "train.epochs": 2, "tracking.uri": f"sqlite:///{folder}/mlflow.db"}
+    given = {**reduced, "train.epochs": 2, "outputs.mlflow.uri": f"sqlite:///{folder}/mlflow.db"}
     run = ["-m", "core.run"]
     where = ["--store", str(folder / "store"), "--runs", str(folder / "runs")]
     file = [*run, EXPERIMENT, *where, *overrides(given)]
@@ -45,7 +45,7 @@ def commands(folder: Path, reduced: Mapping[str, Any], wide: Mapping[str, Any]) 
         "--dry-run, nothing there": [*run, EXPERIMENT, "--store", str(folder / "empty"), "--dry-run"],
         "--dry-run, all there": [*file, "--dry-run"],
         CACHED: file,
-        f"{CACHED}, without MLflow": [*file, "tracking.enabled=false"],
+        f"{CACHED}, without MLflow": [*file, "outputs.mlflow=null"],
         f"{CACHED}, {len(wide[TOP_K]) + 1} variants": [*run, EXPERIMENT, *where, *overrides({**given, **wide})],
     }
 

@@ -28,7 +28,7 @@ from unittest import mock
 
 from benchmarks.measuring import Ratio, alternate, described, machine, publish, read_options, table
 from benchmarks.servers import mlflow_page, postgres, postgres_programs
-from core.tracking.server import DataInput, Server
+from plugins.outputs.mlflow.server import DataInput, Server
 
 FILE, PLAIN, POSTGRES, HTTP = "SQLite", "SQLite as MLflow has it", "PostgreSQL", "server before SQLite"
 

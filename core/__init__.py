@@ -10,7 +10,7 @@ from typing import Any
 
 _HOME = {
     "components": (
-        "Component Dataset Encoder FeatureTransform Interaction Loss Reranker ScoreTransform Levels LossInputs "
+        "Component Dataset Encoder FeatureTransform Interaction Loss Output Reranker ScoreTransform Levels LossInputs "
         "EncoderSettings LossSettings RerankerSettings TrainedReranker TrainedRerankerSettings Shapes "
         "Side Split Text Video"
     ),

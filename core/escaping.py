@@ -1,7 +1,9 @@
-"""Texts of others (names, messages, comments) where they must stay texts: on a terminal, in Markdown, in a CSV cell."""
+"""Texts of others (names, messages, comments) where they must stay texts: on a terminal, in Markdown, in a CSV cell, as
+the name of a file."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from typing import TypeVar
@@ -13,6 +15,9 @@ JOINERS = "\u200c\u200d"
 
 ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;"}
 """What a backslash does not take the meaning from everywhere: HTML, and names that MLflow's page links to."""
+
+LONGEST_NAME = 200
+"""Bytes of the name of a file."""
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -83,3 +88,14 @@ def csv_cell(value: Cell) -> Cell | str:
     if isinstance(value, str) and value[:1] in tuple("=+-@\t\r\n") and not NUMBER.fullmatch(value):
         return f"'{value}"
     return value
+
+
+def slug(name: str) -> str:
+    """A name as a file name: letters of any language, at most 200 bytes. One that is not its own file name gets a
+    digest, so that `a b` and `a/b` do not share a file."""
+    kept = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", name)).strip("._")
+    if kept == name and len(kept.encode()) <= LONGEST_NAME:
+        return kept
+    mark = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    shortened = kept.encode(errors="ignore")[: LONGEST_NAME - len(mark) - 1].decode(errors="ignore")
+    return f"{shortened or 'experiment'}-{mark}"

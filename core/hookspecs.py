@@ -1,4 +1,4 @@
-"""The hooks: one a kind of component, and three that let a plugin watch an experiment.
+"""The hooks: one a kind of component.
 
 A plugin module implements what it needs and is named in its package's entry points, group "retrieval_ablations":
 
@@ -59,15 +59,5 @@ def register_score_transforms(register: Register) -> None:
 
 
 @hookspec
-def experiment_started(experiment: object, plan: object) -> None:
-    """Once, after the plan is made and before any step runs."""
-
-
-@hookspec
-def trial_finished(experiment: object, result: object) -> None:
-    """After each trial's result is in the store."""
-
-
-@hookspec
-def experiment_finished(experiment: object, result: object) -> None:
-    """Once, after the last trial, with every result and verdict."""
+def register_outputs(register: Register) -> None:
+    """Call `register(cls)` for each Output: shows, writes or sends what an experiment found."""

@@ -49,7 +49,7 @@ class Plan:
 
     @property
     def experiment(self) -> Experiment:
-        """The baseline's configuration: where design and tracking are read from."""
+        """The baseline's configuration: where the design and the outputs are read from."""
         return self.baseline.experiment
 
     @cached_property

@@ -11,7 +11,7 @@ from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
-from .addresses import hidden_addresses, with_safe
+from .addresses import SCHEME, hidden_addresses, with_safe
 from .plan import Plan
 from .settings import plain
 
@@ -26,10 +26,12 @@ def hiding(plan: Plan) -> Hide:
     are every absolute path that begins with a folder of this machine, and of the configuration every path that is
     absolute or leads up (`../`), whether written plainly or as JSON, HTML and LaTeX escape it. The home is `~`.
     """
-    tracking = plan.experiment.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or ""
+    addresses = _addresses(plan)
 
     def closed(text: str) -> str:
-        return hidden_addresses(with_safe(text, tracking) if tracking else text)
+        for address in addresses:
+            text = with_safe(text, address)
+        return hidden_addresses(text)
 
     if not plan.experiment.anonymous:
         return closed
@@ -46,6 +48,12 @@ def hiding(plan: Plan) -> Hide:
         return told.get(path) or f"…/{path.rpartition('/')[2]}"
 
     return lambda text: found.sub(hidden, closed(text))
+
+
+def _addresses(plan: Plan) -> list[str]:
+    """Addresses that outputs may use: those of their settings and of the environment."""
+    settings = _texts(plain(plan.experiment.outputs))
+    return list(dict.fromkeys(text for text in (*settings, *os.environ.values()) if SCHEME.match(text)))
 
 
 def hidden_in(value: Any, hide: Hide) -> Any:

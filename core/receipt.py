@@ -18,7 +18,7 @@ from .privacy import hidden_in, hiding
 from .recognition import arm_of, content_scored, split_scored
 from .registration import post_hoc
 from .repository import git_state
-from .store import digest
+from .store import digest, write_atomically
 
 RECEIPT = "registration.json"
 COMPARED = ("experiment", "seeds", "primary", "correction", "baseline", "family", "claims", "splits")
@@ -61,6 +61,12 @@ def _facts(plan: Plan) -> dict[str, Any]:
 def _claimed(plan: Plan, hypothesis: Hypothesis) -> str:
     arms = [arm_of(plan, variant) for variant in hypothesis.arms]
     return digest([hypothesis.kind, hypothesis.metric, hypothesis.bound, arms])
+
+
+def write_receipt(plan: Plan, folder: Path) -> None:
+    """Write `registration.json` to the folder of an experiment's files, before anything is scored."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / RECEIPT, receipt(plan))
 
 
 def check_registered(plan: Plan, file: str) -> str:

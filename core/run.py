@@ -1,4 +1,4 @@
-"""`python -m core.run FILE`: parse, plan, execute, report."""
+"""`python -m core.run FILE`: read, plan, execute, hand the findings to the outputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .escaping import plain_line
 if TYPE_CHECKING:
     from .failures import Failure, Tally
     from .findings import Result
-    from .observers import Observers
+    from .outputs import Outputs
     from .plan import Plan, Trial
     from .steps.step import Workspace
 
@@ -38,35 +38,43 @@ def run_experiment(
 
     memory: what scoring may take, as `512MiB` or `4GB`; None: a quarter of what is free.
     allow_env: environment variables that `${oc.env:NAME}` in the file may read.
-    Writes the report under `runs`/<experiment> and, unless `tracking.enabled` is false, to MLflow.
-    Trials that failed are in `Result.failed`; a plugin that watches and fails is warned of.
+    The outputs write: by default the report, under `runs`/<experiment>, and MLflow's runs; what they tell a person is
+    not printed.
+    Trials that failed are in `Result.failed`; an output that fails is warned of.
     Raises ConfigError (nothing was run) or another UserError (what was computed is kept): what every trial failed of,
     or a store that cannot be written.
     """
     import warnings
 
     from .config import allow_environment
-    from .observers import Observers
     from .scoring import limit_memory
 
     allow_environment(allow_env)
     limit_memory(memory)
-    plan, observers = prepared_plan(file, overrides, store, device, workers), Observers()
-    result = _run(plan, runs, _tally(plan), observers)
-    for fault in observers.faults:
+    plan, outputs = _prepared(file, overrides, store, runs, device, workers)
+    result = _run(plan, outputs, _tally(plan))
+    for fault in outputs.faults:
         warnings.warn(fault, RuntimeWarning, stacklevel=2)
     return result
 
 
-def prepared_plan(file: str, overrides: Sequence[str], store: str, device: str, workers: int | None) -> Plan:
-    """The checked plan with every step laid out; makes the data set where it is generated."""
-    plan = _checked_plan(file, overrides, store, device, workers)
-    from .export import check_export
+def _prepared(
+    file: str,
+    overrides: Sequence[str],
+    store: str,
+    runs: str,
+    device: str,
+    workers: int | None,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Plan, Outputs]:
+    """The checked plan with every step laid out, and its outputs; makes the data set where it is generated."""
+    from .outputs import Outputs
     from .plan import add_trials
 
-    check_export(plan)
+    plan = _checked_plan(file, overrides, store, device, workers)
+    outputs = Outputs(plan, Path(runs), say)
     add_trials(plan)
-    return plan
+    return plan, outputs
 
 
 def _checked_plan(file: str, overrides: Sequence[str], store: str, device: str, workers: int | None) -> Plan:
@@ -108,68 +116,29 @@ def _tally(plan: Plan) -> Tally:
     return Tally(plan.workspace.store, len(plan.trials))
 
 
-def _run(
-    plan: Plan,
-    runs: str,
-    tally: Tally,
-    observers: Observers,
-    show: Callable[[Result, Path], None] = lambda result, folder: None,
-    say: Callable[[str], None] = lambda line: None,
-) -> Result:
-    """Execute, compare, report, `show`, export, track: a fault of the last two comes after everything else is safe.
-
-    `show` is given the findings and the report's folder as soon as both are there; `say` what else there is to know.
-    `tally` is kept up to date as trials are done or fail.
-    """
+def _run(plan: Plan, outputs: Outputs, tally: Tally) -> Result:
+    """Register, execute, compare, and have the outputs write. `tally` is kept up to date as trials are done or fail."""
     from .execute import execute
     from .failures import store_faults_told
     from .findings import findings
     from .registration import register
-    from .report import write_registration, write_report
     from .results import TrialResult
-    from .tracking import track
 
     with store_faults_told(plan.workspace.store.root):
         register(plan)
-    write_registration(plan, Path(runs))
-    observers.tell("experiment_started", experiment=plan.experiment, plan=plan)
+    outputs.started()
 
     def finished(trial: Trial) -> None:
         tally.done += 1
-        stored = plan.workspace.store.read("evaluate", trial.last.key)
-        observers.tell("trial_finished", experiment=plan.experiment, result=TrialResult(trial, stored))
+        outputs.trial_finished(TrialResult(trial, plan.workspace.store.read("evaluate", trial.last.key)))
 
     def failed(trial: Trial, failure: Failure) -> None:
         tally.failed[trial] = failure
 
     execute(plan, finished, failed)
     result = findings(plan)
-    report = write_report(result, Path(runs))
-    show(result, report)
-    not_exported = _export(plan, tally, say)
-    tracked = track(result, report)
-    for line in tracked.lines if tracked else []:
-        say(line)
-    observers.tell("experiment_finished", experiment=plan.experiment, result=result)
-    if not_exported:
-        raise not_exported
+    outputs.finished(result)
     return result
-
-
-def _export(plan: Plan, tally: Tally, say: Callable[[str], None]) -> UserError | OSError | None:
-    """Write the encoder where `export` says so; why that did not work."""
-    from .export import export
-
-    place = plan.experiment.export
-    if place and plan.trials[0] in tally.failed:
-        say(f"Encoder: not written to {place}: {plan.trials[0].name} failed")
-    elif place:
-        try:
-            export(plan)
-            say(f"Encoder: {place}")
-        except (UserError, OSError) as fault:
-            return fault
-    return None
 
 
 # ------------------------------------------------------------------------------------------------ command line
@@ -189,13 +158,17 @@ def _parser() -> argparse.ArgumentParser:
         help="further experiment files, run one after another; values that replace those of the files",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would be computed, and compute nothing")
+    parser.add_argument("--stored", action="store_true", help="compute nothing: the outputs write from the store again")
+    parser.add_argument(
+        "--only", metavar="NAME,…", type=lambda names: names.split(","), help="with --stored: only these outputs"
+    )
     parser.add_argument("--check-videos", action="store_true", help="list every video that cannot be used, and stop")
     parser.add_argument("--device", default="auto", help="auto (cuda, mps, cpu), or a torch device")
     parser.add_argument("--store", default="store", help="folder of the results store (default: store)")
     parser.add_argument("--runs", default="runs", help="folder of the reports (default: runs)")
     parser.add_argument("--memory", help="what scoring may take, as 512MiB or 4GB (default: a quarter of what is free)")
     parser.add_argument("--registered", metavar="FILE", help="refuse what is not what this registration.json says")
-    parser.add_argument("--anonymous", action="store_true", help="write no user, host, folder or repository")
+    parser.add_argument("--anonymous", action="store_true", help="no output is told user, host, folder or repository")
     parser.add_argument("--workers", type=int, help="processes that decode videos (default: one a processor)")
     add_allow_env(parser)
     return parser
@@ -243,6 +216,8 @@ def _command(chosen: argparse.Namespace) -> int:
     from .config import allow_environment
 
     allow_environment(chosen.allow_env)
+    if chosen.only and not chosen.stored:
+        raise ConfigError(Problem("--only", "chooses among the outputs that write again: add --stored", "command line"))
     if chosen.memory is not None:
         from .scoring import limit_memory
 
@@ -262,21 +237,17 @@ def _command(chosen: argparse.Namespace) -> int:
 
 
 def _one(chosen: argparse.Namespace) -> int:
-
-    def shown(result: Result, folder: Path) -> None:
-        from .report import show_report
-
-        show_report(result)
-        also = [name for name in ("pictures.html", "report.md", "table.csv", "table.tex") if (folder / name).is_file()]
-        print(f"\nReport: {folder / 'report.html'} (also {', '.join(also)}, figures/)")
-
-    started = time.monotonic()
+    """One file. Exit status 1 where a trial or an output failed."""
     if chosen.check_videos:
         return _check_videos(chosen)
     if chosen.dry_run:
         return _dry_run(chosen)
-    plan = prepared_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
-    from .observers import Observers
+    if chosen.stored:
+        return _write_again(chosen)
+    started = time.monotonic()
+    plan, outputs = _prepared(
+        chosen.file, chosen.overrides, chosen.store, chosen.runs, chosen.device, chosen.workers, print
+    )
     from .overlap import shared_files
     from .receipt import check_registered
 
@@ -284,23 +255,41 @@ def _one(chosen: argparse.Namespace) -> int:
         print(plain_line(check_registered(plan, chosen.registered)))
     for sentence in shared_files(plan):
         print(plain_line(f"warning: {sentence}"), file=sys.stderr)
-    new, tally, observers = len(plan.new_steps()), _tally(plan), Observers()
+    new, tally = len(plan.new_steps()), _tally(plan)
     try:
-        _run(plan, chosen.runs, tally, observers, shown, print)
+        _run(plan, outputs, tally)
         print(f"{new} of {len(plan.steps)} steps were new, {time.monotonic() - started:.0f} s in all.")
     finally:
-        for fault in observers.faults:
-            print(f"warning: {fault}", file=sys.stderr)
+        _print_faults(outputs)
         for line in tally.lines:
             print(line)
-    return 1 if tally.failed or observers.faults else 0
+    return 1 if tally.failed or outputs.faults else 0
+
+
+def _write_again(chosen: argparse.Namespace) -> int:
+    """Have the outputs write from the store; nothing is computed."""
+    from .outputs import Outputs
+    from .stored import stored_result
+
+    result = stored_result(chosen.file, chosen.overrides, chosen.store)
+    outputs = Outputs(result.plan, Path(chosen.runs), print, chosen.only)
+    outputs.replay(result)
+    _print_faults(outputs)
+    return 1 if outputs.faults else 0
+
+
+def _print_faults(outputs: Outputs) -> None:
+    for fault in outputs.faults:
+        print("\n".join(map(plain_line, f"error: {fault}".split("\n"))), file=sys.stderr)
 
 
 def _dry_run(chosen: argparse.Namespace) -> int:
     plan = _checked_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
     from .dryrun import show_plan
+    from .outputs import Outputs
     from .plan import add_trials
 
+    Outputs(plan, Path(chosen.runs))
     if all(plan.workspace.is_prepared(variant.experiment.data.dataset) for variant in plan.variants):
         add_trials(plan)
     show_plan(plan)

@@ -156,8 +156,12 @@ class Checker:
             return self._one_component(kind, given, key)
         if not isinstance(given, Mapping):
             return self.fail(key, f"expected a mapping of names to components, got {show(given)}")
-        kept = {name: item for name, item in given.items() if item is not None}
-        return {name: self._component(kind, Spec, item, join(key, name)) for name, item in kept.items()}
+        hint = typing.get_args(hint)[1]
+        kept = {name: item for name, item in given.items() if item is not None or _admits_none(hint)}
+        return {
+            name: None if item is None else self._component(kind, Spec, item, join(key, name))
+            for name, item in kept.items()
+        }
 
     def _one_component(self, kind: str, given: Any, key: str) -> Any:
         words = kind.replace("_", " ")

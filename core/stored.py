@@ -83,7 +83,7 @@ def run_command(plan: Plan, store: str = "store") -> str:
     store, and the device where that is what they were computed on."""
     device = plan.workspace.device.type
     words = ["python", "-m", "core.run", plan.document.file]
-    words += [text for text in overrides(plan) if not text.startswith(("tracking", "anonymous="))]
+    words += [text for text in overrides(plan) if not text.startswith(("outputs", "anonymous="))]
     words += ["--store", store] if store != "store" else []
     words += ["--device", device] if device != "cpu" else []
     words += [word for name in allowed_environment() for word in ("--allow-env", name)]

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import tracking
 from benchmarks.servers import postgres_programs
-from core.tracking.server import Server
+from plugins.outputs.mlflow.server import Server
 
 SMALL = tracking.Size(trials=2, metrics=3, epochs=2, files=2)
 

@@ -42,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             },
             "retrieve": {"first_stage": "mean"},
             "evaluate": {"metrics": ["R1", "R10", "MnR"]},
-            "tracking": {"enabled": False},
+            "outputs": {"mlflow": None},
             **changes,
         }
         file = folder / "controls.yaml"

@@ -73,7 +73,7 @@ def test_its_experiment_runs_in_a_reduced_size(python: Python, folder: Path) -> 
     (folder / "checkpoints").symlink_to(ROOT / "checkpoints")
     sizes = {"train_videos": 6, "val_videos": 4, "test_videos": 5, "resolution": 32, "seconds": 1}
     small = [f"data.dataset.{name}={value}" for name, value in sizes.items()]
-    small += ["data.num_frames=4", "train.epochs=1", "train.batch_size=4", "seeds=[0]", "tracking.enabled=false"]
+    small += ["data.num_frames=4", "train.epochs=1", "train.batch_size=4", "seeds=[0]", "outputs.mlflow=null"]
     small += ["baseline={retrieve.settings.best.k: 4}", "ablate={retrieve.settings.best.k: [1, 2]}", "hypotheses={}"]
     experiment = "retrieval_top_frames:top_frames.yaml"
     done = python("-m", "core.run", experiment, "--workers", 0, *small)

@@ -156,7 +156,10 @@ def read_source(
     if re.fullmatch("[0-9a-f]{16}", text):
         return _trial(text, store)
     if re.fullmatch("[0-9a-f]{32}", text):
-        return _trial(_trial_of_run(text), store)
+        from ..outputs import trial_named
+
+        if key := trial_named(text):
+            return _trial(key, store)
     raise DataError(
         f"{text}: no such file, and neither the digest of a trial (16 hex digits) nor the id of an MLflow run (32)"
     )
@@ -235,22 +238,3 @@ def _trial(key: str, root: str) -> Stored:
     ledger = read_twice(store.root / "ledger.jsonl", "split", "trial")
     content = frozenset(line["split"] for line in ledger if line["trial"] == key)
     return Stored(f"store:{key}", store.read("evaluate", key), content)
-
-
-def _trial_of_run(run_id: str) -> str:
-    """The key of the trial that an MLflow run was written from."""
-    from ..addresses import safe_address, without
-    from ..tracking.server import Server, database_of, tracking_uri
-
-    uri = tracking_uri(None)
-    database = database_of(uri)
-    if database is not None and not database.exists():
-        raise DataError(f"{run_id}: no MLflow database at {database}: set MLFLOW_TRACKING_URI, or name `store:KEY`")
-    try:
-        tags = Server(uri).client.get_run(run_id).data.tags
-    except Exception as fault:  # MLflow's own, a database's, a network's
-        reason = without(str(fault).strip().splitlines()[0], uri)
-        raise DataError(f"{run_id}: MLflow at {safe_address(uri)} cannot give this run: {reason}") from None
-    if "trial_key" not in tags:
-        raise DataError(f"{run_id}: this MLflow run is no trial: name one of the runs below it")
-    return str(tags["trial_key"])

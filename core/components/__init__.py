@@ -6,10 +6,12 @@ from .base import Component, Levels, NoSettings, Shapes, Side
 from .data import Dataset, Split, Text, Video
 from .encoder import Encoder, EncoderSettings
 from .model import FeatureTransform, Interaction, Loss, LossInputs, LossSettings, ModelPart
+from .output import Output
 from .retrieval import Reranker, RerankerSettings, ScoreTransform, TrainedReranker, TrainedRerankerSettings
 
 KINDS: dict[str, type[Component]] = {
-    base.kind: base for base in (Dataset, Encoder, FeatureTransform, Interaction, Loss, Reranker, ScoreTransform)
+    base.kind: base
+    for base in (Dataset, Encoder, FeatureTransform, Interaction, Loss, Output, Reranker, ScoreTransform)
 }
 Register = Callable[[type[Component]], None]
 
@@ -27,6 +29,7 @@ __all__ = [
     "LossSettings",
     "ModelPart",
     "NoSettings",
+    "Output",
     "Register",
     "Reranker",
     "RerankerSettings",

@@ -13,7 +13,6 @@ from .schema import (
     LogitScale,
     Model,
     Retrieve,
-    Tracking,
     Train,
     check,
 )
@@ -29,7 +28,6 @@ __all__ = [
     "LogitScale",
     "Model",
     "Retrieve",
-    "Tracking",
     "Train",
     "allow_environment",
     "allowed_environment",

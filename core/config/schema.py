@@ -91,12 +91,6 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
-class Tracking:
-    enabled: bool = setting(True, "write to MLflow")
-    uri: str | None = setting(None, "tracking store; null: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here")
-
-
-@dataclass(frozen=True)
 class Claim:
     """A published statement that an experiment puts to the test; docs/claims.md prints it."""
 
@@ -114,18 +108,21 @@ class Experiment:
     """One resolved configuration. The last six fields design the comparison; no step reads them, nor those of
     PROSE."""
 
-    name: str = setting(doc="names the report's folder and the MLflow experiment")
+    name: str = setting(doc="names the folder of its report and its experiment in MLflow")
     data: Data = setting(doc="videos and texts")
     encoder: dict[str, Spec] = setting(doc="the encoder, or named encoders", kind="encoder")
     model: Model = setting(doc="transforms, interactions, losses")
     retrieve: Retrieve = setting(doc="first stage and re-ranking")
     train: Train = setting(Train(), "the training loop")
     evaluate: Evaluate = setting(Evaluate(), "metrics")
-    tracking: Tracking = setting(Tracking(), "MLflow")
-    anonymous: bool = setting(False, "keep user, host, folders and repository out of the report and of MLflow")
+    outputs: dict[str, Spec | None] = setting(
+        factory=dict,
+        doc="what shows, writes or sends the findings; null leaves out one that is there by default",
+        kind="output",
+    )
+    anonymous: bool = setting(False, "keep user, host, folders and repository out of all outputs")
     references: tuple[str, ...] = setting((), "files of published numbers, printed beside the table, never tested")
     claim: Claim | None = setting(None, "the published statement that this experiment tests")
-    export: str | None = setting(None, "folder that the encoder of the first trial is written to")
     seeds: tuple[int, ...] = setting((0,), "one trial of each variant a seed", ge=0, le=2**32 - 1)
     ablate: dict[str, Any] = setting(factory=dict, doc="{key: [values]}, a grid; or named grids")
     one_at_a_time: dict[str, Any] = setting(factory=dict, doc="{key: [values]}, each axis by itself")
@@ -142,20 +139,37 @@ DESIGN = ("seeds", "ablate", "one_at_a_time", "variants", "baseline", "hypothese
 """Keys that design the comparison. A file that extends another replaces them whole: merged grids would multiply, and
 inherited claims would join its family, unasked."""
 
-PROSE = ("name", "tracking", "anonymous", "export", "references", "claim")
+PROSE = ("name", "outputs", "anonymous", "references", "claim")
 """Keys that say what a comparison is called, stands beside and where it goes; they change no result."""
+
+
+MOVED = {
+    "tracking": "is an output now: `outputs: {mlflow: {uri: …}}`; `outputs: {mlflow: null}` runs without MLflow",
+    "export": "is an output now: `outputs: {export: {folder: …}}`",
+}
+"""Keys that files of earlier versions have, and what to write in their place."""
 
 
 def check(values: Mapping[str, Any], components: Callable[..., Any] | None) -> tuple[Experiment | None, list[Problem]]:
     """The typed experiment of resolved values, or every fault found. `components` None: core schema only."""
+    moved = [Problem(key, message) for key, message in MOVED.items() if key in values]
+    if moved:
+        return None, moved
     checker = Checker(components)
     values = {key: value for key, value in values.items() if value is not None}
-    given = values.get("encoder")
-    if isinstance(given, Mapping) and "name" in given:
-        values["encoder"] = {"": given}
+    encoder, outputs = values.get("encoder"), values.get("outputs")
+    if isinstance(encoder, Mapping) and "name" in encoder:
+        values["encoder"] = {"": encoder}
+    if isinstance(outputs, Mapping):
+        values["outputs"] = {key: _named(key, output) for key, output in outputs.items()}
     experiment = checker.build(Experiment, values, "")
     problems = checker.problems if experiment is None else list(_contradictions(experiment))
     return None if problems else experiment, problems
+
+
+def _named(key: str, output: Any) -> Any:
+    """An output is the one that its key names, where it says no other name."""
+    return {"name": key, **output} if isinstance(output, Mapping) else output
 
 
 def _contradictions(experiment: Experiment) -> Iterator[Problem]:

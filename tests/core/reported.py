@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core import report
 from core.findings import Result, findings
+from plugins.outputs import report
 from tests.engine import Lab, registered_toys
 
 TEMPERATURE = "model.interactions.linear.temperature"

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from core.claims import main, page, read_claims
 from core.execute import execute
 from core.findings import Result
 from core.plan import Plan, add_trials, read_plan
 from core.steps.step import Workspace
 from core.store import Store
+from plugins.outputs.claims import main, page, read_claims
 from tests.engine import COUNTS, Lab, ToyVideos, write_videos
 
 CLAIM = {

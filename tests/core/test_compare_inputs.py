@@ -16,7 +16,7 @@ from core.compare import compare_inputs
 from core.errors import DataError, UserError
 from core.plugins import registry
 from core.store import Store
-from core.tracking.server import Server
+from plugins.outputs.mlflow.server import Server
 
 from .compared import KEYS, N, _elsewhere, lines, put_trial, ranks, save, scores, told
 

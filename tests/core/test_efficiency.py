@@ -22,14 +22,14 @@ from core.metrics import COSTS
 from core.model import Model
 from core.plan import Plan
 from core.plugins import registry
-from core.report import notes
 from core.results import TrialResult
 from core.scoring import limit_memory
 from core.settings import Checker
 from core.steps.efficiency import gallery_sides
 from core.testing.description import configured
 from core.testing.inputs import TEXTS, VIDEOS, Sample, sample
-from core.tracking.trial import TrialRecord
+from plugins.outputs.mlflow.trial import TrialRecord
+from plugins.outputs.report import notes
 from tests.core.test_reranking import reranked
 from tests.engine import Lab, ToyDot, ToyMatcher, keys
 from tests.plugins.test_contract import COMPONENTS, CONFIGURATIONS, NO_DEFAULTS

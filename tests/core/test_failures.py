@@ -23,15 +23,13 @@ from torch import Tensor
 
 import core
 from core import LossInputs, RunError, hookimpl, setting
-from core.figures.__main__ import main as figures_main
 from core.plugins import registry
-from core.report import header
-from core.report import table as rows_of_table
-from core.report.__main__ import main as report_main
-from core.report.as_csv import hypotheses_csv
+from plugins.outputs.report import header
+from plugins.outputs.report import table as rows_of_table
+from plugins.outputs.report.__main__ import main as report_main
+from plugins.outputs.report.as_csv import hypotheses_csv
 from core.run import main
 from core.store import Draft
-from core.tracking.__main__ import main as tracking_main
 from tests.core.test_execute import spawn, work
 from tests.engine import Lab, ToyDot, ToyMatching
 
@@ -127,7 +125,7 @@ def variants(**more: Any) -> dict[str, Any]:
         "variants": {"base": {}, **SOUND, **more},
         "baseline": "base",
         "seeds": [0, 1, 2],
-        "tracking": {"enabled": False},
+        "outputs": {"mlflow": None},
     }
 
 
@@ -490,7 +488,7 @@ def test_every_file_of_the_report_shows_the_hole_and_why(wide: Lab, capsys: pyte
 
 
 def test_figures_leave_out_what_failed(wide: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.panels import panels
+    from plugins.outputs.panels import panels
 
     plain = OddLoss.forward
 
@@ -509,7 +507,7 @@ def test_figures_leave_out_what_failed(wide: Lab, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_sweep_is_drawn_without_the_value_that_failed(wide: Lab) -> None:
-    from core.panels import curves
+    from plugins.outputs.panels import curves
 
     changes = variants() | {"variants": None, FAULT: "none", "baseline": {WEIGHT: 0.5}}
     result = wide.result(
@@ -569,7 +567,7 @@ def test_mlflow_has_failed_trials_as_failed_runs_and_as_finished_ones_when_they_
     wide: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(wide.folder)
-    tracked = ONE_SEED | {"tracking": {"uri": f"sqlite:///{wide.folder / 'mlflow.db'}"}}
+    tracked = ONE_SEED | {"outputs": {"mlflow": {"uri": f"sqlite:///{wide.folder / 'mlflow.db'}"}}}
     for _ in range(2):  # writing again adds nothing
         assert command(wide, tracked) == 1
         runs = runs_of(wide)
@@ -652,7 +650,7 @@ def test_what_a_plugin_says_of_its_failure_neither_moves_the_cursor_nor_tells_a_
     watching = type("Watching", (), {"trial_finished": staticmethod(hookimpl(broken))})()
     registry().add_plugin(watching, "watching", "1")
     try:
-        assert command(wide, HOLE | {"tracking": {"uri": f"sqlite:///{wide.folder / 'mlflow.db'}"}}) == 1
+        assert command(wide, HOLE | {"outputs": {"mlflow": {"uri": f"sqlite:///{wide.folder / 'mlflow.db'}"}}}) == 1
     finally:
         registry().remove_plugin(watching)
     shown = capsys.readouterr()
@@ -690,7 +688,7 @@ def run(lab: Lab, changes: dict[str, Any], environment: dict[str, str]) -> subpr
     return subprocess.run(words, check=False, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
 
-PLAIN = {"retrieve.rerank": None, "tracking": {"enabled": False}, "baseline": None}
+PLAIN = {"retrieve.rerank": None, "outputs": {"mlflow": None}, "baseline": None}
 ODDITY = """
 import sys
 from core import Interaction, hookimpl

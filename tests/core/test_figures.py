@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from plugins.outputs.figures.__main__ import main
 from scipy import stats
 
-from core.figures import draw as write_panels
-from core.figures.__main__ import main
 from core.findings import Result, findings
-from core.panels import Curves, curves, gain_maps, question, words
 from core.plan import Plan
+from plugins.outputs.figures import draw as write_panels
+from plugins.outputs.panels import Curves, curves, gain_maps, question, words
 from tests.engine import COUNTS, Lab, registered_toys, write_videos
 
 pytestmark = pytest.mark.filterwarnings("error:constrained_layout not applied")

@@ -13,10 +13,10 @@ from core.findings import Result, findings
 from core.hypotheses import Hypothesis
 from core.plan import Plan
 from core.plugins import registry
-from core.report import table
 from core.results import Row
 from core.significance import Comparison, paired_test, paired_tests
 from core.store import Entry
+from plugins.outputs.report import table
 from tests.engine import Lab, write_videos
 
 SWEEP = {

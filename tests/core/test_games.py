@@ -9,9 +9,9 @@ import pytest
 from core.findings import Claim, Result
 from core.plan import Plan
 from core.registration import post_hoc, register
-from core.report.wording import claim_line, notes
 from core.store import read_lines
 from core.store.files import append_lines, copy_of
+from plugins.outputs.report.wording import claim_line, notes
 from tests.engine import Lab, ToyEncoder, write_videos
 
 TEMPERATURE = "model.interactions.linear.temperature"

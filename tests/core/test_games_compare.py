@@ -8,8 +8,8 @@ import pytest
 
 from core.compare.__main__ import main
 from core.ledger import compared
-from core.report.wording import notes
 from core.store.files import read_lines
+from plugins.outputs.report.wording import notes
 from tests.engine import Lab
 
 GRID: dict[str, Any] = {

@@ -225,7 +225,7 @@ def test_what_stands_under_two_aliases_is_changed_in_one_place_only(tmp_path):
 
 @pytest.mark.parametrize("password", ["a${hunter2", "${hunter2:x}", "a${hunter2}b${hunter2 c}"])
 def test_a_password_with_a_reference_in_it_is_not_shown(tmp_path, password):
-    told = fault(tmp_path, TEXT, f"tracking.uri=postgresql://user:{password}@host/db")
+    told = fault(tmp_path, TEXT, f"outputs.mlflow.uri=postgresql://user:{password}@host/db")
     assert "tracking.uri: " in told
     assert "hunter2" not in told
 

@@ -13,12 +13,12 @@ import pytest
 
 from core.escaping import markdown as escaped
 from core.escaping import markdown_sentence as sentence
-from core.figures import drawing
-from core.report import page
-from core.report.as_csv import _written
-from core.report.as_latex import escaped as latex
-from core.report.as_markdown import markdown_table
-from core.report.tables import header
+from plugins.outputs.figures import drawing
+from plugins.outputs.report import page
+from plugins.outputs.report.as_csv import _written
+from plugins.outputs.report.as_latex import escaped as latex
+from plugins.outputs.report.as_markdown import markdown_table
+from plugins.outputs.report.tables import header
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -104,7 +104,7 @@ def test_no_name_is_markup_a_picture_or_a_control_in_a_comparison(capsys, monkey
 def test_no_name_is_a_formula_of_matplotlib(tmp_path):
     import numpy as np
 
-    from core.panels import Forest
+    from plugins.outputs.panels import Forest
 
     name = r"costs $\frac{ and $x_1$"
     one = np.array([1.0])
@@ -122,7 +122,7 @@ def test_no_name_is_a_command_of_latex(name):
 
 
 def test_no_name_is_markup_or_a_picture_on_the_terminal(result: Any, capsys, monkeypatch):
-    from core.report import on_terminal
+    from plugins.outputs.report import on_terminal
 
     name = "[red]a[/red] :fire: \x1b[31mb"
     monkeypatch.setattr(on_terminal, "header", lambda found: [name, *header(found)[1:]])

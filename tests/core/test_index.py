@@ -10,9 +10,9 @@ import torch
 from torch.nn.functional import normalize
 
 from core.index import approximate, completed, recall
-from core.report import notes
 from core.scoring import nearest
 from core.steps import retrieval
+from plugins.outputs.report import notes
 from tests.engine import Lab
 
 

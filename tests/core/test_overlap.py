@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from core.overlap import shared_files
-from core.report.wording import notes
 from core.store import FileDigests
+from plugins.outputs.report.wording import notes
 from tests.core.test_run import command
 from tests.engine import Lab
 

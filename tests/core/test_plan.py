@@ -44,7 +44,7 @@ def test_a_folder_that_moved_changes_nothing(done: Lab) -> None:
     [
         {"name": "another"},
         {"encoder.model": "elsewhere"},
-        {"tracking": {"enabled": False}},
+        {"outputs": {"mlflow": None}},
         {"export": "somewhere"},
         {"variants": {"named so": {}}},
         {"train.sampler": "random"},

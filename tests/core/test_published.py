@@ -158,7 +158,7 @@ def test_the_faults_of_all_files_are_told_together(tmp_path: Path) -> None:
 def test_a_fault_ends_the_command_before_any_work(lab: Lab, capsys: pytest.CaptureFixture[str], fault: str) -> None:
     if fault == "malformed":
         write(lab.folder / "toys.yaml", given(texts=0))
-    file = lab.write({"references": ["toys.yaml"], "tracking.enabled": False})
+    file = lab.write({"references": ["toys.yaml"], "outputs.mlflow": None})
     assert main([str(file), "--store", str(lab.store), "--runs", str(lab.folder / "runs"), "--workers", "0"]) == 2
     assert "toys.yaml" in capsys.readouterr().err
     assert not lab.entries("encode")

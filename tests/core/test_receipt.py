@@ -15,7 +15,7 @@ CLAIMS: dict[str, Any] = {
     "ablate": {"retrieve.rerank.top_k": [1, 2]},
     "baseline": {"retrieve.rerank.top_k": 1},
     "hypotheses": {"helps": {"better": {"retrieve.rerank.top_k": 2}, "than": "baseline"}},
-    "tracking.enabled": False,
+    "outputs.mlflow": None,
 }
 
 

@@ -15,8 +15,8 @@ from PIL import Image
 from core import Split, hookimpl, setting
 from core.findings import Result, findings
 from core.plugins import registry
-from core.report import markdown
 from core.store import Entry
+from plugins.outputs.report import markdown
 from tests.engine import FRAMES, Lab, ToyVideos, write_pictures, write_videos
 
 PLAIN = {"retrieve.rerank": None, "evaluate.directions": ["t2v"]}

@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import pytest
 
-from core import report
 from core.findings import Result
-from core.report.as_html import html
-from core.report.as_latex import latex
-from core.report.files import apart
-from core.report.wording import notes, rests_on
+from plugins.outputs import report
+from plugins.outputs.report.as_html import html
+from plugins.outputs.report.as_latex import latex
+from plugins.outputs.report.files import apart
+from plugins.outputs.report.wording import notes, rests_on
 from tests.engine import Lab, write_videos
 
 CHANGES = {

@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from plugins.outputs.report.__main__ import main
+from plugins.outputs.report.trials import experiment_of
 
-from core import report
 from core.errors import UserError
 from core.findings import Result, findings
-from core.panels import forest, short_number
-from core.report.__main__ import main
-from core.report.as_csv import hypotheses_csv
-from core.report.as_html import html
-from core.report.files import write_pictures
-from core.report.trials import experiment_of
 from core.significance import holm, paired_test
+from plugins.outputs import report
+from plugins.outputs.panels import forest, short_number
+from plugins.outputs.report.as_csv import hypotheses_csv
+from plugins.outputs.report.as_html import html
+from plugins.outputs.report.files import write_pictures
 from tests.engine import COUNTS, Lab
 
 from .reported import EXPERIMENT, TEMPERATURE
@@ -425,7 +425,7 @@ def test_pictures_are_made_again_only_where_the_result_changed(
     file = runs / "lab" / "pictures.html"
     before = file.stat().st_mtime_ns
     with monkeypatch.context() as patched:
-        patched.setattr("core.pictures.pages", None)
+        patched.setattr("plugins.outputs.pictures.pages", None)
         assert write_pictures(result, file) == ""
     assert file.stat().st_mtime_ns == before
     assert write_pictures(findings(reported.plan(FEWER)), file) == ""
@@ -446,7 +446,7 @@ def test_whatever_hinders_the_pictures_the_report_is_written_without_them(
     def broken(*_: Any, **__: Any) -> None:
         raise fault
 
-    monkeypatch.setattr("core.pictures.pages", broken)
+    monkeypatch.setattr("plugins.outputs.pictures.pages", broken)
     (runs / "lab" / "pictures.html").write_text("of another result")
     folder = report.write_report(result, runs)
     assert not (folder / "pictures.html").exists()

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 
 from core.findings import Result
 from core.metrics import COSTS
-from core.report.as_latex import escaped, latex
 from core.results import Row, TrialResult
 from core.significance import Comparison
+from plugins.outputs.report.as_latex import escaped, latex
 from tests.engine import Lab
 
 COMMANDS = {

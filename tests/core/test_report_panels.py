@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from PIL import Image
 
-from core.figures import draw
-from core.figures.rows import draw_pareto
 from core.findings import Result
-from core.panels import (
+from core.significance import paired_test
+from plugins.outputs.figures import draw
+from plugins.outputs.figures.rows import draw_pareto
+from plugins.outputs.panels import (
     Panel,
     Pareto,
     RankChanges,
@@ -28,8 +29,7 @@ from core.panels import (
     sweeps,
     trainings,
 )
-from core.panels.lines import drawn_interval
-from core.significance import paired_test
+from plugins.outputs.panels.lines import drawn_interval
 from tests.engine import Lab
 
 from .reported import EXPERIMENT, TEMPERATURE

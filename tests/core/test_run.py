@@ -30,7 +30,7 @@ ABLATION = {
     "ablate": {"retrieve.rerank.top_k": [1, 2, 3]},
     "baseline": {"retrieve.rerank": None},
     "seeds": [0, 1],
-    "tracking": {"enabled": False},
+    "outputs": {"mlflow": None},
     "hypotheses": {"helps": {"better": {"retrieve.rerank.top_k": 2}, "than": "baseline"}},
 }
 
@@ -176,7 +176,7 @@ def test_skipped_videos_are_listed_in_the_report(lab: Lab, capsys: pytest.Captur
 
 def test_running_again_adds_nothing_to_mlflow(lab: Lab) -> None:
     database = lab.folder / "mlflow.db"
-    tracking = {"tracking": {"uri": f"sqlite:///{database}"}}
+    tracking = {"outputs": {"mlflow": {"uri": f"sqlite:///{database}"}}}
     command(lab, **tracking)
     first = run_count(database)
     command(lab, **tracking)
@@ -217,7 +217,7 @@ def test_an_export_replaces_an_earlier_one_and_nothing_of_anybody_elses(
     assert command(lab, export=str(folder), seeds=[0]) == 0
     assert (folder / "README.md").read_text() == "mine"
     with monkeypatch.context() as patched:  # killed while the files are moved into place
-        patched.setattr("core.export.os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr("plugins.outputs.export.os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert command(lab, **{"export": str(folder), "seeds": [0], "encoder.trainable": True}) == 130
     assert command(lab, **{"export": str(folder), "seeds": [0], "encoder.trainable": True}) == 0
     mine.write_bytes(mine.read_bytes() + b"fine-tuned since")
@@ -278,7 +278,7 @@ def test_an_encoder_that_cannot_be_exported_costs_neither_the_report_nor_the_tra
 
     database, model = lab.folder / "mlflow.db", lab.folder / "model"
     monkeypatch.setattr(ToyEncoder, "export", broken)
-    asked = {"export": str(model), "seeds": [0], "tracking": {"uri": f"sqlite:///{database}"}}
+    asked = {"export": str(model), "seeds": [0], "outputs": {"mlflow": {"uri": f"sqlite:///{database}"}}}
     assert command(lab, **asked) == 1
     printed = capsys.readouterr()
     assert re.search(r"error: export: .*model could not be written: encoder `toy_encoder` .*no room for", printed.err)
@@ -303,7 +303,7 @@ def test_a_trained_encoder_that_cannot_be_trained_again_is_told_at_export(
 
 
 def test_a_call_from_python_prints_nothing(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    file = lab.write({**ABLATION, "tracking": {"uri": f"sqlite:///{lab.folder / 'mlflow.db'}"}})
+    file = lab.write({**ABLATION, "outputs": {"mlflow": {"uri": f"sqlite:///{lab.folder / 'mlflow.db'}"}}})
     core.run_experiment(str(file), store=str(lab.store), runs=str(lab.folder / "runs"), workers=0)
     assert capsys.readouterr().out == ""
 
@@ -321,7 +321,7 @@ def test_the_resolved_configurations_stand_beside_the_report(lab: Lab) -> None:
 
 
 def test_several_files_are_checked_together_and_run_one_after_another(lab, capsys):
-    first = lab.write({"name": "first", "tracking": {"enabled": False}})
+    first = lab.write({"name": "first", "outputs": {"mlflow": None}})
     second = first.with_name("second.yaml")
     second.write_text(first.read_text().replace("name: first", "name: second"))
     places = ["--store", str(lab.store), "--runs", str(lab.folder / "runs")]

@@ -55,7 +55,7 @@ def test_a_plan_without_its_data_has_no_trials_and_no_result(lab: Lab, monkeypat
     ("given", "store", "device", "more"),
     [
         ([], "store", "cpu", []),
-        (["train.epochs=3", "tracking.enabled=false"], "store", "cpu", ["train.epochs=3"]),
+        (["train.epochs=3", "outputs.mlflow=null"], "store", "cpu", ["train.epochs=3"]),
         (["seeds=[0, 1]"], "else where", "cpu", ["seeds=[0, 1]", "--store", "else where"]),
         (["data.frame_order=normal"], "store", "cuda:1", ['data.frame_order="normal"', "--device", "cuda"]),
     ],

@@ -31,14 +31,13 @@ from core.ledger import enter
 from core.plan import Plan, Trial, add_trials, read_plan
 from core.plugins import registry
 from core.registration import register
-from core.report import write_report
 from core.results import TrialResult
 from core.steps.step import Workspace
 from core.store import Store
-from core.tracking import Tracked, experiment, track
-from core.tracking.__main__ import main
-from core.tracking.server import Server, held, tracking_uri
-from core.tracking.trial import TrialRecord, allowed, rounded
+from plugins.outputs.mlflow import Tracked, experiment, track
+from plugins.outputs.mlflow.server import Server, held, tracking_uri
+from plugins.outputs.mlflow.trial import TrialRecord, allowed, rounded
+from plugins.outputs.report import write_report
 
 QUERIES, VIDEOS = 60, 30
 EXPERIMENT = """\
@@ -136,7 +135,7 @@ class Place:
 
     def result(self, *overrides: str) -> Result:
         """Findings of the experiment, its trials' results drawn and put into the store."""
-        plan = self.plan(self.file, f"tracking.uri={self.uri}", *overrides)
+        plan = self.plan(self.file, f"outputs.mlflow.uri={self.uri}", *overrides)
         register(plan)
         for number, trial in enumerate(plan.trials):
             put_fit(plan.workspace.store, trial)
@@ -270,7 +269,7 @@ def test_where_weights_are_exported_to_does_not_make_another_version(tracked: Si
 
 
 def test_nothing_is_written_where_tracking_is_off(place: Place) -> None:
-    assert track(place.result("tracking.enabled=false"), place.folder) is None
+    assert track(place.result("outputs.mlflow=null"), place.folder) is None
     assert place.client.get_experiment_by_name("depth") is None
 
 
@@ -517,7 +516,7 @@ def test_four_processes_may_make_one_new_database_at_once(tmp_path: Path) -> Non
 
 def test_a_server_that_cannot_be_reached_costs_no_result(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    result = place.result("tracking.uri=http://someone:secret@127.0.0.1:9", "seeds=[0, 1]")
+    result = place.result("outputs.mlflow.uri=http://someone:secret@127.0.0.1:9", "seeds=[0, 1]")
     with pytest.raises(RunError) as caught:
         track(result, place.report(result))
     message = str(caught.value)
@@ -545,7 +544,7 @@ def test_sync_writes_from_the_store_and_names_trials_that_lack_a_result(
     result = place.result("seeds=[0]")
     arguments = ["sync", place.file, "--store", str(place.folder / "store"), "--uri", place.uri]
     arguments += ["--runs", str(place.folder / "runs"), "seeds=[0]"]
-    assert main([*arguments, "tracking.enabled=false"]) == 0
+    assert main([*arguments, "outputs.mlflow=null"]) == 0
     assert capsys.readouterr().out.startswith("5 new runs\nTo open MLflow: ")
     assert main(arguments) == 0
     assert capsys.readouterr().out.startswith("0 new runs")
@@ -735,13 +734,13 @@ def test_what_opens_a_server_that_cannot_be_reached_is_written_and_printed_nowhe
     monkeypatch.chdir(place.folder)
     for given in (uri, None):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        result = place.result(f"tracking.uri={json.dumps(given)}", "seeds=[0]")
+        result = place.result(f"outputs.mlflow.uri={json.dumps(given)}", "seeds=[0]")
         write_report(result, place.folder / "runs")
         with pytest.raises(RunError, match="No result is lost") as caught:
             place.track(result)
         assert "TWO" not in "".join(traceback.format_exception(caught.value))
         assert "hun" not in str(caught.value)
-    place.track(place.result(f"tracking.uri={place.uri}", "seeds=[0]"))
+    place.track(place.result(f"outputs.mlflow.uri={place.uri}", "seeds=[0]"))
     assert "TWO" not in "".join(capfd.readouterr())
     files = [path for path in place.folder.rglob("*") if path.is_file()]
     assert len(files) > 30

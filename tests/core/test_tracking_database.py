@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from core.tracking import server
-from core.tracking.database import BESIDE, Unusable, ready
-from core.tracking.server import Server, held
+from plugins.outputs.mlflow import server
+from plugins.outputs.mlflow.database import BESIDE, Unusable, ready
+from plugins.outputs.mlflow.server import Server, held
 
 from .test_tracking import template
 

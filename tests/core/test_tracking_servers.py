@@ -32,8 +32,8 @@ import pytest
 from benchmarks.servers import PASSWORD, free_port, mlflow_page, postgres, postgres_programs
 from core import RunError
 from core.findings import Result
-from core.tracking import Tracked
-from core.tracking.server import ENVIRONMENT, DataInput, Server
+from plugins.outputs.mlflow import Tracked
+from plugins.outputs.mlflow.server import ENVIRONMENT, DataInput, Server
 
 from .test_tracking import EXPERIMENT, Place, _plugin
 
@@ -56,7 +56,7 @@ note("watched")
 """
 WRITES = """
 import sys, time
-from core.tracking.server import DataInput, Server
+from plugins.outputs.mlflow.server import DataInput, Server
 server = Server(sys.argv[1])
 run = server.create(server.experiment("quiet"), "run", {"mlflow.user": "me"}, 1)
 server.fill(run.id, {"k": "1"}, [("t2v/R1", 1.0, 0)], 1)
@@ -213,7 +213,7 @@ def named(place: Place, uri: str, name: str) -> Result:
     """The experiment under a name that it has at no other kind of place, to be tracked at `uri`."""
     reports, name = place.folder / "runs", f"{name} at {uri.partition(':')[0]}"
     shutil.copytree(reports / "depth", reports / name)
-    return place.result(f"name={name}", f"tracking.uri={uri}")
+    return place.result(f"name={name}", f"outputs.mlflow.uri={uri}")
 
 
 # ------------------------------------------------------------------------------------------------ a folder moved

@@ -79,7 +79,7 @@ def _claims() -> Target:
     files = {"claims/torture.yaml": (EXPERIMENT + claim).encode()}
 
     def read(folder: Path) -> None:
-        from core.claims import read_claims
+        from plugins.outputs.claims import read_claims
 
         assert [one.name for one in read_claims("claims", "store")], "no claim, and no fault"
 

@@ -1,0 +1,147 @@
+"""Hands what an experiment found to its outputs, each by itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .components import Output
+from .config import Experiment
+from .errors import ConfigError, Problem, UserError, nearest
+from .escaping import plain_line, slug
+from .failures import failure_of
+from .keys import join
+from .places import place_fault
+from .plugins import registry
+from .receipt import RECEIPT, write_receipt
+from .settings import Spec
+
+if TYPE_CHECKING:
+    from .findings import Result
+    from .plan import Plan
+    from .results import TrialResult
+
+COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
+"""What sets colour and weight of letters on a terminal: the only signs of control that a line may hold."""
+
+
+class Outputs:
+    """The outputs of a plan, in order. `faults`: what they raised, with output and package, to be told at the end."""
+
+    def __init__(
+        self, plan: Plan, runs: Path, say: Callable[[str], None] = lambda line: None, only: Sequence[str] | None = None
+    ):
+        """runs: folder of the folders of experiments. only: their keys; None: all. `say` is given each line that they
+        tell the person.
+
+        Raises ConfigError with every fault of their settings.
+        """
+        self._plan, self._say, self.folder = plan, say, runs / slug(plan.experiment.name)
+        self._outputs = _built(plan, _wanted(chosen(plan.experiment), only))
+        self._faults: dict[str, int] = {}
+
+    @property
+    def faults(self) -> list[str]:
+        return [f"{told} ({times} times)" if times > 1 else told for told, times in self._faults.items()]
+
+    def replay(self, result: Result) -> None:
+        """Have every output write again what the store holds; a registration.json that is there stays."""
+        self.started(registers=not (self.folder / RECEIPT).is_file())
+        for trial in (trial for row in result.rows for trial in row.results):
+            self.trial_finished(trial)
+        self.finished(result)
+
+    def started(self, registers: bool = True) -> None:
+        """Write the folder's registration.json and tell every output, before anything is scored."""
+        if registers:
+            self._by_itself("registration.json", write_receipt, self._plan, self.folder)
+        for name, output in self._outputs.items():
+            self._by_itself(name, output.started, self._plan)
+
+    def trial_finished(self, trial: TrialResult) -> None:
+        for name, output in self._outputs.items():
+            self._by_itself(name, output.trial_finished, trial)
+
+    def finished(self, result: Result) -> None:
+        """Have every output write, in their order."""
+        for name, output in self._outputs.items():
+            self._tell(self._by_itself(name, output.finished, result, self.folder) or ())
+
+    def _tell(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._say("".join(part if COLOUR.fullmatch(part) else plain_line(part) for part in COLOUR.split(line)))
+
+    def _by_itself(self, name: str, call: Callable[..., Any], *arguments: object) -> Any:
+        """What a call returns; None where it raised, which is kept for the end."""
+        try:
+            return call(*arguments)
+        except (Exception, SystemExit) as fault:  # an output may fail in any way
+            told = f"{name}: {_told(fault)}"
+            self._faults[told] = self._faults.get(told, 0) + 1
+            return None
+
+
+def _told(fault: BaseException) -> str:
+    if isinstance(fault, UserError):
+        return str(fault)
+    return str((isinstance(fault, OSError) and place_fault(fault)) or failure_of(fault))
+
+
+def chosen(experiment: Experiment) -> dict[str, Spec]:
+    """The outputs of an experiment by key: those that are there by default, as the file has them, then its others.
+
+    Raises ConfigError where it leaves out one that is not there.
+    """
+    named = experiment.outputs
+    defaults = {
+        name: Spec(name, item.component.Config())
+        for (kind, name), item in registry().found.items()
+        if kind == "output" and issubclass(item.component, Output) and item.component.by_default
+    }
+    strange = [key for key, spec in named.items() if spec is None and key not in defaults]
+    if strange:
+        problems = [
+            Problem(join("outputs", key), f"there is no such output.{nearest(key, defaults)}") for key in strange
+        ]
+        raise ConfigError(problems)
+    return {key: spec for key, spec in (defaults | named).items() if spec is not None}
+
+
+def _wanted(outputs: dict[str, Spec], only: Sequence[str] | None) -> dict[str, Spec]:
+    strange = [key for key in only or () if key not in outputs]
+    if strange:
+        problems = [Problem("--only", f"there is no output `{key}`.{nearest(key, outputs)}") for key in strange]
+        raise ConfigError([Problem(p.key, p.message, "command line") for p in problems])
+    return {key: spec for key, spec in outputs.items() if only is None or key in only}
+
+
+def _built(plan: Plan, outputs: dict[str, Spec]) -> dict[str, Output]:
+    """{what it is called in messages: output}"""
+    built: dict[str, Output] = {}
+    problems: list[Problem] = []
+    for key, spec in outputs.items():
+        item = registry().get("output", spec.name)
+        try:
+            built[f"output `{key}` ({item.package})"] = registry().make("output", spec)
+        except ConfigError as fault:
+            problems += [Problem(join(f"outputs.{key}", p.key), p.message, p.file) for p in fault.problems]
+        except (Exception, SystemExit) as fault:
+            problems.append(Problem(join("outputs", key), str(failure_of(fault))))
+    if problems:
+        raise ConfigError(plan.document.blame(problems))
+    return built
+
+
+def trial_named(text: str) -> str | None:
+    """The key of the trial that a text names for any output, as it is without settings; None for none."""
+    for (kind, name), item in registry().found.items():
+        if kind == "output" and issubclass(item.component, Output):
+            try:
+                output = registry().make("output", Spec(name, item.component.Config()))
+            except TypeError:  # it has fields that must be given
+                continue
+            if (key := output.trial_of(text)) is not None:
+                return key
+    return None

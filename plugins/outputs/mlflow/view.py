@@ -1,0 +1,125 @@
+"""How MLflow's page shows an experiment: saved views of its trials, and the links to them and to the report."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.addresses import HIDDEN, safe_address
+from core.findings import Result
+from core.metrics import metric
+
+from .server import artifacts_of
+from .trial import allowed, param_keys
+
+LOCAL = "http://127.0.0.1:5000"
+MODEL_TRAINING = "workflowType=machine_learning"
+"""Has MLflow's page leave out what is for chat agents."""
+
+SETTINGS = "MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"
+"""Of MLflow's page: nobody is told of its use, and it runs no jobs, which would take 8 more processes."""
+
+WORKERS = ["--workers", "1"]
+"""Of 4, MLflow's default, it takes 2.5 times the memory and answers 40 ms later: headers and body then go apart, and
+the second waits until the first has been acknowledged."""
+
+OUTCOME, DIFFERENCE = "tags.`outcome`", "tags.`difference`"
+WIDTHS = {OUTCOME: 150, DIFFERENCE: 170}
+
+
+@dataclass(frozen=True)
+class Links:
+    """`views`: {name: saved view, within MLflow's page}, the trials first; `lines`: what a person needs to see it."""
+
+    views: dict[str, str]
+    lines: list[str]
+
+    @property
+    def table(self) -> str:
+        return next(iter(self.views.values()))
+
+
+def links(result: Result, uri: str, experiment_id: str, parent_id: str, version: str) -> Links:
+    """The ways to the saved views and to the parent. A database has no page of its own: MLflow serves it."""
+    server = re.match(r"https?://", uri)
+    shown = safe_address(uri).replace(f"{HIDDEN}@", "").partition("?")[0].rstrip("/")
+    place = shown if server else LOCAL  # without user and password: a browser asks for them
+    runs = f"#/experiments/{experiment_id}/runs"
+    views = {
+        view["name"]: f"{runs}?{MODEL_TRAINING}&viewStateShareKey={key}"
+        for key, view in shared_views(result, version).items()
+    }
+    found = Links(views, [])
+    found.lines.append(f"MLflow, table of the trials: {place}/{found.table}")
+    found.lines.append(f"MLflow, report: {place}/{runs}/{parent_id}?{MODEL_TRAINING}")
+    if place == LOCAL:
+        found.lines.insert(0, f"To open MLflow: {SETTINGS} {mlflow_command()} ui {_served(uri)}")
+    return found
+
+
+def _served(uri: str) -> str:
+    """What `mlflow ui` is told: the database and the folder of its artifacts."""
+    words = [*WORKERS, "--backend-store-uri", safe_address(uri)]
+    artifacts = artifacts_of(uri)
+    if artifacts is not None:
+        words += ["--artifacts-destination", str(artifacts)]
+    return shlex.join(words)
+
+
+def mlflow_command() -> str:
+    """`mlflow` of this environment, which need not be activated; from here where it lies below."""
+    program = Path(sys.executable).with_name("mlflow")
+    if not program.exists():
+        return "mlflow"
+    below = program.is_relative_to(Path.cwd())
+    return shlex.quote(str(program.relative_to(Path.cwd()) if below else program))
+
+
+def experiment_tags(result: Result, version: str, note: str) -> dict[str, str]:
+    """Tags of the MLflow experiment: the saved views, what the page says on top, and that it trains models."""
+    views = {f"mlflow.sharedViewState.{key}": json.dumps(view) for key, view in shared_views(result, version).items()}
+    return views | {"mlflow.note.content": note, "mlflow.experimentKind": "custom_model_development"}
+
+
+def shared_views(result: Result, version: str) -> dict[str, dict[str, Any]]:
+    """Values that MLflow's page keeps for shared views of its runs table, by key; each shows the best first.
+
+    One flat row a trial; where there are several seeds also one group a variant, with means over them. Undocumented,
+    as of MLflow 3.17: a page that does not know it shows its default table.
+    """
+    file = version[:6]
+    params = [f"params.`{name}`" for name in param_keys(result.plan).values()]
+    metrics = [f"metrics.`{allowed(name)}`" for name in result.metrics]
+    costs = dict.fromkeys(f"metrics.`{allowed(name)}`" for row in result.rows for name in row.costs)
+    columns = [metrics[0], OUTCOME, DIFFERENCE, *params, *metrics[1:], *costs]
+    views = {version: _view(result, f"Trials · file {file}", version, columns, None)}
+    if any(len(row.seeds) > 1 for row in result.rows):
+        by_variant = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "variant"}]}
+        name = f"Means over seeds · file {file}"
+        views[f"{version}-means"] = _view(result, name, version, [*metrics, *costs], by_variant)
+    return views
+
+
+def _view(
+    result: Result, name: str, version: str, columns: list[str], group_by: Mapping[str, object] | None
+) -> dict[str, Any]:
+    state = {
+        "searchFilter": f"tags.role = 'trial' and tags.file_version = '{version}'",
+        "orderByKey": columns[0],
+        "orderByAsc": not metric(result.primary).higher_is_better,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": columns,
+        "columnOrder": columns,
+        "columnWidths": {column: width for column, width in WIDTHS.items() if column in columns},
+        "groupBy": group_by,
+    }
+    return {"name": name, "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)}

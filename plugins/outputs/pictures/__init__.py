@@ -1,0 +1,57 @@
+"""Pictures of retrieval from coarse to fine: what stands on top for a query, stage by stage, as strips of frames."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from core import Output, UserError, setting
+from core.findings import Result
+from core.privacy import hiding
+
+from .drawing import drawn
+from .files import PAGE, shown, shows, write_page
+from .html import whole_page
+from .pages import pages
+
+
+class Pictures(Output):
+    """`pictures.html`: for some queries, what stands on top at each stage of a variant, where variants re-rank.
+
+    Scores are read from the store; the frames of the videos that are shown are decoded anew.
+    """
+
+    name = "pictures"
+    by_default = True
+
+    @dataclass(frozen=True)
+    class Config:
+        variant: str | None = setting(None, "its name; null: the best of those that re-rank")
+        queries: tuple[str, ...] = setting((), "ids of texts; none: those whose right video moved most")
+        most_changed: int = setting(6, "how many of these", ge=1, le=1000)
+        top: int = setting(5, "videos of each stage", ge=1, le=1000)
+        png: bool = setting(False, "a PNG for each text too, in `pictures/`")
+
+    def finished(self, result: Result, folder: Path) -> list[str]:
+        """Without a page where no variant re-ranks and none was asked for."""
+        asked = self.config != self.Config()
+        reranks = any(variant.experiment.retrieve.rerank for variant in result.plan.variants)
+        file, state = folder / PAGE, shown(result, list(astuple(self.config)))
+        if shows(file, state) and not self.config.png:
+            return [f"Pictures: {file}"] if asked else []
+        file.unlink(missing_ok=True)
+        if not (reranks or asked):
+            return []
+        chosen = self.config
+        try:
+            made = pages(result.plan, chosen.variant, chosen.queries, chosen.most_changed, chosen.top)
+        except UserError as fault:  # as where no rank changed, or a video is not there any more
+            return [f"No pictures of single queries: {fault}"]
+        write_page(file, state, hiding(result.plan)(whole_page(made)))
+        if chosen.png:
+            (folder / "pictures").mkdir(exist_ok=True)
+            for number, page in enumerate(made.pages, 1):
+                name = re.sub(r"[^\w.-]", "_", page.query)[:60]
+                drawn(page).save(folder / "pictures" / f"{number:02}-{name}.png")
+        return [f"Pictures: {file}"] if asked else []

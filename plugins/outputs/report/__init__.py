@@ -1,0 +1,47 @@
+"""The report of an experiment as HTML, Markdown, LaTeX and CSV, with its figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core import Output
+from core.findings import Result
+
+from .as_csv import csv
+from .as_markdown import markdown, markdown_table
+from .files import write_report
+from .folder import report_files
+from .numbers import interval, p_value, with_spread
+from .tables import header, table
+from .wording import claim_line, in_short, notes
+
+__all__ = [
+    "Report",
+    "claim_line",
+    "csv",
+    "header",
+    "in_short",
+    "interval",
+    "markdown",
+    "markdown_table",
+    "notes",
+    "p_value",
+    "report_files",
+    "table",
+    "with_spread",
+    "write_report",
+]
+
+
+class Report(Output):
+    """`report.html` and beside it Markdown, LaTeX, CSV and all resolved configurations."""
+
+    name = "report"
+    by_default = True
+
+    def finished(self, result: Result, folder: Path) -> list[str]:
+        write_report(result, folder)
+        also = ("pictures.html", "report.md", "table.csv", "table.tex")
+        there = [name for name in also if (folder / name).is_file()]
+        figures = ", figures/" if (folder / "figures").is_dir() else ""
+        return ["", f"Report: {folder / 'report.html'} (also {', '.join(there)}{figures})"]

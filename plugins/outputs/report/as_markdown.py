@@ -1,0 +1,48 @@
+"""The report as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from core.escaping import code
+from core.escaping import markdown as escaped
+from core.escaping import markdown_sentence as sentence
+from core.findings import Result
+from core.stored import run_command
+
+from .tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title, table
+from .wording import claim_line, notes
+
+
+def markdown(result: Result) -> str:
+    """The report: verdicts first, then the table, how it was made and how to repeat it, and what others published."""
+    lines = [f"# {escaped(result.name)}", ""]
+    lines += [f"- {sentence(claim_line(claim))}" for claim in result.claims] + [""] * bool(result.claims)
+    lines += markdown_table(header(result), table(result), cell=escaped)
+    head, rows = cost_table(result)
+    lines += ["", *markdown_table(head, rows, cell=escaped)] * bool(rows)
+    lines += ["", *map(sentence, notes(result)), "", f"Repeat: {code(run_command(result.plan))}", ""]
+    for published in result.published:
+        lines += [f"## {escaped(published_title(published))}", ""]
+        lines += markdown_table(*published_table(published, published.metrics), texts=PUBLISHED_TEXTS, cell=escaped)
+        lines += ["", *[f"- {sentence(note)}" for note in published_notes(published)], ""]
+    return "\n".join(lines)
+
+
+def _without_bars(cell: str) -> str:
+    return cell.replace("|", "\\|")
+
+
+def markdown_table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    texts: Sequence[str] = (),
+    cell: Callable[[str], str] = _without_bars,
+) -> list[str]:
+    """Lines of a Markdown table. The first column and those called one of `texts` are set left, the others right.
+
+    cell: what makes a text the content of a cell.
+    """
+    rules = ["---" if index == 0 or name in texts else "---:" for index, name in enumerate(head)]
+    cells = [list(map(cell, row)) for row in (head, *rows)]
+    return ["| " + " | ".join(row) + " |" for row in [cells[0], rules, *cells[1:]]]

@@ -1,0 +1,71 @@
+"""The report on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core import Output
+from core.escaping import plain_line
+from core.findings import Result
+from core.published import Published
+
+from .report.tables import header, published_notes, published_table, published_title, table
+from .report.wording import claim_line, notes
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+
+class Terminal(Output):
+    """The table and the verdicts. The other direction's metrics stand in the files."""
+
+    name = "terminal"
+    by_default = True
+
+    def finished(self, result: Result, folder: Path) -> list[str]:
+        return shown(result).splitlines()
+
+
+def shown(result: Result) -> str:
+    """Table, notes and verdicts, as wide as the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, emoji=False, width=200)
+    direction = result.primary.partition("/")[0]
+    head = header(result)
+    kept = [i for i, name in enumerate(head) if "/" not in name or name.startswith(f"{direction}/")]
+    rows = Table(title=plain_line(f"{result.name}: {result.size}"), title_justify="left")
+    for index in kept:
+        rows.add_column(plain_line(head[index]), justify="left" if index in (0, 5) else "right", no_wrap=index <= 5)
+    for row, cells in zip(result.rows, table(result), strict=True):
+        rows.add_row(*[plain_line(cells[index]) for index in kept], style="bold" if row.is_baseline else None)
+    with console.capture() as captured:
+        console.print(rows)
+        for line in notes(result):
+            console.print(plain_line(line))
+        for published in result.published:
+            console.print()
+            console.print(_published_shown(published, direction))
+            for line in published_notes(published):
+                console.print(plain_line(line))
+        for claim in result.claims:
+            console.print(f"\n{plain_line(claim_line(claim))}")
+    return captured.get()
+
+
+def _published_shown(published: Published, direction: str) -> RichTable:
+    """The published rows of one direction, as a table for the terminal."""
+    from rich.table import Table
+
+    metrics = [name for name in published.metrics if name.startswith(f"{direction}/")]
+    head, rows = published_table(published, metrics)
+    shown = Table(title=plain_line(published_title(published)), title_justify="left")
+    for name in head:
+        shown.add_column(name, justify="right" if name in metrics else "left", no_wrap=name in metrics)
+    for row in rows:
+        shown.add_row(*map(plain_line, row))
+    return shown
