@@ -108,3 +108,8 @@ def brief(number: float) -> str:
     if isinstance(number, int) and number.bit_length() > 64:
         return f"a whole number of {int(number.bit_length() * 0.30103) + 1:,} digits"
     return str(number)
+
+
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """`1 video`, `1,200 videos`."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

@@ -26,15 +26,15 @@ from .failures import (
     store_faults_told,
 )
 from .ledger import enter
-from .plan import Plan, Trial
+from .plan import Plan, PlannedTrial
 from .steps.step import Step
 from .store import Busy, Entry, Gone, Patience
 
 
 def execute(
     plan: Plan,
-    finished: Callable[[Trial], None],
-    failed: Callable[[Trial, Failure], None] = lambda trial, failure: None,
+    finished: Callable[[PlannedTrial], None],
+    failed: Callable[[PlannedTrial, Failure], None] = lambda trial, failure: None,
 ) -> None:
     """Compute every trial; `finished` is called once for each, as soon as its result is in the store, or `failed`.
 
@@ -52,11 +52,11 @@ def execute(
 
 
 def _execute(
-    plan: Plan, finished: Callable[[Trial], None], failed: Callable[[Trial, Failure], None]
-) -> dict[Trial, Failure]:
+    plan: Plan, finished: Callable[[PlannedTrial], None], failed: Callable[[PlannedTrial, Failure], None]
+) -> dict[PlannedTrial, Failure]:
     """Run the trials; those that failed, with why."""
     waiting, idle, patience = deque(plan.trials), 0, Patience()
-    failures: dict[Trial, Failure] = {}
+    failures: dict[PlannedTrial, Failure] = {}
     while waiting:
         trial = waiting.popleft()
         try:
@@ -171,7 +171,7 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _nothing_done(plan: Plan, failures: dict[Trial, Failure]) -> UserError:
+def _nothing_done(plan: Plan, failures: dict[PlannedTrial, Failure]) -> UserError:
     """What is told where no trial succeeded: one message where all failed of the same."""
     store = plan.workspace.store
     if len({(failure.message, failure.component, str(failure.fault)) for failure in failures.values()}) == 1:

@@ -26,7 +26,7 @@ from .store import write_atomically
 from .store.files import checked, read_text, with_check
 
 if TYPE_CHECKING:
-    from .plan import Plan, Trial
+    from .plan import Plan, PlannedTrial
     from .steps.step import Step
     from .store import Store
 
@@ -193,12 +193,12 @@ def store_fault(fault: BaseException, root: Path) -> str:
 # ------------------------------------------------------------------------------------------------ records
 
 
-def failure_file(store: Store, trial: Trial) -> Path:
+def failure_file(store: Store, trial: PlannedTrial) -> Path:
     """Where it is written why a trial failed, with the traceback."""
     return store.root / "failures" / f"{trial.last.key}.json"
 
 
-def keep_failure(plan: Plan, trial: Trial, failure: Failure) -> Path:
+def keep_failure(plan: Plan, trial: PlannedTrial, failure: Failure) -> Path:
     """Write down why a trial failed; the file."""
     file = failure_file(plan.workspace.store, trial)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -208,7 +208,7 @@ def keep_failure(plan: Plan, trial: Trial, failure: Failure) -> Path:
     return file
 
 
-def known_failure(store: Store, trial: Trial) -> Failure | None:
+def known_failure(store: Store, trial: PlannedTrial) -> Failure | None:
     """Why a trial failed when it was last tried; None where it was not, or has succeeded since."""
     if trial.last.ready(store):
         return None
@@ -243,7 +243,7 @@ class Tally:
     store: Store
     trials: int = 0
     done: int = 0
-    failed: dict[Trial, Failure] = field(default_factory=dict)
+    failed: dict[PlannedTrial, Failure] = field(default_factory=dict)
 
     @property
     def lines(self) -> list[str]:

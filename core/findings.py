@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .config import Experiment
 from .departures import dropped_claims, dropped_variants
 from .errors import StoreError
 from .failures import known_failure
+from .ground import (
+    data_and_encoders,
+    facts,
+    file_version,
+    overrides,
+    question,
+    rewrite_command,
+    run_command,
+    source_files,
+)
 from .hypotheses import Hypothesis
 from .ledger import times_scored
 from .metrics import metric
-from .plan import Plan, Trial
-from .published import Published, read_published
-from .refusals import Refusal, refusal
+from .plan import Plan
+from .plugins import registry
+from .published import read_published
+from .recognition import split_scored
+from .references import Variant
+from .refusals import refusal
 from .registration import earlier_tries, post_hoc, registration_digest, withdrawn
-from .results import FailedTrial, Row, TrialResult
+from .repository import git_state
+from .results import Decision, Refusal, Result, Row
 from .significance import (
     DRAWS,
     HANGS_ON,
     Comparison,
     Evidence,
-    Verdict,
     better,
     cheaper,
     correct,
@@ -39,98 +53,10 @@ from .significance import (
     paired_medians,
     paired_tests,
 )
+from .trials import FailedTrial, Trial, failed_trial, trial_of
+from .wording import TRANSDUCTIVE, basis, notes
 
 Floats = NDArray[np.float64]
-TRANSDUCTIVE = "transductive against inductive"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A hypothesis with its verdict.
-
-    times_scored: how often its split was scored in this store. earlier: tries of the same claim before, `name (seed 0)`
-    """
-
-    hypothesis: Hypothesis
-    verdict: Verdict
-    post_hoc: bool
-    times_scored: int
-    earlier: tuple[str, ...] = ()
-
-
-@dataclass
-class Result:
-    """Everything that a report says. `rows` in the order of the file; `claims` one Holm family."""
-
-    plan: Plan
-    rows: list[Row]
-    claims: list[Claim]
-    registration: str
-
-    @property
-    def name(self) -> str:
-        return self.plan.experiment.name
-
-    @property
-    def primary(self) -> str:
-        return self.plan.experiment.evaluate.primary
-
-    @property
-    def correction(self) -> str:
-        """That of the family of variants on `primary`, one of `CORRECTIONS`; hypotheses are a Holm family always."""
-        return self.plan.experiment.evaluate.correction
-
-    @property
-    def metrics(self) -> list[str]:
-        """Columns, the primary first."""
-        settings = self.plan.experiment.evaluate
-        columns = [f"{direction}/{name}" for direction in settings.directions for name in settings.metrics]
-        columns += [f"t2v/{diagnostic}" for diagnostic in settings.diagnostics]
-        return list(dict.fromkeys([self.primary, *columns]))
-
-    @cached_property
-    def baseline(self) -> Row:
-        return next(row for row in self.rows if row.is_baseline)
-
-    @property
-    def size(self) -> str:
-        """`700 videos, 1,400 texts`."""
-        found = next(result for row in [self.baseline, *self.rows] for result in row.results).stored
-        return f"{found['videos']:,} videos, {found['texts']:,} texts"
-
-    @cached_property
-    def refusals(self) -> dict[str, Refusal]:
-        """Why rows are not compared with the baseline, by name; the others are."""
-        others = [row for row in self.rows if not row.is_baseline]
-        found = {row.name: refusal(self.plan, row, self.baseline, self.primary) for row in others}
-        return {name: why for name, why in found.items() if why is not None}
-
-    @property
-    def failed(self) -> list[FailedTrial]:
-        """The trials that have no result."""
-        return [failed for row in self.rows for failed in row.failed]
-
-    @property
-    def withdrawn(self) -> list[str]:
-        """Claims that this experiment registered before scoring and no longer makes."""
-        return withdrawn(self.plan)
-
-    @property
-    def incomparable(self) -> list[tuple[Hypothesis, str]]:
-        """Hypotheses without a verdict, each with the reason."""
-        decided = {claim.hypothesis.name for claim in self.claims}
-        return [(h, undecidable(self, h)) for h in self.plan.hypotheses if h.name not in decided]
-
-    @cached_property
-    def published(self) -> list[Published]:
-        """The published numbers that the experiment names. They enter no test and no rank."""
-        return read_published(self.plan.document, self.plan.experiment.references)
-
-    @property
-    def skipped(self) -> dict[str, str]:
-        """{path: reason} of every video that was left out of a scored split."""
-        faults = [fault for row in self.rows for r in row.results for fault in r.items["skipped"].values()]
-        return {path: reason for path, reason, _ in faults}
 
 
 def findings(plan: Plan) -> Result:
@@ -139,32 +65,87 @@ def findings(plan: Plan) -> Result:
     Trials that failed leave holes. Raises StoreError where a trial has neither result nor failure, and where none has a
     result.
     """
-    rows = []
-    for variant in plan.variants:
-        found = [_result_of(plan, trial) for trial in plan.trials_of(variant)]
-        done = [one for one in found if isinstance(one, TrialResult)]
-        failed = [one for one in found if isinstance(one, FailedTrial)]
-        rows.append(Row(variant.name, variant.is_baseline, done, failed=failed))
+    rows = [_row(plan, variant) for variant in plan.variants]
     if not any(row.results for row in rows):
         raise StoreError(f"{plan.workspace.store.root}: every trial of {plan.experiment.name} failed")
-    result = Result(plan, rows, [], registration_digest(plan))
-    _compare_with_baseline(result)
-    result.claims = _claims(result)
+    result = Result(
+        name=plan.experiment.name,
+        file=plan.document.file,
+        experiment=plan.experiment,
+        hypotheses=plan.hypotheses,
+        rows=rows,
+        registration=registration_digest(plan),
+        version=file_version(plan),
+        command=run_command(plan),
+        rewrite=rewrite_command(plan),
+        question=question(plan.document.file),
+        sources=source_files(plan.document),
+        overrides=overrides(plan),
+        code=None if plan.experiment.anonymous else git_state(Path.cwd()),
+        packages=sorted({f"{item.package} {item.version}".strip() for item in registry().found.values()}),
+        published=read_published(plan.document, plan.experiment.references),
+        withdrawn=withdrawn(plan),
+        data_and_encoders=data_and_encoders(plan),
+        _plan=plan,
+    )
+    result.refusals = _refusals(plan, result)
+    _compare_with_baseline(plan, result)
+    result.decisions = _decisions(plan, result)
+    decided = {decision.hypothesis.name for decision in result.decisions}
+    result.incomparable = [
+        (h, undecidable(plan, result.rows, h) or "") for h in plan.hypotheses if h.name not in decided
+    ]
+    result.facts, result.notes, result.basis = facts(plan, result), notes(plan, result), basis(result)
     return result
 
 
-def _result_of(plan: Plan, trial: Trial) -> TrialResult | FailedTrial:
-    store = plan.workspace.store
-    failure = known_failure(store, trial)
-    return FailedTrial(trial, failure) if failure else TrialResult(trial, store.read("evaluate", trial.last.key))
+def _row(plan: Plan, variant: Variant) -> Row:
+    results, failed = [], []
+    for planned in plan.trials_of(variant):
+        if failure := known_failure(plan.workspace.store, planned):
+            failed.append(failed_trial(plan, planned, failure))
+        else:
+            results.append(trial_of(plan, planned))
+    return row_of(plan, variant, results, failed)
 
 
-def _compare_with_baseline(result: Result) -> None:
+def row_of(plan: Plan, variant: Variant, results: list[Trial], failed: list[FailedTrial]) -> Row:
+    """The row of a variant with its trials; nothing is compared yet."""
+    train, last = variant.experiment.train, plan.trials_of(variant)[0].last
+    chosen = train.keep == "best" and any(step.name == "fit" for step in last.walk())
+    selected_on, split = train.select_on if chosen else None, split_scored(plan, variant.name)
+    return Row(variant, results, failed, selected_on, _is_transductive(variant.experiment), split)
+
+
+def _is_transductive(experiment: Experiment) -> bool:
+    """By a score transform, or as given scores show."""
+    transforms = experiment.retrieve.transforms.values()
+    if any(registry().component("score_transform", spec).transductive(spec.fields) for spec in transforms):
+        return True
+    direction = experiment.evaluate.primary.partition("/")[0]
+    specs = [spec for name, spec in experiment.model.interactions.items() if name in _scoring(experiment)]
+    return any(registry().component("interaction", s).transductive(s.fields, direction) for s in specs)
+
+
+def _scoring(experiment: Experiment) -> set[str]:
+    """Names of the interactions whose scores rank."""
+    rerank = experiment.retrieve.rerank
+    candidates = registry().component("reranker", rerank).interactions(rerank.fields) if rerank else ()
+    return {*experiment.retrieve.first_stage, *candidates}
+
+
+def _refusals(plan: Plan, result: Result) -> dict[str, Refusal]:
+    others = [row for row in result.rows if not row.is_baseline]
+    reasons = {row.name: refusal(plan, row, result.baseline, result.primary) for row in others}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _compare_with_baseline(plan: Plan, result: Result) -> None:
     """Fill each row's comparisons; the primary metric's are one family, the others are left uncorrected."""
     baseline = result.baseline
     others = [row for row in result.rows if not row.is_baseline]
     comparable = [row for row in others if row.name not in result.refusals]
-    lost = sum(refused.failed for refused in result.refusals.values()) + len(dropped_variants(result.plan))
+    lost = sum(refused.failed for refused in result.refusals.values()) + len(dropped_variants(plan))
     for name in result.metrics:
         for row, comparison in zip(comparable, _comparisons(comparable, baseline, name, lost), strict=True):
             row.comparisons[name] = comparison
@@ -196,33 +177,33 @@ def _labelled(comparison: Comparison, words: str) -> Comparison:
     return replace(comparison, warning="; ".join(text for text in (comparison.warning, words) if text))
 
 
-def _rows_of(result: Result, hypothesis: Hypothesis) -> list[Row]:
+def _rows_of(rows: Sequence[Row], hypothesis: Hypothesis) -> list[Row]:
     """The rows of its arms."""
-    rows = {row.name: row for row in result.rows}
-    return [rows[variant.name] for variant in hypothesis.arms]
+    by_name = {row.name: row for row in rows}
+    return [by_name[variant.name] for variant in hypothesis.arms]
 
 
-def undecidable(result: Result, hypothesis: Hypothesis) -> str:
-    """Why a hypothesis can get no verdict; "" where it gets one, or would but for trials that failed."""
-    row, *others = rows = _rows_of(result, hypothesis)
+def undecidable(plan: Plan, rows: Sequence[Row], hypothesis: Hypothesis) -> str | None:
+    """Why a hypothesis can get no verdict; None where it gets one, or would but for trials that failed."""
+    row, *others = rows = _rows_of(rows, hypothesis)
     if hypothesis.kind == "cheaper" and all(one.whole for one in rows):
         missing = [one.name for one in rows if not one.costs.get(hypothesis.metric)]
         if missing:
             return f"{hypothesis.metric} of {', '.join(missing)} is 0 or was not measured"
     for other in others:
-        why = refusal(result.plan, row, other, hypothesis.metric)
+        why = refusal(plan, row, other, hypothesis.metric)
         if why and not why.failed:
             return why.between(row.name, other.name)
-    return ""
+    return None
 
 
-def _lacking(result: Result, hypothesis: Hypothesis) -> str:
-    """The first failed trial that a hypothesis needs, and how many more there are; "" for none."""
-    failed = [one for row in _rows_of(result, hypothesis) for one in row.failed]
+def _lacking(rows: Sequence[Row], hypothesis: Hypothesis) -> str | None:
+    """The first failed trial that a hypothesis needs, and how many more there are; None for none."""
+    failed = [trial for row in _rows_of(rows, hypothesis) for trial in row.failed]
     if not failed:
-        return ""
+        return None
     more = f"; so did {len(failed) - 1} more" if len(failed) > 1 else ""
-    return f"trial failed ({failed[0].trial.name}: {failed[0].failure}){more}"
+    return f"trial failed ({failed[0].name}: {failed[0].failure}){more}"
 
 
 def _comparisons(rows: list[Row], baseline: Row, name: str, lost: int) -> list[Comparison]:
@@ -257,24 +238,25 @@ def _arms(rows: Sequence[Row], name: str) -> list[Floats]:
     return [np.broadcast_to(values, (seeds, values.shape[1])) for values in found]
 
 
-def _claims(result: Result) -> list[Claim]:
-    decided = [hypothesis for hypothesis in result.plan.hypotheses if not undecidable(result, hypothesis)]
-    lacking = {h.name: _lacking(result, h) for h in decided}
+def _decisions(plan: Plan, result: Result) -> list[Decision]:
+    decided = [h for h in plan.hypotheses if undecidable(plan, result.rows, h) is None]
+    lacking = {h.name: _lacking(result.rows, h) for h in decided}
     evidence = {
-        h.name: no_evidence(h.kind, h.bound, why) if (why := lacking[h.name]) else _evidence(h, _rows_of(result, h))
+        h.name: _evidence(h, _rows_of(result.rows, h)) if why is None else no_evidence(h.kind, h.bound, why)
         for h in decided
+        for why in [lacking[h.name]]
     }
-    dropped = {f"dropped: {claim}": no_evidence("better", 0, "dropped") for claim in dropped_claims(result.plan)}
+    dropped = {f"dropped: {claim}": no_evidence("better", 0, "dropped") for claim in dropped_claims(plan)}
     verdicts = decide(dropped | evidence) if evidence else {}
-    late = post_hoc(result.plan)
-    claims = []
+    late = post_hoc(plan)
+    decisions = []
     for h in decided:
-        verdict, words = verdicts[h.name], label(_rows_of(result, h))
+        verdict, words = verdicts[h.name], label(_rows_of(result.rows, h))
         if words and h.kind != "cheaper" and not lacking[h.name]:
             verdict = replace(verdict, reason=f"{verdict.reason}; {words}")
-        tries = tuple(earlier_tries(result.plan, h))
-        claims.append(Claim(h, verdict, h.name in late, times_scored(result.plan, h.variant.name), tries))
-    return claims
+        tries = tuple(earlier_tries(plan, h))
+        decisions.append(Decision(h, verdict, h.name in late, times_scored(plan, h.variant.name), tries))
+    return decisions
 
 
 def _evidence(hypothesis: Hypothesis, rows: Sequence[Row]) -> Evidence:

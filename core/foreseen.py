@@ -15,7 +15,7 @@ import numpy as np
 from .components import Split
 from .hypotheses import Hypothesis
 from .metrics import COSTS, Metric, Relevance, metric, query_relevance
-from .plan import Plan, Trial
+from .plan import Plan, PlannedTrial
 from .recognition import flat_configuration
 from .references import Variant
 from .significance import detectable_difference
@@ -162,7 +162,7 @@ def _known_value(plan: Plan, variant: Variant, name: str) -> tuple[float, str] |
     return (float(np.mean(chosen)), f"on {variant.experiment.train.select_on}") if chosen else None
 
 
-def _validated(plan: Plan, trial: Trial) -> Iterator[float]:
+def _validated(plan: Plan, trial: PlannedTrial) -> Iterator[float]:
     """The best validation result of a trial's fit, where it is there."""
     store = plan.workspace.store
     for step in trial.last.walk():

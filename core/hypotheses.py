@@ -21,12 +21,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .config import DESIGN, PROSE, Document
+from .config import Document
 from .errors import ConfigError, Problem, UserError, brief, nearest, show
 from .keys import join, split_key
 from .metrics import COSTS, metric
 from .references import Variant, reference_fault, select, short_key, short_value
-from .settings import LARGEST, plain
+from .settings import LARGEST
 from .store import digest
 
 KINDS = {
@@ -91,16 +91,10 @@ class Hypothesis:
         return digest([self.kind, self.metric, self.bound, arms, list(self.variant.experiment.seeds), *seen])
 
 
-def configuration(variant: Variant) -> dict[str, Any]:
-    """A variant's resolved fields without those that design the comparison, name it or say where it goes."""
-    left_out = {*DESIGN, *PROSE}
-    return {key: value for key, value in plain(variant.experiment).items() if key not in left_out}
-
-
 def _substance(variant: Variant) -> dict[str, Any]:
     """Its configuration without the columns of the table and what is done to the p of variants: neither changes a
     result, and hypotheses are a family of their own."""
-    found, apart = configuration(variant), ("metrics", "directions", "efficiency", "correction")
+    found, apart = variant.configuration, ("metrics", "directions", "efficiency", "correction")
     found["evaluate"] = {k: v for k, v in found["evaluate"].items() if k not in apart}
     return found
 

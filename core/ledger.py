@@ -13,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from .plan import Plan, Trial
+from .plan import Plan, PlannedTrial
 from .recognition import (
     SAME_SPLIT,
     arm_of,
@@ -30,7 +30,7 @@ Line = dict[str, Any]
 LEDGER = "ledger.jsonl"
 
 
-def enter(plan: Plan, trial: Trial) -> None:
+def enter(plan: Plan, trial: PlannedTrial) -> None:
     """Count one scoring of a test split. What the store gave again is the same scoring.
 
     One of a store from before, which does not tell the arm, is written down once more, if the store can be written.

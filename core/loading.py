@@ -10,8 +10,10 @@ import torch
 from .components import Encoder, TrainedReranker
 from .config import Experiment, check
 from .errors import StoreError
+from .execute import ensure_after_others
 from .graph import TrialGraph
 from .model import Model
+from .plan import Plan
 from .plugins import registry
 from .steps.encoding import loaded_encoder
 from .steps.retrieval import fitted_reranker
@@ -77,3 +79,16 @@ def find_trial(store: Store, key: str) -> Entry:
             f"{store.root}: {several} with a key that begins with `{key}`; `python -m core.store` lists them"
         )
     return store.read("evaluate", found[0])
+
+
+def trained_encoder(plan: Plan) -> Encoder:
+    """The encoder of a plan's first trial, as trained where it was, on the CPU.
+
+    Raises UserError where its training is not in the store and fails.
+    """
+    trial = plan.trials[0]
+    encoder = plan.workspace.encoder(next(iter(trial.variant.experiment.encoder.values())))
+    fits = [step for step in trial.last.walk() if step.name == "fit" and encoder.config.trainable]
+    for fit in fits:
+        ensure_after_others(plan, plan.steps[fit.name, fit.key])
+    return loaded_encoder(plan.workspace, encoder, trial.seed or 0, fits[0] if fits else None).to("cpu")

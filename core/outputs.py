@@ -1,30 +1,118 @@
-"""Hands what an experiment found to its outputs, each by itself."""
+"""Hands what an experiment found to its outputs, each by itself; and all that an output may use beside `core`.
+
+Outputs are handed Planned, Trial, and Result with its Rows and Decisions. Whatever these hold or return is here by
+name, and what built-in outputs write with: texts that stay texts wherever they are written, files that are
+whole or not there, addresses without what opens them.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .addresses import HIDDEN, safe_address, without
 from .components import Output
-from .config import Experiment
-from .errors import ConfigError, Problem, UserError, nearest
-from .escaping import plain_line, slug
-from .failures import failure_of
-from .keys import join
+from .config import Claim, Experiment
+from .errors import ConfigError, Problem, UserError, counted, nearest
+from .escaping import code, csv_cell, markdown, markdown_sentence, plain_line, slug
+from .failures import Failure, failure_of
+from .ground import question, run_command
+from .hypotheses import Hypothesis
+from .keys import join, lookup, split_key
+from .metrics import metric
 from .places import place_fault
+from .plan import Plan
 from .plugins import registry
+from .privacy import hidden_in, hiding
+from .published import Published, PublishedRow
+from .rankings import Gate, Rankings, Stage
 from .receipt import RECEIPT, write_receipt
+from .references import Variant, short_key, short_value
+from .repository import GitState
+from .results import Decision, Refusal, Result, Row
 from .settings import Spec
+from .significance import Comparison, Verdict, paired_medians, paired_test
+from .store import digest, write_atomically
+from .store.files import checked, checksum, follow_umask, locked, read_text, with_check
+from .store.leases import is_running
+from .trials import DataUsed, FailedTrial, Fit, Trial
+from .video import Clip
 
-if TYPE_CHECKING:
-    from .findings import Result
-    from .plan import Plan
-    from .results import TrialResult
+__all__ = [
+    "HIDDEN",
+    "Claim",
+    "Clip",
+    "Comparison",
+    "DataUsed",
+    "Decision",
+    "Experiment",
+    "FailedTrial",
+    "Failure",
+    "Fit",
+    "Gate",
+    "GitState",
+    "Hypothesis",
+    "Planned",
+    "Published",
+    "PublishedRow",
+    "Rankings",
+    "Refusal",
+    "Result",
+    "Row",
+    "Stage",
+    "Trial",
+    "Variant",
+    "Verdict",
+    "checked",
+    "checksum",
+    "code",
+    "counted",
+    "csv_cell",
+    "digest",
+    "failure_of",
+    "follow_umask",
+    "is_running",
+    "locked",
+    "lookup",
+    "markdown",
+    "markdown_sentence",
+    "metric",
+    "paired_medians",
+    "paired_test",
+    "plain_line",
+    "read_text",
+    "safe_address",
+    "short_key",
+    "short_value",
+    "slug",
+    "split_key",
+    "with_check",
+    "without",
+    "write_atomically",
+]
 
 COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 """What sets colour and weight of letters on a terminal: the only signs of control that a line may hold."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What an experiment is about to compute. trials: their names; steps, new_steps: how many, and how many of them the
+    store lacks."""
+
+    name: str
+    file: str
+    question: str | None
+    command: str
+    experiment: Experiment
+    variants: list[Variant]
+    hypotheses: list[Hypothesis]
+    trials: list[str]
+    steps: int
+    new_steps: int
 
 
 class Outputs:
@@ -39,6 +127,7 @@ class Outputs:
         Raises ConfigError with every fault of their settings.
         """
         self._plan, self._say, self.folder = plan, say, runs / slug(plan.experiment.name)
+        self._hide = hiding(plan)
         self._outputs = _built(plan, _wanted(chosen(plan.experiment), only))
         self._faults: dict[str, int] = {}
 
@@ -57,15 +146,18 @@ class Outputs:
         """Write the folder's registration.json and tell every output, before anything is scored."""
         if registers:
             self._by_itself("registration.json", write_receipt, self._plan, self.folder)
+        planned = hidden_in(_planned(self._plan), self._hide)
         for name, output in self._outputs.items():
-            self._by_itself(name, output.started, self._plan)
+            self._by_itself(name, output.started, planned)
 
-    def trial_finished(self, trial: TrialResult) -> None:
+    def trial_finished(self, trial: Trial) -> None:
+        trial = trial.hidden_by(self._hide)
         for name, output in self._outputs.items():
             self._by_itself(name, output.trial_finished, trial)
 
     def finished(self, result: Result) -> None:
         """Have every output write, in their order."""
+        result = result.hidden_by(self._hide)
         for name, output in self._outputs.items():
             self._tell(self._by_itself(name, output.finished, result, self.folder) or ())
 
@@ -81,6 +173,21 @@ class Outputs:
             told = f"{name}: {_told(fault)}"
             self._faults[told] = self._faults.get(told, 0) + 1
             return None
+
+
+def _planned(plan: Plan) -> Planned:
+    return Planned(
+        name=plan.experiment.name,
+        file=plan.document.file,
+        question=question(plan.document.file),
+        command=run_command(plan),
+        experiment=plan.experiment,
+        variants=plan.variants,
+        hypotheses=plan.hypotheses,
+        trials=[trial.name for trial in plan.trials],
+        steps=len(plan.steps),
+        new_steps=len(plan.new_steps()),
+    )
 
 
 def _told(fault: BaseException) -> str:

@@ -18,7 +18,7 @@ from .variants import Variant, read_variants
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class PlannedTrial:
     """One variant with one seed; `seed` is None where nothing in it depends on one. `last` is its evaluate step."""
 
     variant: Variant
@@ -42,7 +42,7 @@ class Plan:
     variants: list[Variant]
     hypotheses: list[Hypothesis]
     workspace: Workspace
-    trials: list[Trial] = field(default_factory=list)
+    trials: list[PlannedTrial] = field(default_factory=list)
     steps: dict[tuple[str, str], Step] = field(default_factory=dict)
     failed: dict[tuple[str, str], Failure] = field(default_factory=dict)
     apart: set[tuple[str, str]] = field(default_factory=set)
@@ -56,13 +56,13 @@ class Plan:
     def baseline(self) -> Variant:
         return next(variant for variant in self.variants if variant.is_baseline)
 
-    def trials_of(self, variant: Variant | str) -> list[Trial]:
+    def trials_of(self, variant: Variant | str) -> list[PlannedTrial]:
         """The trials of a variant, given itself or by name."""
         return self._by_variant.get(variant if isinstance(variant, str) else variant.name, [])
 
     @cached_property
-    def _by_variant(self) -> dict[str, list[Trial]]:
-        found: dict[str, list[Trial]] = {}
+    def _by_variant(self) -> dict[str, list[PlannedTrial]]:
+        found: dict[str, list[PlannedTrial]] = {}
         for trial in self.trials:
             found.setdefault(trial.variant.name, []).append(trial)
         return found
@@ -148,9 +148,10 @@ def _add_trials(plan: Plan) -> None:
         plan.steps[key] = replace(plan.steps[key], covers=covers)
 
 
-def _trial(plan: Plan, variant: Variant, seed: int) -> Trial:
+def _trial(plan: Plan, variant: Variant, seed: int) -> PlannedTrial:
     seeded = TrialGraph(plan.workspace, variant.experiment, seed, f"[{variant.name} · seed {seed}]")
     last = seeded.evaluate
     if any("seed" in step.fields for step in last.walk()):
-        return Trial(variant, seed, last)
-    return Trial(variant, None, TrialGraph(plan.workspace, variant.experiment, seed, f"[{variant.name}]").evaluate)
+        return PlannedTrial(variant, seed, last)
+    unseeded = TrialGraph(plan.workspace, variant.experiment, seed, f"[{variant.name}]")
+    return PlannedTrial(variant, None, unseeded.evaluate)

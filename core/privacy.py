@@ -57,15 +57,21 @@ def _addresses(plan: Plan) -> list[str]:
 
 
 def hidden_in(value: Any, hide: Hide) -> Any:
-    """Dataclasses, mappings and sequences with every text in them hidden; anything else as it is."""
+    """Dataclasses, mappings and sequences with every text in them hidden, but for private fields; others as they are.
+
+    An object that reads texts only when they are asked for has a `hidden_by(hide)` of its own.
+    """
     if isinstance(value, str):
         return hide(value)
+    if hasattr(value, "hidden_by"):
+        return value.hidden_by(hide)
     if isinstance(value, Mapping):
         return {hidden_in(key, hide): hidden_in(item, hide) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(hidden_in(item, hide) for item in value)
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{one.name: hidden_in(getattr(value, one.name), hide) for one in fields(value)})
+        told = [item.name for item in fields(value) if item.init and not item.name.startswith("_")]
+        return replace(value, **{name: hidden_in(getattr(value, name), hide) for name in told})
     return value
 
 

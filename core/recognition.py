@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .hypotheses import configuration
 from .plan import Plan
 from .references import Variant
 from .store import MISSING, digest, write_atomically
@@ -137,7 +136,7 @@ def _values(plan: Plan, variant: Variant) -> dict[str, Any]:
 
 def flat_configuration(variant: Variant) -> dict[str, Any]:
     """{dotted key: value} of a configuration, but for how it is evaluated."""
-    found = configuration(variant)
+    found = variant.configuration
     return dict(_flat({name: value for name, value in found.items() if name != "evaluate"}, ""))
 
 

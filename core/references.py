@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .config import Experiment
+from .config import DESIGN, PROSE, Experiment
 from .errors import ConfigError, Problem, nearest, show
 from .keys import dotted, join, lookup, split_key
 from .settings import Spec, plain
@@ -38,6 +38,12 @@ class Variant:
         """What the resolved configuration holds under a dotted key, as plain data; None where there is nothing."""
         found = _typed(self.experiment, key)
         return None if found is _NO_FIELD else plain(found)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """Its resolved fields without those that design the comparison, name it or say where it goes."""
+        left_out = {*DESIGN, *PROSE}
+        return {key: value for key, value in plain(self.experiment).items() if key not in left_out}
 
     def matches(self, assignments: Assignments) -> bool:
         """Whether the configuration holds every one of these values; a component may hold further fields."""

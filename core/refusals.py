@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from .config import Experiment
 from .metrics import COSTS
 from .plan import Plan
 from .recognition import scored
-from .results import Row
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why two variants are not compared.
-
-    label    for a cell of the table
-    reason   a clause with the place of either name, `{0}` and `{1}`, and the key that makes the difference
-    failed   whether trials failed; without, the two might have been compared
-    """
-
-    label: str
-    reason: str
-    failed: bool = False
-
-    def between(self, one: str, other: str) -> str:
-        """The reason with both names."""
-        return self.reason.format(one, other)
+from .results import Refusal, Row
 
 
 def refusal(plan: Plan, row: Row, other: Row, metric: str) -> Refusal | None:
@@ -36,7 +17,7 @@ def refusal(plan: Plan, row: Row, other: Row, metric: str) -> Refusal | None:
 
 
 def _refusals(plan: Plan, row: Row, other: Row, metric: str) -> Iterator[Refusal]:
-    one, two = (arm.first.variant.experiment for arm in (row, other))
+    one, two = (arm.variant.experiment for arm in (row, other))
     if one.evaluate.split != two.evaluate.split:
         yield _setting("split", one.evaluate.split, two.evaluate.split)
     if not (row.whole and other.whole):
@@ -49,7 +30,7 @@ def _refusals(plan: Plan, row: Row, other: Row, metric: str) -> Iterator[Refusal
 
 def _rules(row: Row, other: Row, metric: str) -> Iterator[Refusal]:
     """Rules of the comparison that the arms do not share; costs know none."""
-    one, two = (arm.first.variant.experiment for arm in (row, other))
+    one, two = (arm.variant.experiment for arm in (row, other))
     if metric in COSTS:
         return
     yield from _selected(row, other)
@@ -91,7 +72,7 @@ def _items(plan: Plan, row: Row, other: Row, queries: str) -> Iterator[Refusal]:
     """Other texts or videos, by id and by content, or others that answer them."""
     ids, others = row.results[0].items, other.results[0].items
     content, other_content = scored(plan, row.name), scored(plan, other.name)
-    keys = " and ".join(_differing(*(arm.first.variant.experiment for arm in (row, other))))
+    keys = " and ".join(_differing(*(arm.variant.experiment for arm in (row, other))))
     for side in sorted(("texts", "videos"), key=lambda side: side != queries):
         label = "other queries" if side == queries else "other gallery"
         if ids[side] != others[side]:

@@ -17,9 +17,9 @@ from .escaping import plain_line
 
 if TYPE_CHECKING:
     from .failures import Failure, Tally
-    from .findings import Result
     from .outputs import Outputs
-    from .plan import Plan, Trial
+    from .plan import Plan, PlannedTrial
+    from .results import Result
     from .steps.step import Workspace
 
 
@@ -122,17 +122,17 @@ def _run(plan: Plan, outputs: Outputs, tally: Tally) -> Result:
     from .failures import store_faults_told
     from .findings import findings
     from .registration import register
-    from .results import TrialResult
+    from .trials import trial_of
 
     with store_faults_told(plan.workspace.store.root):
         register(plan)
     outputs.started()
 
-    def finished(trial: Trial) -> None:
+    def finished(trial: PlannedTrial) -> None:
         tally.done += 1
-        outputs.trial_finished(TrialResult(trial, plan.workspace.store.read("evaluate", trial.last.key)))
+        outputs.trial_finished(trial_of(plan, trial))
 
-    def failed(trial: Trial, failure: Failure) -> None:
+    def failed(trial: PlannedTrial, failure: Failure) -> None:
         tally.failed[trial] = failure
 
     execute(plan, finished, failed)
@@ -271,8 +271,8 @@ def _write_again(chosen: argparse.Namespace) -> int:
     from .outputs import Outputs
     from .stored import stored_result
 
-    result = stored_result(chosen.file, chosen.overrides, chosen.store)
-    outputs = Outputs(result.plan, Path(chosen.runs), print, chosen.only)
+    plan, result = stored_result(chosen.file, chosen.overrides, chosen.store)
+    outputs = Outputs(plan, Path(chosen.runs), print, chosen.only)
     outputs.replay(result)
     _print_faults(outputs)
     return 1 if outputs.faults else 0

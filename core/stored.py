@@ -1,19 +1,17 @@
-"""What the store has of an experiment, read without computing anything; and the command that computes it."""
+"""What the store has of an experiment, read without computing anything."""
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Sequence
 
 import torch
 
-from .config import allowed_environment
 from .errors import UserError
 from .failures import known_failure
-from .findings import Result, findings
-from .keys import lookup, split_key
+from .findings import findings
+from .ground import run_command
 from .plan import Plan, add_trials, read_plan
+from .results import Result
 from .steps.step import Workspace
 from .store import Store
 
@@ -56,8 +54,8 @@ def read_stored(file: str, places: Sequence[Workspace], overrides: Sequence[str]
     return plan, findings(plan) if some and not missing_trials(plan) else None
 
 
-def stored_result(file: str, overrides: Sequence[str], store: str) -> Result:
-    """The findings of an experiment as the store has them.
+def stored_result(file: str, overrides: Sequence[str], store: str) -> tuple[Plan, Result]:
+    """The plan of an experiment and its findings as the store has them.
 
     Raises ConfigError with every fault of the file, UserError where the store lacks results.
     """
@@ -67,24 +65,4 @@ def stored_result(file: str, overrides: Sequence[str], store: str) -> Result:
         told = f"{len(missing)} of its {len(plan.trials)} trials are missing ({missing[0]}, …)" if missing else ""
         told = told or (f"all of its {len(plan.trials)} trials failed" if plan.trials else "its data set is not there")
         raise UserError(f"{store} lacks results of {file}: {told}; compute them by: {run_command(plan, store)}")
-    return result
-
-
-def overrides(plan: Plan) -> list[str]:
-    """What the command line set: `train.epochs=3`."""
-    document = plan.document
-    given = [key for key, writer in document.origins.items() if writer == "command line"]
-    values = [json.dumps(lookup(document.values, split_key(key)), ensure_ascii=False) for key in given]
-    return [f"{key}={value}" for key, value in zip(given, values, strict=True)]
-
-
-def run_command(plan: Plan, store: str = "store") -> str:
-    """What computes the results of a plan again: its file, what the command line set but for how it is told, the
-    store, and the device where that is what they were computed on."""
-    device = plan.workspace.device.type
-    words = ["python", "-m", "core.run", plan.document.file]
-    words += [text for text in overrides(plan) if not text.startswith(("outputs", "anonymous="))]
-    words += ["--store", store] if store != "store" else []
-    words += ["--device", device] if device != "cpu" else []
-    words += [word for name in allowed_environment() for word in ("--allow-env", name)]
-    return shlex.join(words)
+    return plan, result

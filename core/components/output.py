@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .base import Component
 
 if TYPE_CHECKING:
-    from ..findings import Result
-    from ..plan import Plan
-    from ..results import TrialResult
+    from ..outputs import Planned, Result, Trial
 
 
 class Output(Component):
@@ -29,10 +27,10 @@ class Output(Component):
     def __init__(self, config: Any):
         self.config = config
 
-    def started(self, plan: Plan) -> None:
+    def started(self, plan: Planned) -> None:
         """Once, before any step runs."""
 
-    def trial_finished(self, trial: TrialResult) -> None:
+    def trial_finished(self, trial: Trial) -> None:
         """After the result of a trial is stored, in any order."""
 
     def finished(self, result: Result, folder: Path) -> Iterable[str]:

@@ -6,8 +6,6 @@ same folder of reports, so it may be made of many runs. The same parts give the 
 
 from __future__ import annotations
 
-import copy
-import inspect
 import json
 import re
 from collections.abc import Sequence
@@ -16,22 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from core import Output, setting
-from core.config import Claim, read_core
-from core.escaping import code, markdown, markdown_sentence
-from core.findings import Claim as Decided
-from core.findings import Result
-from core.keys import assign, split_key
-from core.plan import Plan
-from core.plugins import registry
-from core.privacy import hiding
-from core.references import short_value
-from core.results import Row
-from core.store import write_atomically
-from core.stored import run_command
+from core.outputs import Claim, Decision, Result, Row, code, markdown, markdown_sentence, write_atomically
 
 from .report.as_markdown import markdown_table
 from .report.numbers import interval, with_spread
-from .report.wording import claim_line
 
 PART = "claim.json"
 
@@ -46,13 +32,13 @@ class Claims(Output):
         page: str | None = setting(None, "file that the page is written to; null: claims.md in the folder of reports")
 
     def finished(self, result: Result, folder: Path) -> list[str]:
-        claim = result.plan.experiment.claim
+        claim = result.experiment.claim
         if claim is None:
             return [f"{result.name} is not on the page of claims: its file states no `claim`"]
         folder.mkdir(parents=True, exist_ok=True)
-        part: dict[str, Any] = {"name": result.name, "ground": _ground(result.plan)}
+        part: dict[str, Any] = {"name": result.name, "ground": result.data_and_encoders}
         part |= {"overview": _overview(result, claim), "section": _section(result, claim)}
-        write_atomically(folder / PART, hiding(result.plan)(json.dumps(part, ensure_ascii=False)))
+        write_atomically(folder / PART, json.dumps(part, ensure_ascii=False))
         file = Path(self.config.page or folder.parent / "claims.md")
         file.parent.mkdir(parents=True, exist_ok=True)
         parts = [json.loads(path.read_text(encoding="utf-8")) for path in folder.parent.glob(f"*/{PART}")]
@@ -80,25 +66,6 @@ def page(parts: Sequence[dict[str, Any]]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _ground(plan: Plan) -> list[str]:
-    """The data sets and encoders of an experiment, as its file and its variants write them."""
-    lines = []
-    base = read_core(plan.document)
-    for variant in plan.variants:
-        values = copy.deepcopy(base)
-        for key in sorted(variant.assignments, key=lambda key: len(split_key(key))):
-            assign(values, key, variant.assignments[key])
-        about = inspect.getdoc(registry().component("dataset", variant.experiment.data.dataset)) or ""
-        shown = f"data set `{short_value(values['data']['dataset'])}`"
-        lines.append(": ".join(part for part in (shown, about.partition("\n")[0]) if part))
-        written = values["encoder"] if "name" not in values["encoder"] else {"": values["encoder"]}
-        for name, spec in variant.experiment.encoder.items():
-            encoder = plan.workspace.encoder(spec)
-            widths = ", ".join(str(width) for width in sorted({shape.width for shape in encoder.shapes.values()}))
-            lines.append(f"encoder `{short_value(written[name])}`: {encoder.frame_size}-pixel frames, width {widths}")
-    return lines
-
-
 def _overview(result: Result, claim: Claim) -> list[list[str]]:
     """Rows of the first table, in Markdown: one a hypothesis; the claim stands in the first."""
     anchor = re.sub(r"[^\w\- ]", "", result.name.lower()).replace(" ", "-")
@@ -109,21 +76,21 @@ def _overview(result: Result, claim: Claim) -> list[list[str]]:
 def _verdicts(result: Result) -> list[list[str]]:
     """[measured, verdict] of every hypothesis, in the order of the file."""
     shown = {}
-    for claim in result.claims:
-        late = " (post hoc)" if claim.post_hoc else ""
-        shown[claim.hypothesis.name] = [_gain(claim), claim.verdict.verdict + late]
+    for decision in result.decisions:
+        late = " (post hoc)" if decision.post_hoc else ""
+        shown[decision.hypothesis.name] = [_gain(decision), decision.verdict.verdict + late]
     for hypothesis, reason in result.incomparable:
         shown[hypothesis.name] = [f"{hypothesis.name}: {reason}", "not decided"]
-    return [shown[hypothesis.name] for hypothesis in result.plan.hypotheses] or [["", "no hypothesis"]]
+    return [shown[hypothesis.name] for hypothesis in result.hypotheses] or [["", "no hypothesis"]]
 
 
-def _gain(claim: Decided) -> str:
+def _gain(decision: Decision) -> str:
     """`rerank_helps: +1.20 (+0.40 to +2.00) on t2v/R1`"""
-    found = claim.verdict.evidence.comparison
+    found = decision.verdict.evidence.comparison
     if found is None:
-        return f"{claim.hypothesis.name}: {claim.verdict.reason}"
+        return f"{decision.hypothesis.name}: {decision.verdict.reason}"
     gain, low, high = found.gain
-    return f"{claim.hypothesis.name}: {gain:+.2f} ({low:+.2f} to {high:+.2f}) on {claim.hypothesis.metric}"
+    return f"{decision.hypothesis.name}: {gain:+.2f} ({low:+.2f} to {high:+.2f}) on {decision.hypothesis.metric}"
 
 
 def _line(text: str) -> str:
@@ -140,15 +107,14 @@ def _cell(text: str) -> str:
 def _section(result: Result, claim: Claim) -> list[str]:
     told = {"Claim": claim.text, "Source": claim.source, "Reported": claim.reported, "Fairness": claim.fairness}
     lines = [f"- {name}: {_line(text)}" for name, text in told.items() if text]
-    command = run_command(result.plan, str(result.plan.workspace.store.root))
-    lines += [f"- File: {code(result.plan.document.file)}, run by {code(command)}", ""]
+    lines += [f"- File: {code(result.file)}, run by {code(result.command)}", ""]
     head = ["variant", result.primary, "seeds", "difference", "95 % interval"]
     lines += [*markdown_table(head, [_variant(result, row) for row in result.rows], cell=markdown), ""]
-    said = [f"{claim_line(claim)}; {_basis(result, claim)}" for claim in result.claims]
-    said += [f"NOT DECIDED: {claim.name}: {claim} ({reason})" for claim, reason in result.incomparable]
+    said = [f"{decision}; {_basis(result, decision)}" for decision in result.decisions]
+    said += [f"NOT DECIDED: {h.name}: {h} ({reason})" for h, reason in result.incomparable]
     said += [f"Withdrawn after it was registered: {text}" for text in result.withdrawn]
     lines += [f"- {_line(text)}" for text in said]
-    return lines if result.plan.hypotheses else [*lines, "- No hypothesis."]
+    return lines if result.hypotheses else [*lines, "- No hypothesis."]
 
 
 def _variant(result: Result, row: Row) -> list[str]:
@@ -158,12 +124,12 @@ def _variant(result: Result, row: Row) -> list[str]:
     return [row.name, with_spread(row, result.primary), str(len(row.seeds) or "none"), *shown]
 
 
-def _basis(result: Result, claim: Decided) -> str:
+def _basis(result: Result, decision: Decision) -> str:
     """How many videos, queries and seeds a verdict rests on, how often its split was scored, what to beware of."""
-    arms = [variant.name for variant in claim.hypothesis.arms]
+    arms = [variant.name for variant in decision.hypothesis.arms]
     seeds = max(len(row.seeds) for row in result.rows if row.name in arms)
-    facts = [f"seeds: {seeds or 'none'}", f"trials scored on this split: {claim.times_scored}"]
-    found = claim.verdict.evidence.comparison
+    facts = [f"seeds: {seeds or 'none'}", f"trials scored on this split: {decision.times_scored}"]
+    found = decision.verdict.evidence.comparison
     if found is not None:
         facts = [f"n = {found.n_clusters:,} videos, {found.n_queries:,} queries", *facts]
         facts += [f"beware: {found.warning}"] if found.warning else []

@@ -7,14 +7,18 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import Output, setting
-from core.errors import ConfigError, Problem, RunError, UserError
-from core.execute import ensure_after_others
-from core.failures import failure_of
-from core.findings import Result
-from core.plan import Plan
-from core.steps.encoding import loaded_encoder
-from core.store.files import checked, checksum, follow_umask, read_text, with_check, write_atomically
+from core import ConfigError, Encoder, Output, Problem, RunError, UserError, setting
+from core.outputs import (
+    FailedTrial,
+    Result,
+    checked,
+    checksum,
+    failure_of,
+    follow_umask,
+    read_text,
+    with_check,
+    write_atomically,
+)
 
 MARK = "exported.json"
 """The file in a model folder that says which files an export wrote, with their checksums."""
@@ -37,10 +41,10 @@ class Export(Output):
             raise ConfigError(Problem("folder", f"{config.folder} {message}"))
 
     def finished(self, result: Result, folder: Path) -> list[str]:
-        plan, place = result.plan, self.config.folder
-        if plan.trials[0] in [failed.trial for failed in result.failed]:
-            return [f"Encoder: not written to {place}: {plan.trials[0].name} failed"]
-        export(plan, Path(place))
+        place, first = self.config.folder, result.rows[0].trials[0]
+        if isinstance(first, FailedTrial):
+            return [f"Encoder: not written to {place}: {first.name} failed"]
+        export(result.encoder(), Path(place))
         return [f"Encoder: {place}"]
 
 
@@ -80,27 +84,21 @@ def _sum(path: Path) -> int | None:
         return None
 
 
-def export(plan: Plan, folder: Path) -> None:
-    """Write the encoder of the first trial to a folder, as trained where it was.
+def export(encoder: Encoder, folder: Path) -> None:
+    """Write an encoder to a folder.
 
     Raises UserError where a file of somebody else's has come there since the run began, or the encoder fails.
     """
-    trial = plan.trials[0]
-    encoder = plan.workspace.encoder(next(iter(trial.variant.experiment.encoder.values())))
-    fits = [step for step in trial.last.walk() if step.name == "fit" and encoder.config.trainable]
-    for fit in fits:
-        ensure_after_others(plan, plan.steps[fit.name, fit.key])
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        made = Path(scratch) / folder.name
-        loaded = loaded_encoder(plan.workspace, encoder, trial.seed or 0, fits[0] if fits else None).to("cpu")
+        draft = Path(scratch) / folder.name
         try:
-            loaded.export(made)
+            encoder.export(draft)
         except (UserError, OSError):
             raise
         except (Exception, SystemExit) as fault:  # a plugin may fail in any way
             raise RunError(f"export: {folder} could not be written: {failure_of(fault)}") from None
-        _put_in_place(made, folder)
+        _put_in_place(draft, folder)
 
 
 def _put_in_place(made: Path, folder: Path) -> None:

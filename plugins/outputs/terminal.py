@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import Output
-from core.escaping import plain_line
-from core.findings import Result
-from core.published import Published
+from core.outputs import Published, Result, plain_line
 
 from .report.tables import header, published_notes, published_table, published_title, table
-from .report.wording import claim_line, notes
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -45,15 +42,15 @@ def shown(result: Result) -> str:
         rows.add_row(*[plain_line(cells[index]) for index in kept], style="bold" if row.is_baseline else None)
     with console.capture() as captured:
         console.print(rows)
-        for line in notes(result):
+        for line in result.notes:
             console.print(plain_line(line))
         for published in result.published:
             console.print()
             console.print(_published_shown(published, direction))
             for line in published_notes(published):
                 console.print(plain_line(line))
-        for claim in result.claims:
-            console.print(f"\n{plain_line(claim_line(claim))}")
+        for decision in result.decisions:
+            console.print(f"\n{plain_line(str(decision))}")
     return captured.get()
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core import ConfigError, Output, Problem, setting
-from core.findings import Result
+from core.outputs import Result
 
 from .files import write_figures, write_sheet
 

@@ -6,14 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from core.errors import UserError
-from core.escaping import slug
-from core.findings import Result
-from core.privacy import hidden_in, hiding
-from core.store import digest, write_atomically
-from core.store.files import checked, checksum, read_text, with_check
+from core import UserError
+from core.outputs import Result, checked, checksum, digest, read_text, slug, with_check, write_atomically
 
-from ..panels import TOP_K, Panel, curves, gain_maps, ground, panels, question
+from ..panels import TOP_K, Panel, curves, gain_maps, panels
 from .drawing import draw
 
 DRAWN = "drawn.json"
@@ -26,10 +22,9 @@ def write_figures(result: Result, folder: Path) -> None:
     if _is_whole(known, state, folder):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    hide = hiding(result.plan)
     drawn_panels = panels(result)
     names = apart(drawn_panels)
-    found = {names[name]: hidden_in(panel, hide) for name, panel in drawn_panels.items()}
+    found = {names[name]: panel for name, panel in drawn_panels.items()}
     for name, panel in found.items():
         draw("", [panel], [], *(folder / f"{name}{suffix}" for suffix in FORMATS))
     files = {f"{name}{suffix}": checksum(folder / f"{name}{suffix}") for name in found for suffix in FORMATS}
@@ -59,7 +54,17 @@ def write_sheet(result: Result, file: Path) -> None:
             f"{TOP_K} and in at most one other axis"
         )
     file.parent.mkdir(parents=True, exist_ok=True)
-    draw(question(result.plan.document.file) or result.name, drawn_panels, ground(result), file)
+    draw(result.question or result.name, drawn_panels, _ground(result), file)
+
+
+def _ground(result: Result) -> list[str]:
+    """What the numbers rest on, in lines below a figure."""
+    (data, about), (split, sizes), (_, encoder), (_, trained), (_, compared) = result.facts.items()
+    return [
+        f"{data} {about}",
+        f"{split}: {sizes}. Encoder: {encoder}. {f'Trained: {trained}' if trained else 'Nothing is trained'}.",
+        f"Interactions: {compared}. Intervals: over videos{' and seeds' if trained else ''}, each by itself.",
+    ]
 
 
 def _drawn_before(folder: Path) -> dict[str, Any]:
@@ -86,13 +91,13 @@ def _has_sum(file: Path, value: int) -> bool:
 def _shown(result: Result) -> str:
     """Digest of all that figures show: results, what they are compared with and called, and the code that draws."""
     costs = [found.costs for row in result.rows for found in row.results]
-    claims = [[str(claim.hypothesis), claim.verdict.reason, claim.post_hoc] for claim in result.claims]
+    claims = [[str(claim.hypothesis), claim.verdict.reason, claim.post_hoc] for claim in result.decisions]
     outcomes = [row.outcome for row in result.rows]
-    trials = [[row.name, *(found.trial.last.key for found in row.results)] for row in result.rows]
+    trials = [[row.name, *(found.key for found in row.results)] for row in result.rows]
     compared = [trials, outcomes, costs, claims, result.primary, result.baseline.name]
     here = Path(__file__).parents[1]
     code = [path.read_text() for part in ("panels", "figures") for path in sorted((here / part).glob("*.py"))]
-    return digest([code, hidden_in(compared, hiding(result.plan))])
+    return digest([code, compared])
 
 
 def apart(names: Iterable[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.metrics import metric
+from core.outputs import metric
 
 from ..panels import Axis, GainMap, Grid, RankChanges
 from .style import entitle, stacked, unit

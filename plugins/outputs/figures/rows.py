@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.metrics import metric
+from core.outputs import metric
 
 from ..panels import COST_WORDS, Forest, Pareto, short_number
 from .style import COLOURS, OUTCOME_COLOURS, entitle, open_frame, unit

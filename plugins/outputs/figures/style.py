@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Literal
 
-from core.metrics import metric
+from core.outputs import metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,23 +10,17 @@ import hashlib
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from core import Output, setting
-from core.addresses import safe_address, without
-from core.errors import DataError, RunError, UserError
-from core.findings import Result
-from core.privacy import Hide, hiding
-from core.store import digest
-from core.terminal import progress
+from core import DataError, Output, RunError, UserError, progress, setting
+from core.outputs import Result, digest, safe_address, without
 
 from ..report import report_files
 from . import experiment, view
 from .database import Unusable
-from .origin import origin, sync_command
+from .origin import origin
 from .server import Run, Server, database_of, held, tracking_uri
 from .trial import FAILURE, TrialRecord
 
@@ -71,9 +65,9 @@ def track(result: Result, report: Path, uri: str | None = None) -> Tracked:
     leaves out is told in `core.privacy`. Raises RunError where MLflow cannot be written; the results are in the store
     all the same.
     """
-    store, uri = result.plan.workspace.store, tracking_uri(uri)
+    uri = tracking_uri(uri)
     try:
-        with held(uri, store.root):
+        with held(uri, report.parent):
             return _Writing(result, report, Server(uri), uri).write()
     except UserError:
         raise
@@ -82,8 +76,8 @@ def track(result: Result, report: Path, uri: str | None = None) -> Tracked:
         reason = without(f"{told}{fault}".strip().splitlines()[0], uri)
         raise RunError(
             f"{result.name}: MLflow at {safe_address(uri)} could not be written: {reason}\n"
-            f"No result is lost: all are in {store.root}. Once MLflow can be reached, write them with\n"
-            f"  {sync_command(result.plan)}\n"
+            "No result is lost: all are in the store. Once MLflow can be reached, write them with\n"
+            f"  {result.rewrite} --only mlflow\n"
             "or to another place with outputs.mlflow.uri=URI; outputs.mlflow=null runs without MLflow"
         ) from None
 
@@ -105,69 +99,50 @@ def trial_of_run(run_id: str, uri: str) -> str:
 
 @dataclass
 class _Writing:
-    """One experiment on its way into one tracking store. Every text passes `hide` before it leaves."""
+    """One experiment on its way into one tracking store."""
 
     result: Result
     report: Path
     server: Server
     uri: str
-    hide: Hide = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.hide = hiding(self.result.plan)
-        self.version = experiment.file_version(self.result.plan)
 
     def write(self) -> Tracked:
-        name = self.hide(self.result.name)
+        name, version = self.result.name, self.result.version
         experiment_id = self.server.experiment(name)
-        runs = self.server.runs(experiment_id, self.version)
+        runs = self.server.runs(experiment_id, version)
         parent = next((run for run in runs if run.tags.get("role") == "experiment"), None)
         new = parent is None
         if parent is None:
-            tags = self.origin | {"role": "experiment", "file_version": self.version}
-            title = f"{name} · file {self.version[:6]}"
+            tags = origin(self.result) | {"role": "experiment", "file_version": version}
+            title = f"{name} · file {version[:6]}"
             parent = self.server.create(experiment_id, title, tags, int(1000 * time.time()))
         children = {_identity(run.tags): run for run in runs if run.id != parent.id}
         rows = self.result.rows
-        trials = [TrialRecord(self.result, row, found, self.version) for row in rows for found in row.trials]
-        known = [(trial, children.pop(self._identity(trial), None)) for trial in trials]
+        trials = [TrialRecord(self.result, row, trial) for row in rows for trial in row.trials]
+        known = [(trial, children.pop(_identity_of(trial), None)) for trial in trials]
         added = [self._trial(experiment_id, parent.id, *pair) for pair in progress(known, "write to MLflow")]
         self._retire(list(children.values()))
-        links = view.links(self.result, self.uri, experiment_id, parent.id, self.version)
+        links = view.links(self.result, self.uri, experiment_id, parent.id)
         self._parent(parent, links)
         note = experiment.experiment_note(self.result, links.views)
-        self.server.tag_experiment(experiment_id, self._hidden(view.experiment_tags(self.result, self.version, note)))
+        self.server.tag_experiment(experiment_id, view.experiment_tags(self.result, note))
         lines = [self.server.repaired] * bool(self.server.repaired) + links.lines
         return Tracked(self.uri, experiment_id, parent.id, new + sum(added), lines)
 
-    @cached_property
-    def origin(self) -> dict[str, str]:
-        return self._hidden(origin(self.result))
-
-    def _hidden(self, texts: dict[str, str]) -> dict[str, str]:
-        return {name: self.hide(text) for name, text in texts.items()}
-
-    def _identity(self, trial: TrialRecord) -> tuple[str, str, bool]:
-        key, variant = trial.identity
-        return key, self.hide(variant), trial.failure is not None
-
     def _trial(self, experiment_id: str, parent_id: str, trial: TrialRecord, run: Run | None) -> bool:
         """Write one child; one that is whole only has its outcome brought up to date. Whether it is new."""
-        current = self._hidden(trial.current_tags) | {"mlflow.parentRunId": parent_id}
+        current = trial.current_tags | {"mlflow.parentRunId": parent_id}
         new = run is None
         if run is None:
-            tags = self.origin | self._hidden(trial.tags) | current
-            run = self.server.create(experiment_id, self.hide(trial.name), tags, trial.started)
+            tags = origin(self.result) | trial.tags | current
+            run = self.server.create(experiment_id, trial.name, tags, trial.started)
         if not run.finished:
-            self.server.fill(run.id, self._hidden(trial.params), trial.points, trial.ended)
-            self._data(run, trial)
-            self.server.upload(run.id, self._hidden(trial.files))
+            self.server.fill(run.id, trial.params, trial.points, trial.ended)
+            self.server.inputs(run.id, trial.data)
+            self.server.upload(run.id, trial.files)
             self.server.end(run.id, trial.status, trial.ended)
         self.server.refresh(run, current)
         return new
-
-    def _data(self, run: Run, trial: TrialRecord) -> None:
-        self.server.inputs(run.id, [replace(one, source=self.hide(one.source)) for one in trial.data])
 
     def _retire(self, runs: list[Run]) -> None:
         """Children whose trial has another key by now (changed code or data), or has not failed this time, leave the
@@ -178,13 +153,13 @@ class _Writing:
             self.server.refresh(run, {"role": "superseded"})
 
     def _parent(self, parent: Run, links: view.Links) -> None:
-        files = self._hidden(experiment.experiment_files(self.result))
+        files = experiment.experiment_files(self.result)
         reported = report_files(self.report)
         figures = [path.name for name, path in reported.items() if name.endswith(".svg")]
         addresses = [FIGURE.format(name=quote(name), run_id=parent.id) for name in figures]
         tags = experiment.experiment_tags(self.result)
         tags["mlflow.note.content"] = experiment.note(self.result, links.table, addresses)
-        tags = self._hidden(tags) | {"content": digest([files, _contents(reported)])}
+        tags["content"] = digest([files, _contents(reported)])
         if not parent.finished or parent.tags.get("content") != tags["content"]:
             self.server.upload(parent.id, files)
             self.server.upload_files(parent.id, reported, "report")
@@ -192,8 +167,12 @@ class _Writing:
         status = "FAILED" if self.result.failed else "FINISHED"
         if not parent.finished or status == "FAILED":
             baseline = self.result.baseline
-            self._data(parent, TrialRecord(self.result, baseline, baseline.trials[0], self.version))
+            self.server.inputs(parent.id, TrialRecord(self.result, baseline, baseline.trials[0]).data)
             self.server.end(parent.id, status)
+
+
+def _identity_of(trial: TrialRecord) -> tuple[str, str, bool]:
+    return *trial.identity, trial.failure is not None
 
 
 def _identity(tags: dict[str, str]) -> tuple[str, str, bool]:

@@ -3,46 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from core.addresses import safe_address
-from core.escaping import code, markdown, markdown_sentence
-from core.findings import Result
-from core.plan import Plan
-from core.settings import plain
-from core.store import digest
-from core.stored import run_command
+from core.outputs import Result, code, markdown, markdown_sentence
 
 from .. import report
-from ..panels import facts, question
-from .trial import allowed, as_yaml, runnable
+from .trial import allowed, as_yaml
 
 LONGEST_NOTE = 8000
 ROWS_IN_NOTE, COLUMNS_IN_NOTE = 20, 6
 """MLflow's page sets tables tight: the primary metric and its test are what it has room for."""
 
 
-def file_version(plan: Plan) -> str:
-    """Digest of what an experiment file resolves to, wherever it is tracked or exported."""
-    left_out = {"outputs", "references", "claim"}
-    return digest(
-        [
-            [variant.name, {key: value for key, value in plain(variant.experiment).items() if key not in left_out}]
-            for variant in plan.variants
-        ]
-    )
-
-
 def experiment_tags(result: Result) -> dict[str, str]:
     """Tags of the parent that follow from the results."""
-    verdicts = {
-        f"verdict/{allowed(claim.hypothesis.name)}": claim.verdict.verdict + (" (post hoc)" if claim.post_hoc else "")
-        for claim in result.claims
-    }
+    verdicts = {}
+    for decision in result.decisions:
+        late = " (post hoc)" if decision.post_hoc else ""
+        verdicts[f"verdict/{allowed(decision.hypothesis.name)}"] = decision.verdict.verdict + late
     return verdicts | {
-        "outcome": report.in_short(result),
+        "outcome": result.in_short,
         "registration": result.registration,
         "mlflow.loggedArtifacts": json.dumps([{"path": "ablation_table.json", "type": "table"}]),
     }
@@ -53,23 +34,23 @@ def note(result: Result, table: str, figures: Sequence[str]) -> str:
 
     table: link to the saved view; figures: addresses of pictures. At most LONGEST_NOTE characters.
     """
-    asked = question(result.plan.document.file)
+    asked = result.question
     rows = [cells[:COLUMNS_IN_NOTE] for cells in report.table(result)]
     shown = report.markdown_table(report.header(result)[:COLUMNS_IN_NOTE], rows[:ROWS_IN_NOTE])
     more = [f"\n{len(rows) - ROWS_IN_NOTE} more variants: [table]({table})"] if len(rows) > ROWS_IN_NOTE else []
     parts = [
         [f"**{_in_short(result) or 'One variant: nothing is compared.'}** [Table of the trials]({table})"],
-        [f"- {markdown_sentence(report.claim_line(claim))}" for claim in result.claims],
+        [f"- {markdown_sentence(str(decision))}" for decision in result.decisions],
         [f"Question: {markdown(asked)}"] if asked else [],
         [*shown, *more],
         [f"![]({address})" for address in figures],
-        ["**How to repeat it**", "", code(run_command(result.plan))],
+        ["**How to repeat it**", "", code(result.command)],
         [
             "**On what**",
             "",
-            *(f"- {markdown(name)}: {markdown_sentence(fact)}" for name, fact in facts(result).items() if fact),
+            *(f"- {markdown(name)}: {markdown_sentence(fact)}" for name, fact in result.facts.items() if fact),
         ],
-        ["**How sure**", "", *(f"- {markdown_sentence(line.strip())}" for line in report.notes(result))],
+        ["**How sure**", "", *(f"- {markdown_sentence(line.strip())}" for line in result.notes)],
     ]
     return _cut("\n\n".join("\n".join(part) for part in parts if part))
 
@@ -88,13 +69,12 @@ def experiment_note(result: Result, links: dict[str, str]) -> str:
 
 
 def _in_short(result: Result) -> str:
-    return markdown_sentence(report.in_short(result))
+    return markdown_sentence(result.in_short)
 
 
 def _opening(result: Result) -> list[str]:
     """The comment that an experiment file begins with: its question, command, what to expect."""
-    path = Path(result.plan.document.file)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = next(iter(result.sources.values()), "").splitlines()
     until = next((at for at, line in enumerate(lines) if not line.startswith("#")), len(lines))
     return [markdown(line.lstrip("# ").rstrip()) + "  " for line in lines[:until]]
 
@@ -102,55 +82,24 @@ def _opening(result: Result) -> list[str]:
 def experiment_files(result: Result) -> dict[str, str]:
     """Artifacts of the parent by path, beside its report."""
     rows = {"columns": report.header(result), "data": report.table(result)}
-    baseline = runnable(result.name, result.plan.baseline, None) | {"seeds": list(result.plan.experiment.seeds)}
     return {
         "ablation_table.json": json.dumps(rows),
         "hypotheses.json": json.dumps(_hypotheses(result), indent=1),
-        "experiment/baseline_resolved.yaml": as_yaml(baseline),
-        **_as_written(result.plan),
+        "experiment/baseline_resolved.yaml": as_yaml(result.repeating(result.baseline.variant)),
+        **{f"experiment/{name}": text for name, text in result.sources.items()},
     }
-
-
-def _as_written(plan: Plan) -> dict[str, str]:
-    """The experiment file and those that it extends, their tracking addresses without what opens them."""
-    paths = [Path(file) for file in dict.fromkeys([plan.document.file, *plan.document.origins.values()])]
-    return {
-        f"experiment/{path.name}": closed_yaml(path.read_text(encoding="utf-8")) for path in paths if path.is_file()
-    }
-
-
-def closed_yaml(text: str) -> str:
-    """An experiment file with the addresses of its outputs safe to show, however YAML spells them; the rest stays."""
-    import yaml
-
-    places = {node.start_mark.index: node for node in _addresses(yaml.compose(text, yaml.SafeLoader), "")}
-    for start, node in sorted(places.items(), reverse=True):
-        if (safe := safe_address(node.value)) != node.value:
-            written = text[start : node.end_mark.index].rstrip()
-            text = text[:start] + json.dumps(safe) + text[start + len(written) :]
-    return text
-
-
-def _addresses(node: Any, key: str) -> Iterator[Any]:
-    """The addresses in a YAML tree below `outputs`."""
-    is_text = hasattr(node, "value") and isinstance(node.value, str)
-    if "outputs" in key.split(".") and is_text and "://" in node.value:
-        yield node
-    if getattr(node, "id", "") == "mapping":
-        for name, item in node.value:
-            yield from _addresses(item, f"{key}.{name.value}".lstrip("."))
 
 
 def _hypotheses(result: Result) -> list[dict[str, Any]]:
     return [
         {
-            "name": claim.hypothesis.name,
-            "claim": str(claim.hypothesis),
-            "verdict": claim.verdict.verdict,
-            "reason": claim.verdict.reason,
-            "post_hoc": claim.post_hoc,
-            "times_scored": claim.times_scored,
+            "name": decision.hypothesis.name,
+            "claim": str(decision.hypothesis),
+            "verdict": decision.verdict.verdict,
+            "reason": decision.verdict.reason,
+            "post_hoc": decision.post_hoc,
+            "times_scored": decision.times_scored,
             "registration": result.registration,
         }
-        for claim in result.claims
+        for decision in result.decisions
     ]

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import StoreError
-from core.store.files import locked
+from core import StoreError
+from core.outputs import locked
 
 from .database import Unusable, ready
 
@@ -82,10 +82,10 @@ def artifacts_of(uri: str) -> Path | None:
 
 
 @contextmanager
-def held(uri: str, root: Path) -> Iterator[None]:
+def held(uri: str, folder: Path) -> Iterator[None]:
     """Let one process at a time write: two that make one SQLite file at once break it, two may add a run twice."""
     database = database_of(uri)
-    folder = root if database is None else database.parent
+    folder = folder if database is None else database.parent
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held_until_written:
         try:

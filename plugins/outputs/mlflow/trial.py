@@ -13,17 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from core.components import Split
-from core.failures import Failure
-from core.findings import Result
-from core.hypotheses import configuration
-from core.metrics import metric
-from core.plan import Plan
-from core.recognition import split_scored
-from core.references import Variant, short_key, short_value
-from core.results import FailedTrial, Row, TrialResult
-from core.steps.step import Step
-from core.store import Entry, digest
+from core.outputs import FailedTrial, Failure, Fit, Result, Row, Trial, Variant, metric, short_key, short_value
 
 from .. import report
 from .server import DataInput
@@ -44,60 +34,44 @@ class TrialRecord:
 
     result: Result
     row: Row
-    found: TrialResult | FailedTrial
-    version: str
+    trial: Trial | FailedTrial
 
     @property
     def failure(self) -> Failure | None:
-        return self.found.failure if isinstance(self.found, FailedTrial) else None
+        return self.trial.failure if isinstance(self.trial, FailedTrial) else None
 
     @property
     def status(self) -> str:
         return "FAILED" if self.failure else "FINISHED"
 
     @property
-    def variant(self) -> Variant:
-        return self.found.trial.variant
-
-    @property
     def identity(self) -> tuple[str, str]:
-        return self.found.trial.last.key, self.variant.name
+        return self.trial.key, self.trial.variant
 
     @property
     def seed(self) -> str:
-        return NOT_APPLICABLE if self.found.trial.seed is None else str(self.found.trial.seed)
+        return NOT_APPLICABLE if self.trial.seed is None else str(self.trial.seed)
 
     @property
     def name(self) -> str:
         """What differs: `top_k=50 · seed 0`."""
-        return self.variant.name + ("" if self.seed == NOT_APPLICABLE else f" · seed {self.seed}")
+        return self.trial.variant + ("" if self.trial.seed is None else f" · seed {self.seed}")
 
     @cached_property
-    def _fit_steps(self) -> dict[str, Step]:
-        """Steps that trained, by the prefix of their curve: the model under `train`, a reranker under `rerank`."""
-        prefixes = {"fit": "train", "fit_reranker": "rerank"}
-        ranks = [step for name, step in self.found.trial.last.inputs.items() if name != "efficiency"]  # of one seed
-        walked = (step for rank in ranks for step in rank.walk())
-        return {prefixes[step.name]: step for step in walked if step.name in prefixes}
-
-    @cached_property
-    def fits(self) -> dict[str, Entry]:
+    def fits(self) -> dict[str, Fit]:
         """None of a trial that failed: they may be what did."""
-        if self.failure:
-            return {}
-        return {prefix: self.result.plan.workspace.read(step) for prefix, step in self._fit_steps.items()}
+        fits = {} if isinstance(self.trial, FailedTrial) else self.trial.fits
+        return {name: fit for name, fit in fits.items() if fit is not None}
 
     @property
     def ended(self) -> int:
         """When its result was stored, or it failed, in milliseconds."""
-        if isinstance(self.found, FailedTrial):
-            return int(1000 * self.found.failure.time)
-        return int(1000 * self.found.entry.meta["created"])
+        return int(1000 * self.trial.ended)
 
     @property
     def started(self) -> int:
         """So long before `ended` as its training took."""
-        return self.ended - int(1000 * sum(fit.meta["seconds"] for fit in self.fits.values()))
+        return self.ended - int(1000 * sum(fit.seconds for fit in self.fits.values()))
 
     @property
     def current_tags(self) -> dict[str, str]:
@@ -112,45 +86,47 @@ class TrialRecord:
     @property
     def tags(self) -> dict[str, str]:
         return {
-            "file_version": self.version,
-            "trial_key": self.found.trial.last.key,
-            "variant": self.variant.name,
+            "file_version": self.result.version,
+            "trial_key": self.trial.key,
+            "variant": self.trial.variant,
             "seed": self.seed,
-            "data": split_scored(self.result.plan, self.variant.name),
+            "data": self.row.split,
         }
 
     @property
     def params(self) -> dict[str, str]:
         """Only what varies."""
-        keys = param_keys(self.result.plan)
-        return {name: shown(self.variant, key) if key else self.seed for key, name in keys.items()}
+        keys = param_keys(self.result)
+        return {name: shown(self.row.variant, key) if key else self.seed for key, name in keys.items()}
 
     @property
     def data(self) -> list[DataInput]:
         """The split that was scored and, where something was trained, the one that it was trained on."""
-        settings = self.variant.experiment
-        dataset = settings.data.dataset
-        source = short_value(dataset.resolved())
-        scored = settings.evaluate.split
-        splits = {scored: self.found.trial.last.payload.split}
-        if "train" in self._fit_steps:
-            splits["train"] = self._fit_steps["train"].payload.train
-        return [_data_input(f"{dataset.name} {name}", split, name, source) for name, split in splits.items()]
+        return [
+            DataInput(
+                name=f"{used.dataset} {used.split}",
+                digest=used.digest,
+                context=used.split,
+                source=used.source,
+                profile=json.dumps({"videos": used.videos, "texts": used.texts}),
+            )
+            for used in self.trial.data
+        ]
 
     @property
     def points(self) -> list[tuple[str, float, int]]:
         """(name, value, step): the metrics at step 0, the training curve by epoch. What is not finite is left out."""
-        if isinstance(self.found, FailedTrial):
+        if isinstance(self.trial, FailedTrial):
             return []
-        found = [(name, value, 0) for name, value in (self.found.metrics | self.found.costs).items()]
-        found += [(f"{direction}/ceiling", value, 0) for direction, value in self.found.ceilings.items()]
-        found += [(f"{direction}/index_recall", value, 0) for direction, value in self.found.index_recalls.items()]
+        found = [(name, value, 0) for name, value in (self.trial.metrics | self.trial.costs).items()]
+        found += [(f"{direction}/ceiling", value, 0) for direction, value in self.trial.ceilings.items()]
+        found += [(f"{direction}/index_recall", value, 0) for direction, value in self.trial.index_recalls.items()]
         for prefix, fit in self.fits.items():
-            for record in fit.json("history.json"):
+            for record in fit.history:
                 curve = {name: value for name, value in record.items() if name != "epoch"}
-                found += [(self._curve(prefix, name), value, record["epoch"]) for name, value in curve.items()]
-        if "rerank" in self.fits:
-            found.append(("rerank/alpha", self.fits["rerank"].json("chosen.json")["alpha"], 0))
+                found += [(self._curve(prefix, name), value, int(record["epoch"])) for name, value in curve.items()]
+        if "rerank" in self.fits and self.fits["rerank"].alpha is not None:
+            found.append(("rerank/alpha", self.fits["rerank"].alpha, 0))
         return [(allowed(name), rounded(value), step) for name, value, step in found if math.isfinite(value)]
 
     def _curve(self, prefix: str, name: str) -> str:
@@ -162,13 +138,12 @@ class TrialRecord:
     def files(self) -> dict[str, str]:
         """Artifacts by path: a file that repeats the trial, values query by query, videos that were left out; of a
         trial that failed the traceback."""
-        config = runnable(self.result.name, self.variant, self.found.trial.seed)
-        files = {"config.yaml": as_yaml(config)}
-        if isinstance(self.found, FailedTrial):
-            return files | {"failure.txt": f"{self.found.failure}\n\n{self.found.failure.traceback}\n"}
-        for direction in self.variant.experiment.evaluate.directions:
-            files[f"per_query/{direction}.csv"] = per_query(self.found, direction)
-        skipped = self.found.items["skipped"]
+        files = {"config.yaml": as_yaml(self.trial.configuration)}
+        if isinstance(self.trial, FailedTrial):
+            return files | {"failure.txt": f"{self.trial.failure}\n\n{self.trial.failure.traceback}\n"}
+        for direction in self.trial.directions:
+            files[f"per_query/{direction}.csv"] = per_query(self.trial, direction)
+        skipped = self.trial.items["skipped"]
         return files | ({"skipped.json": json.dumps(skipped, indent=1)} if skipped else {})
 
 
@@ -176,14 +151,6 @@ def rounded(value: float) -> float:
     """Two decimals, or as many as show four digits: MLflow's page prints all that it is given."""
     size = math.floor(math.log10(abs(value))) if value else 0
     return round(value, max(2, 3 - size))
-
-
-def _data_input(name: str, split: Split, context: str, source: str) -> DataInput:
-    """A split with the digest of its ids and texts."""
-    texts = [[text.id, text.text, text.video] for text in split.texts]
-    content = digest([[video.id for video in split.videos], texts, split.pairs])
-    sizes = {"videos": len(split.videos), "texts": len(split.texts)}
-    return DataInput(name=name, digest=content, context=context, source=source, profile=json.dumps(sizes))
 
 
 def outcome(row: Row, primary: str) -> str:
@@ -194,9 +161,9 @@ def outcome(row: Row, primary: str) -> str:
     return f"{MARKS[row.outcome]} {row.outcome} p{p.replace(' ', '') if p.startswith('<') else f'={p}'}"
 
 
-def param_keys(plan: Plan) -> dict[str, str]:
+def param_keys(result: Result) -> dict[str, str]:
     """{dotted key: shortest name} of what varies among the variants, and the seed."""
-    keys = list(dict.fromkeys(key for variant in plan.variants for key in variant.assignments))
+    keys = list(dict.fromkeys(key for variant in result.variants for key in variant.assignments))
     return {key: allowed(short_key(key, [*keys, "seed"])) for key in keys} | {"": "seed"}
 
 
@@ -225,28 +192,21 @@ def in_brief(value: Any) -> Any:
     return value
 
 
-def runnable(name: str, variant: Variant, seed: int | None) -> dict[str, Any]:
-    """A resolved configuration as an experiment file that repeats this one trial."""
-    values = configuration(variant)
-    encoder = values["encoder"]
-    return {"name": name, **values, "encoder": encoder.get("", encoder), "seeds": [seed or 0]}
-
-
 def as_yaml(value: Any) -> str:
     import yaml
 
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120)
 
 
-def per_query(found: TrialResult, direction: str) -> str:
+def per_query(trial: Trial, direction: str) -> str:
     """CSV, one line a query: its id, its cluster (queries of one are not independent), its rank and other values."""
-    clusters = found.tensors[f"{direction}/clusters"].tolist()
-    columns = {"query": found.items["texts" if direction == "t2v" else "videos"], "cluster": clusters}
-    for name in found.metrics:
+    clusters = trial.tensors[f"{direction}/clusters"].tolist()
+    columns = {"query": trial.items["texts" if direction == "t2v" else "videos"], "cluster": clusters}
+    for name in trial.metrics:
         side, _, short = name.partition("/")
         if side == direction:
             column = "rank" if metric(short).family == "rank" else short
-            columns[column] = [f"{value:.6g}" for value in found.tensors[name].tolist()]
+            columns[column] = [f"{value:.6g}" for value in trial.tensors[name].tolist()]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.addresses import HIDDEN, safe_address
-from core.findings import Result
-from core.metrics import metric
+from core.outputs import HIDDEN, Result, metric, safe_address
 
 from .server import artifacts_of
 from .trial import allowed, param_keys
@@ -45,15 +43,14 @@ class Links:
         return next(iter(self.views.values()))
 
 
-def links(result: Result, uri: str, experiment_id: str, parent_id: str, version: str) -> Links:
+def links(result: Result, uri: str, experiment_id: str, parent_id: str) -> Links:
     """The ways to the saved views and to the parent. A database has no page of its own: MLflow serves it."""
     server = re.match(r"https?://", uri)
     shown = safe_address(uri).replace(f"{HIDDEN}@", "").partition("?")[0].rstrip("/")
     place = shown if server else LOCAL  # without user and password: a browser asks for them
     runs = f"#/experiments/{experiment_id}/runs"
     views = {
-        view["name"]: f"{runs}?{MODEL_TRAINING}&viewStateShareKey={key}"
-        for key, view in shared_views(result, version).items()
+        view["name"]: f"{runs}?{MODEL_TRAINING}&viewStateShareKey={key}" for key, view in shared_views(result).items()
     }
     found = Links(views, [])
     found.lines.append(f"MLflow, table of the trials: {place}/{found.table}")
@@ -81,20 +78,21 @@ def mlflow_command() -> str:
     return shlex.quote(str(program.relative_to(Path.cwd()) if below else program))
 
 
-def experiment_tags(result: Result, version: str, note: str) -> dict[str, str]:
+def experiment_tags(result: Result, note: str) -> dict[str, str]:
     """Tags of the MLflow experiment: the saved views, what the page says on top, and that it trains models."""
-    views = {f"mlflow.sharedViewState.{key}": json.dumps(view) for key, view in shared_views(result, version).items()}
+    views = {f"mlflow.sharedViewState.{key}": json.dumps(view) for key, view in shared_views(result).items()}
     return views | {"mlflow.note.content": note, "mlflow.experimentKind": "custom_model_development"}
 
 
-def shared_views(result: Result, version: str) -> dict[str, dict[str, Any]]:
+def shared_views(result: Result) -> dict[str, dict[str, Any]]:
     """Values that MLflow's page keeps for shared views of its runs table, by key; each shows the best first.
 
     One flat row a trial; where there are several seeds also one group a variant, with means over them. Undocumented,
     as of MLflow 3.17: a page that does not know it shows its default table.
     """
+    version = result.version
     file = version[:6]
-    params = [f"params.`{name}`" for name in param_keys(result.plan).values()]
+    params = [f"params.`{name}`" for name in param_keys(result).values()]
     metrics = [f"metrics.`{allowed(name)}`" for name in result.metrics]
     costs = dict.fromkeys(f"metrics.`{allowed(name)}`" for row in result.rows for name in row.costs)
     columns = [metrics[0], OUTCOME, DIFFERENCE, *params, *metrics[1:], *costs]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from core.findings import Result
+from core.outputs import Result
 
 from .axes import Axis, distinct, keys_of, marked, own, words
-from .ground import facts, ground, question
 from .lines import TOP_K, Curves, Training, curves, sweeps, trainings
 from .maps import GainMap, Grid, gain_maps, grid
 from .numbers import short_number
@@ -27,17 +26,14 @@ __all__ = [
     "Training",
     "curves",
     "distinct",
-    "facts",
     "forest",
     "gain_maps",
     "grid",
-    "ground",
     "keys_of",
     "marked",
     "own",
     "panels",
     "paretos",
-    "question",
     "rank_changes",
     "short_number",
     "sweeps",

@@ -6,10 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.findings import Result
-from core.keys import lookup, split_key
-from core.references import Variant, short_key, short_value
-from core.results import Row
+from core.outputs import Result, Row, Variant, lookup, short_key, short_value, split_key
 
 SHARES = {0.25: "¼", 0.5: "½", 0.75: "¾"}
 
@@ -24,7 +21,7 @@ class Axis:
 
 def keys_of(result: Result) -> list[str]:
     """Every key that some variant assigns."""
-    return list(dict.fromkeys(key for variant in result.plan.variants for key in variant.assignments))
+    return list(dict.fromkeys(key for variant in result.variants for key in variant.assignments))
 
 
 def varying(variants: Sequence[Variant], among: Iterable[str], keys: list[str]) -> list[str]:
@@ -58,7 +55,7 @@ def axis(key: str, values: Iterable[Any], keys: Iterable[str]) -> Axis:
 def held(result: Result, variants: Sequence[Variant], drawn: Iterable[str]) -> str:
     """What some variants have in common, of the keys that the experiment varies and a panel does not draw."""
     keys, left_out = keys_of(result), set(drawn)
-    varied = varying(result.plan.variants, [key for key in keys if key not in left_out], keys)
+    varied = varying(result.variants, [key for key in keys if key not in left_out], keys)
     return told(variants[0], [key for key in varied if variants[0].value(key) is not None], keys)
 
 

@@ -5,16 +5,11 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.findings import Result
-from core.metrics import metric
-from core.references import Variant, short_key
-from core.results import Row
-from core.significance import Comparison, paired_medians, paired_test
+from core.outputs import Comparison, Fit, Result, Row, Variant, metric, paired_medians, paired_test, short_key
 
 from .axes import Axis, axis, held, keys_of, own, told, varying
 
@@ -68,7 +63,7 @@ def curves(result: Result, key: str = TOP_K) -> Curves | None:
     lines differ in more than one further axis, and where there are more lines than can be told apart."""
     keys = keys_of(result)
     lines: dict[str, dict[float, tuple[Variant, Row]]] = {}
-    for variant, row in zip(result.plan.variants, result.rows, strict=True):
+    for variant, row in zip(result.variants, result.rows, strict=True):
         value = variant.value(key)
         if row.whole and isinstance(value, int | float) and not isinstance(value, bool):
             alike = [own(variant, other, keys) for other in keys if other != key]
@@ -130,44 +125,41 @@ class Training:
         return f"Training of the {self.part}: loss and {self.metric} on the validation split, by epoch"
 
 
-FITS = {"fit": "model", "fit_reranker": "reranker"}
-"""Steps that train, and what they train."""
+PARTS = {"model": "train", "reranker": "rerank"}
+"""What is trained, and what `Trial.fits` calls it."""
 
 
 def trainings(result: Result) -> dict[str, Training]:
     """{part: training} of the model and of rerankers; left out where there are more lines than can be told apart."""
-    found = {part: _training(result, step, part) for step, part in FITS.items()}
-    return {part: panel for part, panel in found.items() if panel is not None}
+    drawn = {part: _training(result, fit, part) for part, fit in PARTS.items()}
+    return {part: panel for part, panel in drawn.items() if panel is not None}
 
 
-def _training(result: Result, step_name: str, part: str) -> Training | None:
-    by_fits: dict[tuple[str, ...], tuple[list[Variant], list[Any]]] = {}
-    both = zip(result.plan.variants, result.rows, strict=True)
-    for variant, row in sorted(both, key=lambda pair: not pair[1].whole):
-        steps = [step for one in row.results for step in one.trial.last.walk() if step.name == step_name]
-        keys = tuple(step.key for step in steps)
+def _training(result: Result, fit: str, part: str) -> Training | None:
+    by_fits: dict[tuple[str, ...], tuple[list[Variant], list[Fit]]] = {}
+    for row in sorted(result.rows, key=lambda row: not row.whole):
+        stored = [trial.fits[fit] for trial in row.results if fit in trial.fits]
+        fits = [found for found in stored if found is not None]
+        if len(fits) < len(stored):
+            return None
+        keys = tuple(found.key for found in fits)
         if row.failed:  # what is left of its fits may be some of another's
             keys = next((others for others in by_fits if {*keys} <= {*others}), keys)
-        if steps:
-            by_fits.setdefault(keys, ([], steps))[0].append(variant)
+        if fits:
+            by_fits.setdefault(keys, ([], fits))[0].append(row.variant)
     if not by_fits or len(by_fits) > MOST_LINES:
         return None
-    store, groups = result.plan.workspace.store, list(by_fits.values())
-    seeds = max(len(steps) for _, steps in groups)
-    entries = [[store.peek(step.name, step.key) for step in steps] for _, steps in groups]
-    if any(entry is None for line in entries for entry in line):
-        return None
-    histories = [[entry.json("history.json") for entry in line if entry is not None] for line in entries]
-    epochs = max(len(history) for line in histories for history in line)
-    cells, best = np.full((2, len(groups), seeds, epochs), np.nan), np.zeros((len(groups), seeds), dtype=np.int64)
-    for number, line in enumerate(histories):
-        for seed, history in enumerate(line):
-            cells[0, number, seed, : len(history)] = [record["loss"] for record in history]
-            cells[1, number, seed, : len(history)] = [record.get("validation", np.nan) for record in history]
-            entry = entries[number][seed]
-            best[number, seed] = entry.info["best_epoch"] if entry is not None else 0
-    lines = _lines(result, [variants for variants, _ in groups])
-    return Training(part, result.primary, lines, cells[0], cells[1], best)
+    lines = [fits for _, fits in by_fits.values()]
+    seeds, epochs = max(map(len, lines)), max(len(found.history) for fits in lines for found in fits)
+    loss, validation = np.full((2, len(lines), seeds, epochs), np.nan)
+    best = np.zeros((len(lines), seeds), dtype=np.int64)
+    for number, fits in enumerate(lines):
+        for seed, found in enumerate(fits):
+            loss[number, seed, : len(found.history)] = [record["loss"] for record in found.history]
+            validation[number, seed, : len(found.history)] = [r.get("validation", np.nan) for r in found.history]
+            best[number, seed] = found.best_epoch
+    names = _lines(result, [variants for variants, _ in by_fits.values()])
+    return Training(part, result.primary, names, loss, validation, best)
 
 
 def _lines(result: Result, groups: list[list[Variant]]) -> tuple[str, ...]:

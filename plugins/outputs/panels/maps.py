@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.findings import Result
-from core.hypotheses import Hypothesis
-from core.references import Variant
-from core.results import Row
+from core.outputs import Hypothesis, Result, Row, Variant
 
 from .axes import Axis, axis, distinct, held, keys_of, own, told, varying
 
@@ -75,7 +72,7 @@ def gain_maps(result: Result) -> dict[str, GainMap]:
     """{hypothesis: map} of each hypothesis with two open axes, in the order of the file."""
     keys = keys_of(result)
     groups: dict[str, list[Hypothesis]] = {}
-    for hypothesis in result.plan.hypotheses:
+    for hypothesis in result.hypotheses:
         if hypothesis.kind in ("cheaper", "larger_gain"):  # no gain, or one of four arms
             continue
         groups.setdefault(hypothesis.name.partition(" [")[0], []).append(hypothesis)
@@ -91,7 +88,7 @@ def gain_maps(result: Result) -> dict[str, GainMap]:
 def _gain_map(result: Result, name: str, group: list[Hypothesis], axes: list[str], keys: list[str]) -> GainMap:
     settings = [[own(h.variant, key, keys) for key in axes] for h in group]
     values = [distinct(column) for column in zip(*settings, strict=True)]
-    claims = {claim.hypothesis.name: claim for claim in result.claims}
+    claims = {claim.hypothesis.name: claim for claim in result.decisions}
     cells = np.full((3, len(values[0]), len(values[1])), np.nan)
     for hypothesis, (row, column) in zip(group, settings, strict=True):
         found = claims[hypothesis.name].verdict.evidence.comparison if hypothesis.name in claims else None
@@ -109,7 +106,7 @@ def _gain_map(result: Result, name: str, group: list[Hypothesis], axes: list[str
 def grid(result: Result) -> Grid | None:
     """The variants as a grid of two axes, the baseline left out where it alone differs in more; None for others."""
     keys = keys_of(result)
-    both = list(zip(result.plan.variants, result.rows, strict=True))
+    both = list(zip(result.variants, result.rows, strict=True))
     for chosen in (both, [(variant, row) for variant, row in both if not row.is_baseline]):
         axes = varying([variant for variant, _ in chosen], keys, keys)
         if len(axes) == 2:

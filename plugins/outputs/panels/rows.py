@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.findings import Result
-from core.metrics import metric
+from core.outputs import Result, metric
 
 from .axes import marked
 from .lines import drawn_interval, interval

@@ -7,8 +7,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from core import Output, UserError, setting
-from core.findings import Result
-from core.privacy import hiding
+from core.outputs import Result
 
 from .drawing import drawn
 from .files import PAGE, shown, shows, write_page
@@ -36,7 +35,7 @@ class Pictures(Output):
     def finished(self, result: Result, folder: Path) -> list[str]:
         """Without a page where no variant re-ranks and none was asked for."""
         asked = self.config != self.Config()
-        reranks = any(variant.experiment.retrieve.rerank for variant in result.plan.variants)
+        reranks = any(variant.experiment.retrieve.rerank for variant in result.variants)
         file, state = folder / PAGE, shown(result, list(astuple(self.config)))
         if shows(file, state) and not self.config.png:
             return [f"Pictures: {file}"] if asked else []
@@ -45,10 +44,11 @@ class Pictures(Output):
             return []
         chosen = self.config
         try:
-            made = pages(result.plan, chosen.variant, chosen.queries, chosen.most_changed, chosen.top)
+            rankings = result.rankings(chosen.variant)
+            made = pages(rankings, chosen.queries, chosen.most_changed, chosen.top)
         except UserError as fault:  # as where no rank changed, or a video is not there any more
             return [f"No pictures of single queries: {fault}"]
-        write_page(file, state, hiding(result.plan)(whole_page(made)))
+        write_page(file, state, whole_page(made))
         if chosen.png:
             (folder / "pictures").mkdir(exist_ok=True)
             for number, page in enumerate(made.pages, 1):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from core.video import Clip
+from core.outputs import Clip
 
 from .pages import HEIGHT, Page, Row, Shown
 

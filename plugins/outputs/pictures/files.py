@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import zlib
 from pathlib import Path
-from types import ModuleType
 
-from core.findings import Result
-from core.store import digest, write_atomically
-from core.store.files import read_text
-
-from . import choice, drawing, gates, html, pages, stages
+from core.outputs import Result, digest, read_text, write_atomically
 
 PAGE = "pictures.html"
 
@@ -33,14 +27,11 @@ def shows(file: Path, state: str) -> bool:
 
 def shown(result: Result, chosen: list[object]) -> str:
     """Digest of all that decides what pictures show, and of the code that draws."""
-    trials = [[row.name, *(found.trial.last.key for found in row.results)] for row in result.rows]
-    modules: list[ModuleType] = [choice, drawing, gates, html, pages, stages]
-    facts = [result.name, result.primary, result.plan.experiment.anonymous, chosen]
-    return digest([[inspect.getsource(module) for module in modules], trials, facts])
+    trials = [[row.name, *(found.key for found in row.results)] for row in result.rows]
+    code = [path.read_text() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    facts = [result.name, result.primary, result.experiment.anonymous, chosen]
+    return digest([code, trials, facts])
 
 
 def _mark(state: str, page: str) -> str:
     return f"<!-- {state} {zlib.crc32(page.encode()):08x} -->\n"
-
-
-__all__ = ["PAGE", "shown", "shows", "write_page"]

@@ -9,7 +9,7 @@ from io import BytesIO
 
 from PIL import Image
 
-from core.escaping import plain_line
+from core.outputs import plain_line
 
 from .drawing import GATE, RIGHT, movement, strip, told
 from .pages import Page, Pictures, Row, Shown

@@ -8,25 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from core.config.schema import Data
-from core.errors import UserError
-from core.plan import Plan, Trial
-from core.steps.encoding import reordered
-from core.steps.retrieval import feature_steps
-from core.steps.split import Kept, kept
-from core.steps.step import Step, Workspace
-from core.terminal import progress
-from core.video import Clip, Sampling, read_clip
-
-from .choice import chosen_rows, chosen_trial, most_changed_rows
-from .gates import Gate, Gates
-from .stages import Stage, stages
+from core import UserError, progress
+from core.outputs import Clip, Gate, Rankings
 
 HEIGHT = 60
 """Pixels of a shown frame's shorter side."""
@@ -73,60 +61,60 @@ class Pictures:
     pages: list[Page]
 
 
-def pages(
-    plan: Plan, variant: str | None = None, queries: Sequence[str] = (), most_changed: int = 6, top: int = 5
-) -> Pictures:
-    """Pictures of a variant's first trial, by name; None: the best by the primary metric of those that re-rank.
+def pages(rankings: Rankings, queries: Sequence[str] = (), most_changed: int = 6, top: int = 5) -> Pictures:
+    """Pictures of a trial.
 
     queries: ids of texts; () for the `most_changed` whose first relevant video changed its rank most from the first to
     the last stage, by the ratio of the ranks. top: videos of each stage.
-    The trials of the plan are laid out, where its data are there; weights are computed on the CPU wherever it ran.
-    Raises UserError for a variant or text that is not there, results that are not in the store, and for `most_changed`
-    where no rank changed; VideoError for a video that cannot be read any more.
+    Raises UserError for a text that is not there, and for `most_changed` where no rank changed; VideoError for a video
+    that cannot be read any more.
     """
-    trial, why = chosen_trial(plan, variant)
-    workspace, rank = replace(plan.workspace, device=torch.device("cpu")), _rank(trial)
-    rows = kept(workspace, rank.payload.split, feature_steps(rank.inputs))
-    passed = stages(workspace, rank, rows)
-    places = [passed[0].first_right(rows.relevance), passed[-1].first_right(rows.relevance)]
-    chosen = chosen_rows(queries, rows) if queries else most_changed_rows(places[0], places[1], most_changed, trial)
-    reader = _Reader(workspace, rank, rows, passed, top)
-    notes = [_data(trial, rows), why, _moved(passed, *places), _told(queries, len(chosen))]
-    made = [reader.page(query) for query in progress(chosen, "read what queries find")]
-    return Pictures(f"{plan.experiment.name}: {trial.name}", [note for note in notes if note], made)
+    first, last = rankings.first_right(0), rankings.first_right(-1)
+    texts = rankings.rows_of(queries) if queries else most_changed_rows(first, last, most_changed, rankings)
+    reader = _Reader(rankings, top)
+    notes = [rankings.data, rankings.reason, _moved(rankings, first, last), _told(queries, len(texts))]
+    drawn = [reader.page(text) for text in progress(texts, "read what queries find")]
+    return Pictures(rankings.name, [note for note in notes if note], drawn)
 
 
-def _rank(trial: Trial) -> Step:
-    if "t2v" not in trial.last.inputs:
-        raise UserError(f"{trial.variant.name}: t2v was not evaluated: add it to `evaluate.directions` and run again")
-    return trial.last.inputs["t2v"]
+def most_changed_rows(first: NDArray[np.int64], last: NDArray[np.int64], count: int, rankings: Rankings) -> list[int]:
+    """Rows of the texts whose rank [Q] changed by the largest factor, those of one factor in order.
+
+    Raises UserError where no rank changed.
+    """
+    change = np.abs(np.log(last / first))
+    order = np.argsort(-change, kind="stable")[:count]
+    rows = order[change[order] > 0].tolist()
+    if not rows:
+        single = len(rankings.stages) == 1
+        why = "ranks in one stage" if single else "leaves the first right video of every query where it was"
+        raise UserError(f"`{rankings.name}` {why}: choose texts by `queries`, or another `variant`")
+    return rows
 
 
 # ------------------------------------------------------------------------------------------------ what is read
 
 
 class _Reader:
-    """Makes the pages of a trial. What is read once for all of them is kept."""
+    """Makes the pages of a trial. Frames are decoded once for all of them."""
 
-    def __init__(self, workspace: Workspace, rank: Step, rows: Kept, passed: Sequence[Stage], top: int):
-        self._workspace, self._rows, self._passed, self._top = workspace, rows, passed, top
-        self._data: Data = rank.payload.experiment.data
-        self._gates = Gates(workspace, rank, rows)
+    def __init__(self, rankings: Rankings, top: int):
+        self._rankings, self._top = rankings, top
         self._clips: dict[int, Clip] = {}
 
-    def page(self, query: int) -> Page:
-        text, right = self._rows.split.texts[int(self._rows.texts[query])], self._rows.relevance.rows(query)
-        made: list[Row] = []
+    def page(self, text: int) -> Page:
+        right = self._rankings.relevant(text)
+        rows: list[Row] = []
         places: NDArray[np.int64] | None = None
-        for stage in self._passed:
-            order, scores = (tensor[0].numpy() for tensor in stage.ranked(slice(query, query + 1)))
+        for stage in self._rankings.stages:
+            order, scores = (tensor[0].numpy() for tensor in stage.ranked(slice(text, text + 1)))
             first = int(np.isin(order, right).argmax())
             at = list(range(min(self._top, len(order))))
             at += [] if first in at else [first]
-            gates = self._gates.of(stage.added, query, torch.from_numpy(order[at]))
+            gates = self._rankings.gates(stage, text, order[at])
             shown = [
                 Shown(
-                    video=self._rows.split.videos[int(self._rows.videos[order[place]])].id,
+                    video=self._rankings.video(int(order[place])),
                     rank=place + 1,
                     score=None if math.isnan(scores[place]) else float(scores[place]),
                     right=bool(np.isin(order[place], right)),
@@ -136,31 +124,22 @@ class _Reader:
                 )
                 for place, offered in zip(at, gates, strict=True)
             ]
-            made.append(Row(stage.name, first + 1, shown))
+            rows.append(Row(stage.name, first + 1, shown))
             places = np.argsort(order)
-        return Page(text.id, text.text, made)
+        return Page(*self._rankings.text(text), rows)
 
     def _clip(self, video: int) -> Clip:
-        """The frames that the encoder was given, small, in the order that it was given them."""
         if video not in self._clips:
-            path, data = self._rows.split.videos[int(self._rows.videos[video])].path, self._data
-            clip = read_clip(path, Sampling(data.num_frames, data.sampler, HEIGHT, data.short_videos))
-            self._clips[video] = reordered(clip, data.frame_order, self._workspace.digests.of([path])[0])
+            self._clips[video] = self._rankings.clip(video, HEIGHT)
         return self._clips[video]
 
 
 # ------------------------------------------------------------------------------------------------ what is said
 
 
-def _data(trial: Trial, rows: Kept) -> str:
-    settings = trial.variant.experiment
-    sizes = f"{len(rows.texts):,} texts, {len(rows.videos):,} videos"
-    return f"{settings.evaluate.split.capitalize()} split of {settings.data.dataset.name}: {sizes}."
-
-
-def _moved(passed: Sequence[Stage], first: NDArray[np.int64], last: NDArray[np.int64]) -> str:
+def _moved(rankings: Rankings, first: NDArray[np.int64], last: NDArray[np.int64]) -> str:
     """How the first relevant video moved over all queries: what a choice of queries must be held against."""
-    if len(passed) == 1:
+    if len(rankings.stages) == 1:
         return "One stage ranks all videos."
     up, down = int((last < first).sum()), int((last > first).sum())
     return (

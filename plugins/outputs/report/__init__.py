@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from core import Output
-from core.findings import Result
+from core.outputs import Result
 
 from .as_csv import csv
 from .as_markdown import markdown, markdown_table
@@ -13,18 +13,14 @@ from .files import write_report
 from .folder import report_files
 from .numbers import interval, p_value, with_spread
 from .tables import header, table
-from .wording import claim_line, in_short, notes
 
 __all__ = [
     "Report",
-    "claim_line",
     "csv",
     "header",
-    "in_short",
     "interval",
     "markdown",
     "markdown_table",
-    "notes",
     "p_value",
     "report_files",
     "table",

@@ -8,10 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
-from core.escaping import csv_cell
-from core.findings import Result
-from core.published import Published
-from core.significance import Comparison
+from core.outputs import Comparison, Published, Result, csv_cell
 
 COMPARED = (*(field.name for field in fields(Comparison)), "odds")
 """Columns of a comparison, as `Comparison` describes them."""
@@ -48,7 +45,7 @@ def hypotheses_csv(result: Result) -> str:
     head = ["name", "kind", "claim", "arms", "metric", "bound", "verdict", "reason", "observed", "low", "high", "p"]
     head += ["p_corrected", "family", "detectable", "post_hoc", "times_scored", "earlier_tries", "registration"]
     rows: list[Sequence[object]] = []
-    for claim in result.claims:
+    for claim in result.decisions:
         made, verdict = claim.hypothesis, claim.verdict
         evidence, found = verdict.evidence, verdict.evidence.comparison
         _, low, high = found.gain if found else ("", "", "")

@@ -9,20 +9,13 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from core.findings import Claim, Result
-from core.hypotheses import configuration
-from core.plugins import registry
-from core.repository import git_state
-from core.results import Row
-from core.significance import Comparison
-from core.stored import run_command
+from core.outputs import Comparison, Decision, Result, Row, counted
 
-from ..panels import distinct, facts, keys_of, own, question, words
+from ..panels import distinct, keys_of, own, words
 from . import page
-from .numbers import counted, interval, p_value
+from .numbers import interval, p_value
 from .tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title
 from .tables import table as text_table
-from .wording import in_short, lateness, notes
 
 LIBRARIES = ("torch", "numpy", "scipy", "transformers", "decord", "safetensors")
 SECTIONS = {
@@ -42,12 +35,12 @@ MARKS = {"better": "▲ better", "worse": "▼ worse"}
 def html(result: Result, figures: Mapping[Path, str], pictures: bool) -> str:
     """The page. figures: {SVG file: caption}, which become part of it. pictures: whether a page of them lies beside
     it."""
-    asked = question(result.plan.document.file)
+    asked = result.question or ""
     parts = {
         "verdicts": _verdicts(result),
         "compared": _compared(result),
         "results": [*_results(result), _all_metrics(result), _pictures() if pictures else ""],
-        "sure": [page.listed(notes(result))],
+        "sure": [page.listed(result.notes)],
         "costs": _costs(result),
         "figures": _figures(figures),
         "published": _published(result),
@@ -57,13 +50,13 @@ def html(result: Result, figures: Mapping[Path, str], pictures: bool) -> str:
     targets = {f"#{name}": SECTIONS[name] for name, text in sections.items() if text}
     targets |= {PICTURES: "Pictures"} if pictures else {}
     links = "".join(page.link(target, words) for target, words in targets.items())
-    opening = [f"<h1>{page.inline(result.name)}</h1>", page.paragraph(asked, "lead"), page.paragraph(in_short(result))]
+    opening = [f"<h1>{page.inline(result.name)}</h1>", page.paragraph(asked, "lead"), page.paragraph(result.in_short)]
     return page.page(result.name, [*opening, f"<nav>{links}</nav>", *filter(None, sections.values())])
 
 
 def _verdicts(result: Result) -> list[str]:
     """Every hypothesis, decided or refused."""
-    shown = [_claim(claim) for claim in result.claims]
+    shown = [_decision(decision) for decision in result.decisions]
     for hypothesis, reason in result.incomparable:
         said = f"<b>NOT DECIDED</b> {page.inline(f'{hypothesis.name}: {hypothesis}')}"
         why = page.paragraph(f"Because {reason}.", "soft")
@@ -71,30 +64,30 @@ def _verdicts(result: Result) -> list[str]:
     return shown or [page.paragraph("No hypothesis was stated.", "soft")]
 
 
-def _claim(claim: Claim) -> str:
+def _decision(decision: Decision) -> str:
     """A hypothesis with its verdict first, then the claim, then the numbers."""
-    verdict = claim.verdict.verdict
-    mark = lateness(claim)
+    verdict = decision.verdict.verdict
+    mark = decision.lateness
     late = f" {mark[:1].upper()}{mark[1:]}." if mark else ""
-    said = f"<b>{verdict.upper()}</b> {page.inline(f'{claim.hypothesis.name}: {claim.hypothesis}')}"
+    said = f"<b>{verdict.upper()}</b> {page.inline(f'{decision.hypothesis.name}: {decision.hypothesis}')}"
     kind = "open" if verdict == "not decided" else verdict
-    reason = page.paragraph(claim.verdict.reason[:1].upper() + claim.verdict.reason[1:] + "." + late, "soft")
+    reason = page.paragraph(decision.verdict.reason[:1].upper() + decision.verdict.reason[1:] + "." + late, "soft")
     return f'<div class="claim {kind}"><p>{said}</p>{reason}</div>'
 
 
 def _compared(result: Result) -> list[str]:
-    plan, claim, keys = result.plan, result.plan.experiment.claim, keys_of(result)
+    claim, keys = result.experiment.claim, keys_of(result)
     told = {"Statement": claim.text, "Source": claim.source} if claim else {}
-    told |= {"Variants": f"{len(plan.variants)}, with these values:"}
+    told |= {"Variants": f"{len(result.variants)}, with these values:"}
     for key in keys:
-        values = distinct(own(variant, key, keys) for variant in plan.variants)
+        values = distinct(own(variant, key, keys) for variant in result.variants)
         told[f"`{key}`"] = " · ".join(map(words, values))
     seeds, but = max(len(row.seeds) for row in result.rows), " but where trials failed" * bool(result.failed)
     told |= {
         "Baseline": f"`{result.baseline.name}`",
         "Seeds": f"{seeds}, the same for every variant{but}" if seeds else "none",
     }
-    return [page.terms(told | facts(result))]
+    return [page.terms(told | result.facts)]
 
 
 def _kind(row: Row) -> str:
@@ -179,7 +172,7 @@ def _published(result: Result) -> list[str]:
 
 
 def _repeat(result: Result, pictures: bool) -> list[str]:
-    stored = [found.entry.meta["created"] for row in result.rows for found in row.results]
+    stored = [trial.ended for row in result.rows for trial in row.results]
     moments = [datetime.datetime.fromtimestamp(moment, datetime.UTC) for moment in (min(stored), max(stored))]
     days = dict.fromkeys(f"{moment:%Y-%m-%d}" for moment in moments)
     beside = [
@@ -191,29 +184,27 @@ def _repeat(result: Result, pictures: bool) -> list[str]:
         "`figures/`",
     ]
     beside += [f"`{PICTURES}`"] * pictures
-    code = None if result.plan.experiment.anonymous else git_state(Path.cwd())
     facts = {
         "Computed": " to ".join(days) + f", {counted(len(stored), 'trial')}",
-        "Registered as": result.registration if result.claims else "",
-        "Code": str(code) if code else "",
-        "Versions": ", ".join(versions()),
+        "Registered as": result.registration if result.decisions else "",
+        "Code": str(result.code) if result.code else "",
+        "Versions": ", ".join(versions(result)),
         "Beside this file": ", ".join(beside),
     }
     from yaml import safe_dump
 
-    baseline = safe_dump(configuration(result.plan.baseline), sort_keys=False, allow_unicode=True, width=100)
+    baseline = safe_dump(result.baseline.variant.configuration, sort_keys=False, allow_unicode=True, width=100)
     named = f"The baseline's configuration in full ({result.baseline.name})"
     return [
-        page.preformatted(run_command(result.plan)),
+        page.preformatted(result.command),
         page.terms(facts),
         page.folded(named, page.preformatted(baseline)),
     ]
 
 
-def versions() -> list[str]:
+def versions(result: Result) -> list[str]:
     """Python, the packages that offer components, and the libraries that numbers depend on, as installed now."""
-    packages = {f"{item.package} {item.version}".strip() for item in registry().found.values()}
-    found = [f"Python {platform.python_version()}", *sorted(packages)]
+    found = [f"Python {platform.python_version()}", *result.packages]
     for name in LIBRARIES:
         try:
             found.append(f"{name} {version(name)}")

@@ -9,15 +9,10 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from core.findings import Result
-from core.metrics import metric
-from core.published import Published
-from core.results import Row
-from core.significance import Comparison
+from core.outputs import Comparison, Published, Result, Row, metric
 
 from .numbers import p_value
 from .tables import PUBLISHED_TEXTS, cost_table, published_notes, published_table, published_title
-from .wording import rests_on
 
 NEEDS = r"""% Needs \usepackage{booktabs} and \usepackage{adjustbox}.
 % A table shrinks to the width that it is given; for a single column write table for table*.
@@ -186,7 +181,7 @@ def _stars(found: Comparison) -> str:
 
 def _caption(result: Result, direction: str, tested: bool, bold: bool) -> str:
     """What was measured on what, the test, its correction, n, seeds and protocol, and what the marks mean."""
-    size, *how = rests_on(result)
+    size, *how = result.basis
     said = [f"{DIRECTIONS[direction]}, {result.name}. {size}", *(how if tested else how[-2:])]
     shown = [escaped(line.replace("`", "")) for line in said]
     if tested:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from core.escaping import code
-from core.escaping import markdown as escaped
-from core.escaping import markdown_sentence as sentence
-from core.findings import Result
-from core.stored import run_command
+from core.outputs import Result, code
+from core.outputs import markdown as escaped
+from core.outputs import markdown_sentence as sentence
 
 from .tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title, table
-from .wording import claim_line, notes
 
 
 def markdown(result: Result) -> str:
     """The report: verdicts first, then the table, how it was made and how to repeat it, and what others published."""
     lines = [f"# {escaped(result.name)}", ""]
-    lines += [f"- {sentence(claim_line(claim))}" for claim in result.claims] + [""] * bool(result.claims)
+    lines += [f"- {sentence(str(decision))}" for decision in result.decisions] + [""] * bool(result.decisions)
     lines += markdown_table(header(result), table(result), cell=escaped)
     head, rows = cost_table(result)
     lines += ["", *markdown_table(head, rows, cell=escaped)] * bool(rows)
-    lines += ["", *map(sentence, notes(result)), "", f"Repeat: {code(run_command(result.plan))}", ""]
+    lines += ["", *map(sentence, result.notes), "", f"Repeat: {code(result.command)}", ""]
     for published in result.published:
         lines += [f"## {escaped(published_title(published))}", ""]
         lines += markdown_table(*published_table(published, published.metrics), texts=PUBLISHED_TEXTS, cell=escaped)

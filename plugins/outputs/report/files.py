@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from core.findings import Result
-from core.hypotheses import configuration
-from core.privacy import hiding
-from core.store import write_atomically
+from core.outputs import Result, write_atomically
 
 from ..figures.files import captions
 from .as_csv import csv, hypotheses_csv, published_csv
@@ -27,7 +24,7 @@ def write_report(result: Result, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
     figures = {folder / "figures" / f"{name}.svg": said for name, said in captions(result, folder / "figures").items()}
-    resolved = {variant.name: configuration(variant) for variant in result.plan.variants}
+    resolved = {variant.name: variant.configuration for variant in result.variants}
     files = {
         "report.md": markdown(result),
         "table.csv": csv(result),
@@ -35,11 +32,10 @@ def write_report(result: Result, folder: Path) -> None:
         "resolved.json": json.dumps(resolved, indent=1),
         "report.html": html(result, figures, (folder / PICTURES).is_file()),
     }
-    if result.claims:
+    if result.decisions:
         files["hypotheses.csv"] = hypotheses_csv(result)
     files |= {f"published_{n}.csv": published_csv(one) for n, one in enumerate(result.published, 1)}
-    hide = hiding(result.plan)
     for name, content in files.items():
-        write_atomically(folder / name, hide(content))
+        write_atomically(folder / name, content)
     for stale in {"hypotheses.csv", *(path.name for path in folder.glob("published_*.csv"))} - files.keys():
         (folder / stale).unlink(missing_ok=True)

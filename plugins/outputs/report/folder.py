@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.store.leases import is_running
+from core.outputs import is_running
 
 REPORT = re.compile(
     r"report\.(md|html)|pictures\.html|(resolved|registration)\.json|table\.(csv|tex)|hypotheses\.csv|published_\d+\.csv"

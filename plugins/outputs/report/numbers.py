@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from core.results import Row
-from core.significance import Comparison
+from core.outputs import Comparison, Row
 
 
 def with_spread(row: Row, name: str) -> str:
@@ -23,14 +22,3 @@ def interval(comparison: Comparison) -> str:
 
 def p_value(p: float) -> str:
     return "" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def span(values: list[float]) -> str:
-    """`90.1`, `90.1 to 93.0`; empty where there is none."""
-    if not values:
-        return ""
-    return f"{min(values):.1f}" + (f" to {max(values):.1f}" if max(values) - min(values) >= 0.05 else "")
-
-
-def counted(number: int, singular: str, plural: str = "") -> str:
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from core.escaping import plain_line
+from core.outputs import plain_line
 
 STYLE = """
 :root { --ink: #1a1a1a; --soft: #5c6370; --line: #d9dde3; --pale: #f5f7f9; --good: #0b5c94; --bad: #a84300; }

@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from core.findings import Result
-from core.published import Published, PublishedRow
-from core.results import Row
-from core.significance import Comparison
+from core.outputs import Comparison, Published, PublishedRow, Result, Row
 
 from ..panels import COST_WORDS, marked, short_number
 from .numbers import interval, p_value, with_spread

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 
-from core.departures import changed_settings, dropped_claims, dropped_variants
-from core.findings import TRANSDUCTIVE, Claim, Result
-from core.ledger import pairs_compared, scored_by_others, splits_alike
-from core.overlap import shared_files
-from core.refusals import Refusal
-from core.results import Row
-from core.significance import Comparison
-
-from .numbers import counted, span
+from .departures import changed_settings, dropped_claims, dropped_variants
+from .errors import counted
+from .ledger import pairs_compared, scored_by_others, splits_alike
+from .overlap import shared_files
+from .plan import Plan
+from .results import Refusal, Result, Row
+from .significance import Comparison
 
 MEDIAN, P95, NOISY = "cost/latency_ms", "cost/latency_p95_ms", 3
-OUTCOMES = ("better", "worse", "n.s.")
-VERDICTS = ("supported", "refuted", "not decided")
+TRANSDUCTIVE = "transductive against inductive"
+"""Begins a warning that has a line of its own."""
 MOST_NAMES = 3
 """Rows that a warning names."""
 CORRECTIONS = {
@@ -26,24 +23,8 @@ CORRECTIONS = {
 }
 
 
-def claim_line(claim: Claim) -> str:
-    """`SUPPORTED  name: what was claimed. Why.`, with a mark where it was claimed after the fact."""
-    mark = f" [{late}]" if (late := lateness(claim)) else ""
-    return (
-        f"{claim.verdict.verdict.upper()}: {claim.hypothesis.name}: {claim.hypothesis} ({claim.verdict.reason}){mark}"
-    )
-
-
-def lateness(claim: Claim) -> str:
-    """That it was claimed after the fact, and under which names it was tried before; "" for neither."""
-    late = ["post hoc: claimed or changed after the split had been scored"] if claim.post_hoc else []
-    tries = [f"tried before as {', '.join(claim.earlier)}"] if claim.earlier else []
-    return "; ".join([*late, *tries])
-
-
-def _circumstances(result: Result) -> list[str]:
+def _circumstances(plan: Plan) -> list[str]:
     """What else was scored on this split, and what the experiment had registered and no longer says."""
-    plan = result.plan
     others = [f"{name} ({counted(trials, 'trial')})" for name, trials in scored_by_others(plan).items()]
     lines = [f"Other experiments of this store scored this split: {', '.join(others)}."] if others else []
     if pairs := pairs_compared(plan):
@@ -61,9 +42,9 @@ def _circumstances(result: Result) -> list[str]:
     return lines
 
 
-def notes(result: Result) -> list[str]:
+def notes(plan: Plan, result: Result) -> list[str]:
     """How the numbers were made, what they cover, what to beware of."""
-    settings = result.plan.experiment
+    settings = result.experiment
     tested = [row.comparisons[result.primary] for row in result.rows if result.primary in row.comparisons]
     lines = _failed(result)
     lines.append(
@@ -96,18 +77,18 @@ def notes(result: Result) -> list[str]:
     lines += _refused(result)
     if settings.evaluate.split == "val" and any(row.selected_on == "val" for row in result.rows):
         lines.append("Beware: weights were chosen by their results on the val split, which is scored here.")
-    if result.claims:
-        scored = max(claim.times_scored for claim in result.claims)
+    if result.decisions:
+        scored = max(decision.times_scored for decision in result.decisions)
         lines.append(
-            f"{counted(len(result.claims), 'hypothesis', 'hypotheses')} in one Holm family, registered as "
+            f"{counted(len(result.decisions), 'hypothesis', 'hypotheses')} in one Holm family, registered as "
             f"{result.registration}; this store saw {counted(scored, 'trial')} scored on this split."
         )
-    lines += _circumstances(result)
+    lines += _circumstances(plan)
     lines += _ceiling(result)
-    lines += _timing(result)
+    lines += _timing(plan, result)
     lines += [f"Withdrawn after it was registered: {claim}" for claim in result.withdrawn]
     lines += [f"Not decided, because {reason}: {claim.name}: {claim}" for claim, reason in result.incomparable]
-    lines += [f"Beware: {sentence}." for sentence in shared_files(result.plan)]
+    lines += [f"Beware: {sentence}." for sentence in shared_files(plan)]
     if result.skipped:
         lines.append(f"{len(result.skipped)} unreadable videos were left out:")
         lines += [f"  {path}: {reason}" for path, reason in sorted(result.skipped.items())]
@@ -118,7 +99,7 @@ def _failed(result: Result) -> list[str]:
     """How many trials failed and of what, those with the same failure together."""
     names: dict[str, list[str]] = {}
     for one in result.failed:
-        names.setdefault(str(one.failure), []).append(one.trial.name)
+        names.setdefault(str(one.failure), []).append(one.name)
     if not names:
         return []
     tried = sum(len(row.results) for row in result.rows) + len(result.failed)
@@ -129,9 +110,9 @@ def _failed(result: Result) -> list[str]:
     ]
 
 
-def rests_on(result: Result) -> list[str]:
+def basis(result: Result) -> list[str]:
     """Test, correction, n, seeds and protocol, in sentences."""
-    settings = result.plan.experiment
+    settings = result.experiment
     tested = [row.comparisons[result.primary] for row in _tested_rows(result)]
     seeds = max(len(row.seeds) for row in result.rows)
     lines = [f"{settings.evaluate.split.capitalize()} split of {settings.data.dataset.name}: {result.size}."]
@@ -192,8 +173,8 @@ def _ceiling(result: Result) -> list[str]:
     """How far re-ranking could go, in the primary direction, and what an approximate index lost before."""
     direction = result.primary.partition("/")[0]
     trials = [found for row in result.rows for found in row.results]
-    limits = span([found.ceilings[direction] for found in trials if direction in found.ceilings])
-    recalls = span([found.index_recalls[direction] for found in trials if direction in found.index_recalls])
+    limits = _span([found.ceilings[direction] for found in trials if direction in found.ceilings])
+    recalls = _span([found.index_recalls[direction] for found in trials if direction in found.index_recalls])
     lines = []
     if limits:
         lines += [
@@ -204,9 +185,9 @@ def _ceiling(result: Result) -> list[str]:
     return lines
 
 
-def _timing(result: Result) -> list[str]:
+def _timing(plan: Plan, result: Result) -> list[str]:
     """What costs were measured on, and whether the machine was too busy for its times to say much."""
-    trials = [found.trial for row in result.rows if row.costs for found in row.results]
+    trials = [trial for row in result.rows if row.costs for trial in plan.trials_of(row.variant)]
     measured = [step.fields for trial in trials if (step := trial.last.inputs.get("efficiency"))]
     if not measured:
         return []
@@ -225,18 +206,8 @@ def _tested_rows(result: Result) -> list[Row]:
     return [row for row in result.rows if result.primary in row.comparisons]
 
 
-def in_short(result: Result) -> str:
-    """Verdicts and outcomes counted, in one sentence."""
-    verdicts: Counter[str] = Counter(claim.verdict.verdict for claim in result.claims)
-    outcomes: Counter[str] = Counter(
-        "not compared: trials failed" if row.failed else row.outcome for row in result.rows if not row.is_baseline
-    )
-    parts = []
-    if verdicts:
-        told = ", ".join(f"{verdicts[name]} {name}" for name in VERDICTS if verdicts[name])
-        parts.append(f"{counted(len(result.claims), 'hypothesis', 'hypotheses')}: {told}.")
-    if outcomes:
-        told = ", ".join(f"{outcomes[name]} {name}" for name in dict.fromkeys([*OUTCOMES, *outcomes]) if outcomes[name])
-        number = counted(sum(outcomes.values()), "variant")
-        parts.append(f"{number} against `{result.baseline.name}` on {result.primary}: {told.removesuffix('.')}.")
-    return " ".join(parts)
+def _span(values: list[float]) -> str:
+    """`90.1`, `90.1 to 93.0`; empty where there is none."""
+    if not values:
+        return ""
+    return f"{min(values):.1f}" + (f" to {max(values):.1f}" if max(values) - min(values) >= 0.05 else "")

@@ -9,14 +9,14 @@ from math import isqrt
 import torch
 from torch import Tensor
 
-from core.components import FeatureTransform, Interaction
-from core.features import VideoFeatures
-from core.model import Model
-from core.plugins import registry
-from core.settings import Spec
-from core.steps.retrieval import feature_steps, loaded_model
-from core.steps.split import Kept, read_features
-from core.steps.step import Step, Workspace
+from ..components import FeatureTransform, Interaction
+from ..features import VideoFeatures
+from ..model import Model
+from ..plugins import registry
+from ..settings import Spec
+from ..steps.retrieval import feature_steps, loaded_model
+from ..steps.split import Kept, read_features
+from ..steps.step import Step, Workspace
 
 
 @dataclass(frozen=True)

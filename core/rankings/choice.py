@@ -1,4 +1,4 @@
-"""Which variant is shown, and which queries of it."""
+"""Which trial is looked at, and which texts of it."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 import numpy as np
-from numpy.typing import NDArray
 
-from core.errors import UserError
-from core.metrics import metric
-from core.plan import Plan, Trial
-from core.references import reference_fault, select
-from core.steps.split import Kept
-from core.stored import run_command
-from core.variants import Variant
-
+from ..errors import UserError
+from ..ground import run_command
+from ..metrics import metric
+from ..plan import Plan, PlannedTrial
+from ..references import reference_fault, select
+from ..steps.split import Kept
+from ..variants import Variant
 from .stages import stage_count
 
 ALIKE = ("", " of several stages", " that re-rank")
 """What variants have in common whose `_depth` is 0, 1, 2."""
 
 
-def chosen_trial(plan: Plan, name: str | None = None) -> tuple[Trial, str]:
-    """The first finished trial of a variant, and why it is this variant: "" where its name was given.
+def chosen_trial(plan: Plan, name: str | None = None) -> tuple[PlannedTrial, str | None]:
+    """The first finished trial of a variant, and why it is this variant: None where its name was given.
 
     Without a name: of the variants that re-rank more than one candidate the best by the mean of the primary metric over
     seeds; where none does, of those with several stages; where there are none, of all. The first of equals.
@@ -31,12 +29,12 @@ def chosen_trial(plan: Plan, name: str | None = None) -> tuple[Trial, str]:
     """
     variants = plan.variants if name is None else select(plan.variants, name)[:1]
     if not variants:
-        raise UserError(f"--variant: {reference_fault(plan.variants, str(name))}")
+        raise UserError(f"variant: {reference_fault(plan.variants, str(name))}")
     finished = [trial for variant in variants for trial in plan.trials_of(variant) if _finished(plan, trial)]
     if not finished:
         raise UserError(_lacking(plan, f"results of {plan.document.file if name is None else f'`{variants[0].name}`'}"))
     if name is not None:
-        return finished[0], ""
+        return finished[0], None
     most = max(_depth(trial.variant) for trial in finished)
     values: dict[str, list[float]] = {}
     primary = plan.experiment.evaluate.primary
@@ -50,7 +48,7 @@ def chosen_trial(plan: Plan, name: str | None = None) -> tuple[Trial, str]:
     return next(trial for trial in finished if trial.variant.name == best), why
 
 
-def _finished(plan: Plan, trial: Trial) -> bool:
+def _finished(plan: Plan, trial: PlannedTrial) -> bool:
     return trial.last.ready(plan.workspace.store)
 
 
@@ -74,20 +72,5 @@ def chosen_rows(queries: Sequence[str], rows: Kept) -> list[int]:
     for query in queries:
         if query not in known:
             near = ", ".join(f"`{name}`" for name in get_close_matches(query, known, n=3, cutoff=0))
-            raise UserError(f"--queries: the scored split has no text `{query}`; the nearest are {near}")
+            raise UserError(f"queries: the scored split has no text `{query}`; the nearest are {near}")
     return [known[query] for query in queries]
-
-
-def most_changed_rows(first: NDArray[np.int64], last: NDArray[np.int64], count: int, trial: Trial) -> list[int]:
-    """Rows of the queries whose rank [Q] changed by the largest factor, those of one factor in order.
-
-    Raises UserError where no rank changed.
-    """
-    change = np.abs(np.log(last / first))
-    order = np.argsort(-change, kind="stable")[:count]
-    chosen = order[change[order] > 0].tolist()
-    if not chosen:
-        one = stage_count(trial.variant.experiment.retrieve) == 1
-        why = "ranks in one stage" if one else "leaves the first right video of every query where it was"
-        raise UserError(f"`{trial.variant.name}` {why}: choose texts by --queries, or another --variant")
-    return chosen

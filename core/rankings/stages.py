@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.config.schema import Retrieve
-from core.metrics import Relevance
-from core.plugins import registry
-from core.settings import Mixture, Spec
-from core.steps.retrieval import FirstStage, rerank_candidates
-from core.steps.split import Kept
-from core.steps.step import Step, Workspace
+from ..config.schema import Retrieve
+from ..metrics import Relevance
+from ..plugins import registry
+from ..settings import Mixture, Spec
+from ..steps.retrieval import FirstStage, rerank_candidates
+from ..steps.split import Kept
+from ..steps.step import Step, Workspace
 
 FIRST = "first_stage"
 
