@@ -25,7 +25,6 @@ from .failures import (
     store_fault,
     store_faults_told,
 )
-from .ledger import enter
 from .plan import Plan, PlannedTrial
 from .steps.step import Step
 from .store import Busy, Entry, Gone, Patience
@@ -75,7 +74,6 @@ def _execute(
             failed(trial, stop.failure)
             continue
         idle = 0
-        enter(plan, trial)
         finished(trial)
     return failures
 

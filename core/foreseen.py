@@ -16,8 +16,7 @@ from .components import Split
 from .hypotheses import Hypothesis
 from .metrics import COSTS, Metric, Relevance, metric, query_relevance
 from .plan import Plan, PlannedTrial
-from .recognition import flat_configuration
-from .references import Variant
+from .references import Variant, flat_configuration
 from .significance import detectable_difference
 
 LEAST_CLUSTERS = 6

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .plan import Plan
-from .references import Variant
+from .references import Variant, flat_configuration
 from .store import MISSING, digest, write_atomically
 from .store.files import checked, read_text, with_check
 
@@ -134,28 +134,10 @@ def _values(plan: Plan, variant: Variant) -> dict[str, Any]:
     return {k: v for k, v in flat.items() if not (k.startswith("data.dataset.") and _is_place(v))}
 
 
-def flat_configuration(variant: Variant) -> dict[str, Any]:
-    """{dotted key: value} of a configuration, but for how it is evaluated."""
-    found = variant.configuration
-    return dict(_flat({name: value for name, value in found.items() if name != "evaluate"}, ""))
-
-
 def _is_place(value: Any) -> bool:
     with suppress(OSError, ValueError):
         return isinstance(value, str) and ("/" in value or Path(value).exists())
     return False
-
-
-def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Every leaf under its dotted key; empty mappings and lists are leaves."""
-    if isinstance(value, Mapping) and value:
-        for name, item in value.items():
-            yield from _flat(item, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list | tuple) and value:
-        for place, item in enumerate(value):
-            yield from _flat(item, f"{key}.{place}")
-    else:
-        yield key, value
 
 
 def is_same_arm(plan: Plan, variant: Variant, arm: str, near: bool = True) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,24 @@ class Variant:
     def located(self, problem: Problem) -> Problem:
         """The problem at the key that assigned the faulty value, where it is not the file's own."""
         return locate(problem, self.written, self.assignments)
+
+
+def flat_configuration(variant: Variant) -> dict[str, Any]:
+    """{dotted key: value} of a configuration, but for how it is evaluated."""
+    found = variant.configuration
+    return dict(_flat({name: value for name, value in found.items() if name != "evaluate"}, ""))
+
+
+def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Every leaf under its dotted key; empty mappings and lists are leaves."""
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from _flat(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple) and value:
+        for place, item in enumerate(value):
+            yield from _flat(item, f"{key}.{place}")
+    else:
+        yield key, value
 
 
 # ------------------------------------------------------------------------------------------ names

@@ -121,6 +121,7 @@ def _run(plan: Plan, outputs: Outputs, tally: Tally) -> Result:
     from .execute import execute
     from .failures import store_faults_told
     from .findings import findings
+    from .ledger import enter
     from .registration import register
     from .trials import trial_of
 
@@ -129,6 +130,7 @@ def _run(plan: Plan, outputs: Outputs, tally: Tally) -> Result:
     outputs.started()
 
     def finished(trial: PlannedTrial) -> None:
+        enter(plan, trial)
         tally.done += 1
         outputs.trial_finished(trial_of(plan, trial))
 
