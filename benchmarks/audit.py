@@ -28,7 +28,7 @@ from benchmarks.worlds import (
     recall_over_seeds,
     tails,
 )
-from core.significance import (
+from core.measure.significance import (
     Comparison,
     Evidence,
     better,
@@ -41,7 +41,7 @@ from core.significance import (
     paired_tests,
     sign_flip,
 )
-from core.significance.resampling import cluster_sums
+from core.measure.significance.resampling import cluster_sums
 
 LEVEL = 0.05
 BLOCK = 250

@@ -26,11 +26,11 @@ from benchmarks.measuring import Ratio, Seconds, described, machine, multiply_ad
 from benchmarks.readers import FLOOR, OURS, READERS, nothing, works, write_scenes
 from benchmarks.training_input import Clock
 from core import Encoder, VideoFeatures, create
-from core.steps import encoding
-from core.steps.encoding import RowFile, VideoSource, encode_video
-from core.steps.step import Step, Workspace
-from core.store import Store
-from core.video import Sampling, read_clips, reading
+from core.contract.store import Store
+from core.engine.steps import encoding
+from core.engine.steps.encoding import RowFile, VideoSource, encode_video
+from core.engine.steps.step import Step, Workspace
+from core.engine.video import Sampling, read_clips, reading
 
 LEVELS = ("frames", "patches")
 ENCODERS: dict[str, dict[str, Any]] = {

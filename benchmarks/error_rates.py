@@ -22,7 +22,7 @@ from benchmarks import audit
 from benchmarks.measuring import described, machine, publish, read_options, table
 from benchmarks.rivals import both_agree, joint_bootstrap
 from benchmarks.worlds import Floats, captions, ranks, recall, recall_over_seeds
-from core.significance import (
+from core.measure.significance import (
     benjamini_hochberg,
     detectable_difference,
     holm,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.measuring import multiply_adds, timed
 from core import Interaction, Levels, LevelShape, Shapes, Side, TextFeatures, Tokens, VideoFeatures, create, setting
-from core.efficiency import Prepared, as_tokens
+from core.engine.efficiency import Prepared, as_tokens
 from plugins.layers.gating import unit_tokens, video_blocks
 
 

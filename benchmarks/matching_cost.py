@@ -3,7 +3,7 @@
     python -m benchmarks.matching_cost --out benchmarks/results/matching_cost.json
 
 Features are random and of the papers' shapes. What one side gives by itself is made beforehand and reported apart;
-what is timed is core.scoring as the runner calls it: scores of all pairs, choice of candidates, their new scores.
+what is timed is engine.scoring as the runner calls it: scores of all pairs, choice of candidates, their new scores.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from benchmarks.measuring import (
     titles,
 )
 from core import create, rerank, score
-from core.scoring import Sides, candidates_of, pair_rows, score_candidates
+from core.engine.scoring import Sides, candidates_of, pair_rows, score_candidates
 
 SMALL = Size(
     galleries=(40, 100),

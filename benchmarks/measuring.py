@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from core.efficiency import multiply_adds as multiply_adds
+from core.engine.efficiency import multiply_adds as multiply_adds
 
 Name = TypeVar("Name", bound=Hashable)
 

@@ -1,6 +1,6 @@
 """Videos to read, and ways of reading them beside core's own. Worker processes import this: no torch.
 
-Each way is called as `core.video.read_clip` is, and gives what it gives: the same frames, scaled by the same filter.
+Each way is called as `engine.video.read_clip` is, and gives what it gives: the same frames, scaled by the same filter.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from core.video import SAMPLERS, Clip, Sampling, read_clip
+from core.engine.video import SAMPLERS, Clip, Sampling, read_clip
 
 RATE, SCENE = 25, 75
 """Frames a second; frames from one cut to the next."""

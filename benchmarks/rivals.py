@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from core.significance.resampling import resamples
+from core.measure.significance.resampling import resamples
 
 Floats = NDArray[np.float64]
 

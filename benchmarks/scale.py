@@ -33,10 +33,10 @@ from benchmarks.measuring import (
     short,
     table,
 )
-from core.index import approximate, is_installed, recall
-from core.scoring import nearest
-from core.tensorfile import map_tensors
-from core.terminal import progress
+from core.contract.tensorfile import map_tensors
+from core.contract.terminal import progress
+from core.engine.index import approximate, is_installed, recall
+from core.engine.scoring import nearest
 
 
 @dataclass(frozen=True)

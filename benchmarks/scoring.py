@@ -2,7 +2,7 @@
 
     python -m benchmarks.scoring --out benchmarks/results/scoring.json
 
-Features are random and of the papers' shapes, float32, on all threads. What is timed is core.scoring as the runner
+Features are random and of the papers' shapes, float32, on all threads. What is timed is engine.scoring as the runner
 calls it, with both sides made beforehand or from features as they come; what it is held against runs in the same round.
 """
 
@@ -34,7 +34,7 @@ from benchmarks.measuring import (
     titles,
 )
 from core import Interaction, LevelShape, Side, TextFeatures, Tokens, VideoFeatures, create, score
-from core.scoring import Sides, blocks, candidates_of, score_candidates
+from core.engine.scoring import Sides, blocks, candidates_of, score_candidates
 
 Call = Callable[[], object]
 Heads = Mapping[str, Head]
@@ -368,7 +368,7 @@ Median, smallest and largest by the clock, and the median by processor time; the
 
 ## Against the einsum form
 
-Scores as published programs form them, with a pooled vector for each pair: how many times faster core.scoring is, and
+Scores as published programs form them, with a pooled vector for each pair: how many times faster engine.scoring is, and
 the largest difference.
 
 {table([*titles("what", "width", "texts", "videos", "faster"), "by processor", "difference"], einsums)}"""

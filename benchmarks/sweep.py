@@ -26,12 +26,12 @@ from torch import Tensor
 
 from benchmarks.measuring import Ratio, Seconds, described, machine, publish, read_options, short, table
 from core import Dataset, Encoder, EncoderSettings, Levels, LevelShape, Split, Text, hookimpl, setting
-from core.components import Video
-from core.execute import execute
-from core.plan import Plan, add_trials, read_plan
+from core.contract.components import Video
+from core.contract.store import Store
+from core.engine.execute import execute
+from core.engine.plan import Plan, add_trials, read_plan
+from core.engine.steps.step import Step, Workspace
 from core.plugins import registry
-from core.steps.step import Step, Workspace
-from core.store import Store
 
 ALONE = "alone"
 SCORED = ("score", "candidates", "rank", "evaluate")

@@ -24,10 +24,10 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from core import LevelShape, Spec, TextFeatures, Tokens, VideoFeatures, create
-from core.config import LogitScale, Train
-from core.model import Model
-from core.tensorfile import map_tensors
-from core.training import Pairs, TrainedModel, fit
+from core.contract.tensorfile import map_tensors
+from core.engine.model import Model
+from core.engine.training import Pairs, TrainedModel, fit
+from core.experiment.config import LogitScale, Train
 
 WIDTH, FRAMES, PATCHES, CHUNK = 512, 12, 49, 50
 

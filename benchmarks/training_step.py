@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from benchmarks.measuring import Seconds, multiply_adds
 from core import LevelShape, Spec, TextFeatures, Tokens, VideoFeatures, create, make
-from core.config import LogitScale, Train
-from core.model import Model
-from core.reranking import Mined, Negatives, RerankerFit
-from core.training import Pairs, TrainedModel, Trainee, fit
+from core.engine.model import Model
+from core.engine.reranking import Mined, Negatives, RerankerFit
+from core.engine.training import Pairs, TrainedModel, Trainee, fit
+from core.experiment.config import LogitScale, Train
 
 ROOT = Path(__file__).parents[1]
 COLOURS, THINGS = (

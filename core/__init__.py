@@ -9,26 +9,26 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "components": (
+    "contract.components": (
         "Component Dataset Encoder FeatureTransform Interaction Loss Output Reranker ScoreTransform Levels LossInputs "
         "EncoderSettings LossSettings RerankerSettings TrainedReranker TrainedRerankerSettings Shapes "
         "Side Split Text Video"
     ),
-    "optimisation": "RerankerTraining",
-    "features": "Features LevelShape TextFeatures Tokens VideoFeatures",
-    "settings": "Mixture Spec setting",
+    "contract.optimisation": "RerankerTraining",
+    "contract.features": "Features LevelShape TextFeatures Tokens VideoFeatures",
+    "contract.settings": "Mixture Spec setting",
     "hookspecs": "hookimpl",
     "errors": "ConfigError Problem DataError RunError StoreError UserError VideoError",
-    "terminal": "progress",
-    "inputs": "no_file special_file strict_json",
+    "contract.terminal": "progress",
+    "contract.inputs": "no_file special_file strict_json",
     "plugins": "create make",
-    "scoring": "score rerank search",
-    "metrics": "evaluate Relevance",
-    "given": "GivenScores read_scores",
-    "transduction": "transductive_trace",
-    "significance": "compare_scores",
+    "engine.scoring": "score rerank search",
+    "measure.metrics": "evaluate Relevance",
+    "contract.score_files": "GivenScores read_scores",
+    "contract.transduction": "transductive_trace",
+    "measure.significance": "compare_scores",
     "run": "run_experiment",
-    "loading": "load",
+    "engine.loading": "load",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 __all__ = [*_MODULE_OF]  # noqa: PLE0604

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from .components import Register
+    from .contract.components import Register
 
 PROJECT = "retrieval_ablations"
 hookspec = pluggy.HookspecMarker(PROJECT)

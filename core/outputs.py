@@ -13,33 +13,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .addresses import HIDDEN, safe_address, without
-from .components import Output
-from .config import Claim, Experiment
+from .contract.addresses import HIDDEN, safe_address, without
+from .contract.components import Output
+from .contract.escaping import code, csv_cell, markdown, markdown_sentence, plain_line, slug
+from .contract.keys import join, lookup, split_key
+from .contract.places import place_fault
+from .contract.repository import GitState
+from .contract.settings import Spec
+from .contract.store import digest, write_atomically
+from .contract.store.files import checked, checksum, follow_umask, locked, read_text, with_check
+from .contract.store.leases import is_running
+from .engine.failures import Failure, failure_of
+from .engine.plan import Plan
+from .engine.video import Clip
 from .errors import ConfigError, Problem, UserError, counted, nearest
-from .escaping import code, csv_cell, markdown, markdown_sentence, plain_line, slug
-from .failures import Failure, failure_of
-from .ground import question, run_command
-from .hypotheses import Hypothesis
-from .keys import join, lookup, split_key
-from .metrics import metric
-from .places import place_fault
-from .plan import Plan
+from .evidence.ground import question, run_command
+from .evidence.hiding import hidden_in, hiding
+from .evidence.rankings import Gate, Rankings, Stage
+from .evidence.receipt import RECEIPT, write_receipt
+from .evidence.results import Decision, Refusal, Result, Row
+from .evidence.trials import DataUsed, FailedTrial, Fit, Trial
+from .experiment.config import Claim, Experiment
+from .experiment.hypotheses import Hypothesis
+from .experiment.published import Published, PublishedRow
+from .experiment.selection import Variant, short_key, short_value
+from .measure.metrics import metric
+from .measure.significance import Comparison, Verdict, paired_medians, paired_test
 from .plugins import registry
-from .privacy import hidden_in, hiding
-from .published import Published, PublishedRow
-from .rankings import Gate, Rankings, Stage
-from .receipt import RECEIPT, write_receipt
-from .references import Variant, short_key, short_value
-from .repository import GitState
-from .results import Decision, Refusal, Result, Row
-from .settings import Spec
-from .significance import Comparison, Verdict, paired_medians, paired_test
-from .store import digest, write_atomically
-from .store.files import checked, checksum, follow_umask, locked, read_text, with_check
-from .store.leases import is_running
-from .trials import DataUsed, FailedTrial, Fit, Trial
-from .video import Clip
 
 __all__ = [
     "HIDDEN",

@@ -23,12 +23,12 @@ from typing import Any
 import pluggy
 
 from . import hookspecs
-from .command import command
-from .components import KINDS, Component, Shapes
+from .contract.command import command
+from .contract.components import KINDS, Component, Shapes
+from .contract.escaping import plain_line
+from .contract.keys import join
+from .contract.settings import Checker, Spec
 from .errors import ConfigError, Problem, UserError, nearest
-from .escaping import plain_line
-from .keys import join
-from .settings import Checker, Spec
 
 GROUP = hookspecs.PROJECT
 DISTRIBUTION = "retrieval-ablations"

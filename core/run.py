@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from .command import add_allow_env, command
+from .contract.command import add_allow_env, command
+from .contract.escaping import plain_line
 from .errors import ConfigError, Problem, ReadingError, RunError, UserError
-from .escaping import plain_line
 
 if TYPE_CHECKING:
-    from .failures import Failure, Tally
+    from .engine.failures import Failure, Tally
+    from .engine.plan import Plan, PlannedTrial
+    from .engine.steps.step import Workspace
+    from .evidence.results import Result
     from .outputs import Outputs
-    from .plan import Plan, PlannedTrial
-    from .results import Result
-    from .steps.step import Workspace
 
 
 def run_experiment(
@@ -46,8 +46,8 @@ def run_experiment(
     """
     import warnings
 
-    from .config import allow_environment
-    from .scoring import limit_memory
+    from .engine.scoring import limit_memory
+    from .experiment.config import allow_environment
 
     allow_environment(allow_env)
     limit_memory(memory)
@@ -68,8 +68,8 @@ def _prepared(
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Plan, Outputs]:
     """The checked plan with every step laid out, and its outputs; makes the data set where it is generated."""
+    from .engine.plan import add_trials
     from .outputs import Outputs
-    from .plan import add_trials
 
     plan = _checked_plan(file, overrides, store, device, workers)
     outputs = Outputs(plan, Path(runs), say)
@@ -79,11 +79,11 @@ def _prepared(
 
 def _checked_plan(file: str, overrides: Sequence[str], store: str, device: str, workers: int | None) -> Plan:
     """The plan before any data is touched. Faults of file, section and schema come before torch is imported."""
-    from .config import read_document
-    from .variants import check_core
+    from .experiment.config import read_document
+    from .experiment.variants import check_core
 
     check_core(read_document(file, overrides))
-    from .plan import read_plan
+    from .engine.plan import read_plan
     from .plugins import registry
 
     for plugin, reason in registry().failed.items():
@@ -95,8 +95,8 @@ def _workspace(store: str, device: str, workers: int | None) -> Workspace:
     """The store and the device that steps run with. Raises ConfigError for a device that is not there."""
     import torch
 
-    from .steps.step import Workspace
-    from .store import Store
+    from .contract.store import Store
+    from .engine.steps.step import Workspace
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     chosen = next(name for name, found in there.items() if found) if device == "auto" else device
@@ -111,19 +111,19 @@ def _workspace(store: str, device: str, workers: int | None) -> Workspace:
 
 
 def _tally(plan: Plan) -> Tally:
-    from .failures import Tally
+    from .engine.failures import Tally
 
     return Tally(plan.workspace.store, len(plan.trials))
 
 
 def _run(plan: Plan, outputs: Outputs, tally: Tally) -> Result:
     """Register, execute, compare, and have the outputs write. `tally` is kept up to date as trials are done or fail."""
-    from .execute import execute
-    from .failures import store_faults_told
-    from .findings import findings
-    from .ledger import enter
-    from .registration import register
-    from .trials import trial_of
+    from .engine.execute import execute
+    from .engine.failures import store_faults_told
+    from .evidence.findings import findings
+    from .evidence.ledger import enter
+    from .evidence.registration import register
+    from .evidence.trials import trial_of
 
     with store_faults_told(plan.workspace.store.root):
         register(plan)
@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _command(chosen)
     except SystemExit as fault:  # none of ours: those are over
-        from .failures import failure_of
+        from .engine.failures import failure_of
 
         raise RunError(str(failure_of(fault))) from None
 
@@ -215,13 +215,13 @@ def _check_distribution() -> None:
 
 def _command(chosen: argparse.Namespace) -> int:
     """Every file in turn, checked before the first is run. Exit status of the worst."""
-    from .config import allow_environment
+    from .experiment.config import allow_environment
 
     allow_environment(chosen.allow_env)
     if chosen.only and not chosen.stored:
         raise ConfigError(Problem("--only", "chooses among the outputs that write again: add --stored", "command line"))
     if chosen.memory is not None:
-        from .scoring import limit_memory
+        from .engine.scoring import limit_memory
 
         limit_memory(chosen.memory)
     further = [word for word in chosen.more if word.endswith((".yaml", ".yml")) and "=" not in word]
@@ -250,8 +250,8 @@ def _one(chosen: argparse.Namespace) -> int:
     plan, outputs = _prepared(
         chosen.file, chosen.overrides, chosen.store, chosen.runs, chosen.device, chosen.workers, print
     )
-    from .overlap import shared_files
-    from .receipt import check_registered
+    from .engine.overlap import shared_files
+    from .evidence.receipt import check_registered
 
     if chosen.registered is not None:
         print(plain_line(check_registered(plan, chosen.registered)))
@@ -270,8 +270,8 @@ def _one(chosen: argparse.Namespace) -> int:
 
 def _write_again(chosen: argparse.Namespace) -> int:
     """Have the outputs write from the store; nothing is computed."""
+    from .evidence.stored import stored_result
     from .outputs import Outputs
-    from .stored import stored_result
 
     plan, result = stored_result(chosen.file, chosen.overrides, chosen.store)
     outputs = Outputs(plan, Path(chosen.runs), print, chosen.only)
@@ -287,16 +287,16 @@ def _print_faults(outputs: Outputs) -> None:
 
 def _dry_run(chosen: argparse.Namespace) -> int:
     plan = _checked_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
-    from .dryrun import show_plan
+    from .engine.dryrun import show_plan
+    from .engine.plan import add_trials
     from .outputs import Outputs
-    from .plan import add_trials
 
     Outputs(plan, Path(chosen.runs))
     if all(plan.workspace.is_prepared(variant.experiment.data.dataset) for variant in plan.variants):
         add_trials(plan)
     show_plan(plan)
     if chosen.registered is not None and plan.trials:
-        from .receipt import check_registered
+        from .evidence.receipt import check_registered
 
         print(plain_line(check_registered(plan, chosen.registered)))
     return 0
@@ -304,8 +304,8 @@ def _dry_run(chosen: argparse.Namespace) -> int:
 
 def _check_videos(chosen: argparse.Namespace) -> int:
     plan = _checked_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
-    from .dryrun import videos_of
-    from .video import check_videos
+    from .engine.dryrun import videos_of
+    from .engine.video import check_videos
 
     bad = 0
     for paths, sampling in videos_of(plan):

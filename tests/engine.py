@@ -47,15 +47,16 @@ from core import (
     hookimpl,
     setting,
 )
-from core.components import Video
-from core.execute import execute
-from core.findings import Result, findings
-from core.keys import assign
-from core.plan import Plan, Trial, add_trials, read_plan
+from core.contract.components import Video
+from core.contract.keys import assign
+from core.contract.store import Entry, Store
+from core.engine.execute import execute
+from core.engine.plan import Plan, PlannedTrial, add_trials, read_plan
+from core.engine.steps.step import Workspace
+from core.evidence.findings import Result, findings
+from core.evidence.ledger import enter
+from core.evidence.registration import register
 from core.plugins import registry
-from core.registration import register
-from core.steps.step import Workspace
-from core.store import Entry, Store
 
 COUNTS: Counter[str] = Counter()
 """What the toys were asked to do: videos and texts encoded, forward passes, pairs scored, losses taken."""
@@ -401,8 +402,13 @@ class Lab:
         COUNTS.clear()
         made = self.plan(changes)
         register(made)
-        self.finished: list[Trial] = []
-        execute(made, self.finished.append)
+        self.finished: list[PlannedTrial] = []
+
+        def finished(trial: PlannedTrial) -> None:
+            enter(made, trial)
+            self.finished.append(trial)
+
+        execute(made, finished)
         return made
 
     def result(self, changes: Mapping[str, Any] | None = None) -> Result:

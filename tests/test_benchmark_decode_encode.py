@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks import decode_encode, readers
 from benchmarks.readers import FLOOR, OURS, READERS, write_scenes
-from core.video import Sampling, read_clip
+from core.engine.video import Sampling, read_clip
 from tests.videos import decoded
 
 

@@ -16,7 +16,7 @@ import time:       100 |        100 |   os
 import time:      2000 |       2000 |       scipy.special
 import time:      5000 |       7000 |     numpy
 import time:     30000 |      37000 |   torch
-import time:       400 |      37500 | core.plan
+import time:       400 |      37500 | core.engine.plan
 a warning in between
 import time:      6000 |       6000 |   pandas
 import time:     70000 |      76000 | mlflow.tracking

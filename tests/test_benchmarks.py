@@ -14,7 +14,7 @@ from benchmarks import matching_cost, training_cost, training_input, training_st
 from benchmarks.heads import Size, TokenWise
 from benchmarks.measuring import Ratio, Seconds, alternate, multiply_adds, short, table
 from core import LevelShape, TextFeatures, VideoFeatures, score
-from core.scoring.candidates import _Block
+from core.engine.scoring.candidates import _Block
 
 RESULTS = Path(matching_cost.__file__).parent / "results"
 T, P, L, D, Q = 4, 9, 6, 32, 2

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.plan import read_plan
-from core.steps.step import Workspace
-from core.store import Store
+from core.contract.store import Store
+from core.engine.plan import read_plan
+from core.engine.steps.step import Workspace
 
 FILES = sorted((Path(__file__).parents[1] / "experiments" / "claims").glob("*.yaml"))
 

@@ -13,8 +13,8 @@ import torch
 import yaml
 
 import core
-from core.findings import Result
-from core.results import Row
+from core.evidence.findings import Result
+from core.evidence.results import Row
 
 ROOT = Path(__file__).parents[1]
 VIDEOS = 100

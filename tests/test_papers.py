@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from core import LevelShape, LossInputs, TextFeatures, VideoFeatures
-from core.config import Experiment, read_document
-from core.hypotheses import read_hypotheses
-from core.model import Model
+from core.contract.settings import plain
+from core.engine.model import Model
+from core.experiment.config import Experiment, read_document
+from core.experiment.hypotheses import read_hypotheses
+from core.experiment.variants import read_variants
 from core.plugins import registry
-from core.settings import plain
-from core.variants import read_variants
 from tests.plugins.test_eercf_golden import NAMES, PAIRS, TOP_K, Golden, largest_error, offered
 
 PAPERS = Path(__file__).parents[1] / "experiments" / "papers"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.config import read_document
-from core.hypotheses import read_hypotheses
+from core.experiment.config import read_document
+from core.experiment.hypotheses import read_hypotheses
+from core.experiment.variants import read_variants
 from core.plugins import registry
-from core.variants import read_variants
 
 FILE = Path(__file__).parents[1] / "experiments" / "papers" / "crosstvr.yaml"
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from core.checks import composition_faults
-from core.config import DESIGN, PROSE, Experiment, read_document
-from core.graph import TrialGraph
-from core.hypotheses import read_hypotheses
-from core.settings import plain
-from core.steps.step import Workspace
-from core.store import Store
-from core.variants import read_variants
+from core.contract.settings import plain
+from core.contract.store import Store
+from core.engine.checks import composition_faults
+from core.engine.graph import TrialGraph
+from core.engine.steps.step import Workspace
+from core.experiment.config import DESIGN, PROSE, Experiment, read_document
+from core.experiment.hypotheses import read_hypotheses
+from core.experiment.variants import read_variants
 
 PAPERS = Path(__file__).parents[1] / "experiments" / "papers"
 

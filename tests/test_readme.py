@@ -10,10 +10,10 @@ import torch
 import yaml
 
 import core
-from core.config import read_document
-from core.hypotheses import read_hypotheses
+from core.experiment.config import read_document
+from core.experiment.hypotheses import read_hypotheses
+from core.experiment.variants import read_variants
 from core.plugins import registry
-from core.variants import read_variants
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.published import Published, PublishedRow, load_published
+from core.experiment.published import Published, PublishedRow, load_published
 
 FILES = sorted((Path(__file__).parents[1] / "experiments" / "references").glob("*.yaml"))
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from core.engine.video import Clip, Sampling, read_clip
 from core.errors import VideoError
-from core.video import Clip, Sampling, read_clip
 
 BITS = 12
 

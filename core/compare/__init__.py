@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..metrics import DIRECTIONS, metric, summarise
-from ..significance import Comparison, correct, outcome, paired_medians, paired_tests
+from ..measure.metrics import DIRECTIONS, metric, summarise
+from ..measure.significance import Comparison, correct, outcome, paired_medians, paired_tests
 from .call import each_file, refuse_call, refuse_same, shown_names
 from .counted import entered
 from .judged import Judged

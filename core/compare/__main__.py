@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..command import command
-from ..store import write_atomically
+from ..contract.command import command
+from ..contract.store import write_atomically
 from .call import refuse_output
 
 DESCRIPTION = """Compare systems with the first of them, from what they put out; nothing is computed again. Each

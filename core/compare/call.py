@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 from ..errors import ConfigError, Problem, nearest
-from ..metrics import DEFAULT_METRICS, DIRECTIONS, metric
+from ..measure.metrics import DEFAULT_METRICS, DIRECTIONS, metric
 from .sources import Source, Stored
 
 METRICS = (*DEFAULT_METRICS, "RSum", "mAP", "nDCG10")

@@ -16,7 +16,7 @@ def entered(baseline: Source, others: Iterable[Source], metrics: Sequence[str], 
     trials = [one for one in others if isinstance(one, Stored)]
     if not isinstance(baseline, Stored) or baseline.split != "test" or not trials:
         return ""
-    from ..ledger import enter_comparisons  # with torch, which files alone do without
+    from ..evidence.ledger import enter_comparisons
 
     splits = sorted(baseline.content.union(*(trial.content for trial in trials))) or [""]
     pairs = [(baseline.entry.meta["key"], trial.entry.meta["key"]) for trial in trials]

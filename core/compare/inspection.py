@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..metrics import Relevance, evaluate, query_relevance
-from ..transduction import moderate
+from ..contract.transduction import moderate
+from ..measure.metrics import Relevance, evaluate, query_relevance
 
 LARGEST = 1500
 """Rows and columns that are looked at where a look at all of them would take long."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
+from ..contract.transduction import transductive_trace
 from ..errors import DataError
-from ..metrics import Relevance, evaluate, query_relevance
-from ..transduction import transductive_trace
+from ..measure.metrics import Relevance, evaluate, query_relevance
 from . import inspection
 from .pairing import Common, bring_together
 from .relevance import Judgements, assumed_relevance

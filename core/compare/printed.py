@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from ..errors import ConfigError, Problem
-from ..significance import mcnemar, published_difference
+from ..measure.significance import mcnemar, published_difference
 
 DISCORDANCES = (0.15, 0.2, 0.25)
 """Shares of queries that exactly one of two systems answers, as they are usual between two published systems."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..contract.inputs import regular_file
 from ..errors import DataError
-from ..inputs import regular_file
-from ..metrics import Relevance, query_relevance
+from ..measure.metrics import Relevance, query_relevance
 from .pairing import Common, Ids, by_same_id
 
 

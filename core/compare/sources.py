@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contract.inputs import ABSENT, no_file
+from ..contract.score_files import PICKLES, SUFFIXES, GivenScores, read_ids, read_scores
+from ..contract.store import Entry, Store, read_twice
 from ..errors import DataError, nearest
-from ..given import PICKLES, SUFFIXES, GivenScores, read_ids, read_scores
-from ..inputs import ABSENT, no_file
-from ..metrics import RankCounts, metric, per_query
-from ..store import Entry, Store, read_twice
+from ..measure.metrics import RankCounts, metric, per_query
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ Source = Scores | Ranks | Stored
 
 def _transductive(name: str, **fields: Any) -> bool:
     """Whether a score transform looks at the other queries; one that is not installed here is not known to."""
-    from ..components import ScoreTransform
+    from ..contract.components import ScoreTransform
     from ..plugins import registry
 
     with suppress(KeyError, TypeError):

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from ..escaping import plain_line
-from ..metrics import metric
+from ..contract.escaping import plain_line
+from ..measure.metrics import metric
 from . import Compared, Line
 
 HEAD = (

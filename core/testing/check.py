@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from ..components import Component, Shapes
-from ..features import TextFeatures, VideoFeatures
+from ..contract.components import Component, Shapes
+from ..contract.features import TextFeatures, VideoFeatures
 from . import datasets, description, encoders, interactions, losses, matrices, rerankers, transforms
 from .contract import Check, ContractError, Fault, faults_of, said
 from .inputs import Sample, sample, shapes_of

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..components import Dataset, Split
+from ..contract.components import Dataset, Split
 from .contract import Faults
 
 SPLITS = ("train", "val", "test")

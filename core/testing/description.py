@@ -8,10 +8,10 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from ..components import KINDS, Component, Reranker, TrainedReranker
+from ..contract.components import KINDS, Component, Reranker, TrainedReranker
+from ..contract.settings import Checker, Mixture, plain
 from ..errors import ConfigError, UserError
 from ..plugins import registry
-from ..settings import Checker, Mixture, plain
 from .contract import Faults
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components import Encoder, Levels
-from ..features import Features
+from ..contract.components import Encoder, Levels
+from ..contract.features import Features
 from .contract import DEVICE, Faults, gap, mean_gap, not_finite, said
 from .inputs import SEED
 

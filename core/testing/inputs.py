@@ -10,8 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ..components import Levels, Shapes
-from ..features import Features, LevelShape, TextFeatures, Tokens, VideoFeatures
+from ..contract.components import Levels, Shapes
+from ..contract.features import Features, LevelShape, TextFeatures, Tokens, VideoFeatures
 
 TEXTS, VIDEOS = 5, 6
 WORDS, FRAMES, PATCHES, WIDTH = 7, 4, 20, 16

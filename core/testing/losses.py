@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components import Loss, LossInputs
+from ..contract.components import Loss, LossInputs
 from .contract import Faults, gap, said
 from .inputs import SEED, WIDTH
 

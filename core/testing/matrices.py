@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components import ScoreTransform
+from ..contract.components import ScoreTransform
 from .contract import Faults, gap
 from .inputs import SEED
 from .inputs import TEXTS as QUERIES

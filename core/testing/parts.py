@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..components import Levels, ModelPart
-from ..features import LevelShape, TextFeatures, VideoFeatures
-from ..settings import plain
+from ..contract.components import Levels, ModelPart
+from ..contract.features import LevelShape, TextFeatures, VideoFeatures
+from ..contract.settings import plain
 from .contract import DEVICE, Faults, gap, mean_gap, not_finite, said
 from .inputs import (
     SEED,

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components import Reranker, Side, TrainedReranker
-from ..features import TextFeatures, VideoFeatures
-from ..scoring import side_rows
+from ..contract.components import Reranker, Side, TrainedReranker
+from ..contract.features import TextFeatures, VideoFeatures
+from ..engine.scoring import side_rows
 from .contract import Faults, gap, said
 from .inputs import SEED
 from .parts import COMMON, PartCase, it_can_be_built_from_shapes_alone

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..components import FeatureTransform, Levels
-from ..features import Features, TextFeatures, Tokens, VideoFeatures
+from ..contract.components import FeatureTransform, Levels
+from ..contract.features import Features, TextFeatures, Tokens, VideoFeatures
 from .contract import Faults, gap, not_finite
 from .inputs import changed, copied, same_tokens, without_tokens
 from .parts import COMMON, PartCase, it_can_be_built_from_shapes_alone

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from ..settings import Checker, Mixture
+from ..contract.settings import Checker, Mixture
 
 
 def with_another(config: Any, field: str) -> Iterator[Any]:

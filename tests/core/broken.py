@@ -15,14 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from core import (
-    Levels,
-    LevelShape,
-    TextFeatures,
-    Tokens,
-    VideoFeatures,
-    setting,
-)
+from core import Levels, LevelShape, TextFeatures, Tokens, VideoFeatures, setting
 from tests.engine import ToyEncoder
 
 from .sound import Clips, Colours, Dot, Fused, Hinge, Judge, Sharpened, Shifted, Sound

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.store import Store
+from core.contract.store import Store
 
 N = 200
 KEYS = ("0123456789abcdef", "fedcba9876543210")

@@ -25,8 +25,8 @@ from core import (
     hookimpl,
     setting,
 )
-from core.config import Document, read_document
-from core.features import LevelShape
+from core.contract.features import LevelShape
+from core.experiment.config import Document, read_document
 from core.plugins import Registry, registry
 
 BASE: dict[str, Any] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.findings import Result, findings
+from core.evidence.findings import Result, findings
 from plugins.outputs import report
 from tests.engine import Lab, registered_toys
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.addresses import hidden_addresses, safe_address, without
-from core.escaping import markdown
+from core.contract.addresses import hidden_addresses, safe_address, without
+from core.contract.escaping import markdown
 
 SECRET = "hunter2"
 PLACES = [

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from core.checks import composition_faults
-from core.graph import TrialGraph
-from core.steps.step import Workspace
-from core.store import Store
-from core.variants import read_variants
+from core.contract.store import Store
+from core.engine.checks import composition_faults
+from core.engine.graph import TrialGraph
+from core.engine.steps.step import Workspace
+from core.experiment.variants import read_variants
 
 from .experiments import document
 
@@ -52,7 +52,7 @@ def test_an_index_needs_one_dot_product_and_someone_who_reads_its_candidates(fau
 def test_an_index_that_is_not_installed_is_asked_for_before_anything_runs(faults, monkeypatch):
     changes = {"retrieve.index": "faiss", "retrieve.rerank": FUSED}
     assert faults(changes) == {}
-    monkeypatch.setattr("core.checks.is_installed", lambda: False)
+    monkeypatch.setattr("core.engine.checks.is_installed", lambda: False)
     assert faults(changes) == {"retrieve.index": "FAISS is not installed: pip install 'retrieval-ablations[faiss]'"}
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from core.contract.store import MISSING, FileDigests, digests
+from core.engine.execute import execute
+from core.engine.video import Clip, Sampling, check_videos, read_clip, read_clips
 from core.errors import DataError, ReadingError, VideoError
-from core.execute import execute
 from core.run import main
-from core.store import MISSING, FileDigests, digests
-from core.video import Clip, Sampling, check_videos, read_clip, read_clips
 from tests.core.test_run import command
 from tests.engine import COUNTS, Lab
 from tests.videos import marked, misbehave, numbered_frames, write_avi, write_video
@@ -34,7 +34,7 @@ def readers(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*given: object, **options: object) -> object:
         return read_clips(*given, **{**options, "workers": 2, "deadline": 0.5, "read": marked})  # type: ignore[arg-type]
 
-    monkeypatch.setattr("core.steps.encoding.read_clips", read)
+    monkeypatch.setattr("core.engine.steps.encoding.read_clips", read)
 
 
 @pytest.mark.parametrize("ending", ["SIGKILL", "SIGSEGV", "SIGABRT", "sleep"])
@@ -60,7 +60,7 @@ def test_a_killed_or_slow_reader_ends_the_run_and_the_next_one_has_every_video(
 def test_rows_that_were_done_before_a_reader_died_are_not_done_again(
     lab: Lab, readers: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.steps.encoding.VIDEOS", 1)
+    monkeypatch.setattr("core.engine.steps.encoding.VIDEOS", 1)
     mark = lab.videos / "test" / "v4.SIGKILL"
     mark.touch()
     with pytest.raises(ReadingError):
@@ -110,7 +110,7 @@ def limited(path: Path, limit: str) -> subprocess.CompletedProcess[str]:
     """Prints the type of what reading a healthy video gives in a process where `limit` was executed."""
     program = f"""
 import os, resource, sys
-from core.video import Sampling, read_clips
+from core.engine.video import Sampling, read_clips
 import decord, PIL.Image
 path = sys.argv[1]
 {limit}
@@ -204,8 +204,8 @@ def test_a_file_that_cannot_be_digested_now_is_not_taken_for_a_missing_one(
 
 def test_a_file_that_gives_no_byte_is_named_and_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "hangs.mp4")  # to open it waits for ever, as on a share that died
-    monkeypatch.setattr("core.store.digests._is_file", lambda path: True)
-    monkeypatch.setattr("core.inputs.STALLED", 0.4)
+    monkeypatch.setattr("core.contract.store.digests._is_file", lambda path: True)
+    monkeypatch.setattr("core.contract.inputs.STALLED", 0.4)
     started = time.monotonic()
     with pytest.raises(DataError, match=rf"{tmp_path / 'hangs.mp4'}: gave no byte for 0.4 s"):
         FileDigests(tmp_path).of([str(tmp_path / "hangs.mp4")])
@@ -216,8 +216,8 @@ def test_a_large_file_may_take_longer_than_the_deadline_while_bytes_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os.mkfifo(tmp_path / "slow.mp4")
-    monkeypatch.setattr("core.store.digests._is_file", lambda path: True)
-    monkeypatch.setattr("core.inputs.STALLED", 2.0)
+    monkeypatch.setattr("core.contract.store.digests._is_file", lambda path: True)
+    monkeypatch.setattr("core.contract.inputs.STALLED", 2.0)
     writer = "import sys, time; f = open(sys.argv[1], 'wb', 0); [(f.write(b'x'), time.sleep(0.5)) for _ in range(6)]"
     started = time.monotonic()
     with subprocess.Popen([sys.executable, "-c", writer, str(tmp_path / "slow.mp4")]):
@@ -236,7 +236,7 @@ def test_checking_videos_tells_faults_of_files_from_faults_of_circumstances(
     for picture in (lab.videos / "test" / "v0").iterdir():
         picture.write_bytes(b"")
     (lab.videos / "test" / "v2.SIGKILL").touch()
-    monkeypatch.setattr("core.video.workers.read_clips", partial(read_clips, read=marked))
+    monkeypatch.setattr("core.engine.video.workers.read_clips", partial(read_clips, read=marked))
     file = str(lab.write())
     assert main([file, "--store", str(lab.store), "--workers", "2", "--check-videos"]) == 1
     printed = capsys.readouterr().out

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from core.execute import execute
-from core.findings import Result
-from core.plan import Plan, add_trials, read_plan
-from core.steps.step import Workspace
-from core.store import Store
+from core.contract.store import Store
+from core.engine.execute import execute
+from core.engine.plan import Plan, add_trials, read_plan
+from core.engine.steps.step import Workspace
+from core.evidence.findings import Result
 from plugins.outputs.claims import main, page, read_claims
 from tests.engine import COUNTS, Lab, ToyVideos, write_videos
 

@@ -16,7 +16,7 @@ from core.compare.judged import Judged
 from core.compare.relevance import Judgements
 from core.compare.sources import Values
 from core.errors import DataError
-from core.significance import paired_medians
+from core.measure.significance import paired_medians
 
 from .compared import N, _elsewhere, lines, many_captions, ranks, save, scores, told
 

@@ -16,8 +16,8 @@ from scipy.special import softmax
 
 from core.compare import compare_inputs, printed
 from core.compare.__main__ import main
+from core.contract.store import Store
 from core.errors import ConfigError
-from core.store import Store
 
 from .compared import KEYS, ROOT, N, _elsewhere, many_captions, put_trial, ranks, save, scores
 

@@ -10,7 +10,7 @@ from scipy.special import log_softmax, softmax
 
 from core.compare import compare_inputs
 from core.compare.__main__ import main
-from core.transduction import transductive_trace as transductive
+from core.contract.transduction import transductive_trace as transductive
 
 from .compared import N, _elsewhere, lines, ranks, save, scores, similarities, told
 

@@ -13,9 +13,9 @@ import pytest
 
 from core import ScoreTransform, hookimpl
 from core.compare import compare_inputs
+from core.contract.store import Store
 from core.errors import DataError, UserError
 from core.plugins import registry
-from core.store import Store
 from plugins.outputs.mlflow.server import Server
 
 from .compared import KEYS, N, _elsewhere, lines, put_trial, ranks, save, scores, told

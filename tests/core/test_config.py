@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import ConfigError
-from core.config import Experiment, check, read_core, read_document, resolve
-from core.config.documents import _merge
+from core.experiment.config import Experiment, check, read_core, read_document, resolve
+from core.experiment.config.documents import _merge
 
 from .experiments import BASE, document, edited, problems_of, write
 

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 from core import LevelShape, Side, Spec, TextFeatures, VideoFeatures
-from core.config.schema import LogitScale
-from core.efficiency import Retrieval, call_times, memory_growth, multiply_adds, retrieval_costs
-from core.efficiency.measuring import TensorBytes
+from core.contract.settings import Checker
+from core.engine.efficiency import Retrieval, call_times, memory_growth, multiply_adds, retrieval_costs
+from core.engine.efficiency.measuring import TensorBytes
+from core.engine.model import Model
+from core.engine.plan import Plan
+from core.engine.scoring import limit_memory
+from core.engine.steps.efficiency import gallery_sides
 from core.errors import ConfigError
-from core.findings import findings
-from core.metrics import COSTS
-from core.model import Model
-from core.plan import Plan
+from core.evidence.findings import findings
+from core.evidence.results import TrialResult
+from core.experiment.config.schema import LogitScale
+from core.measure.metrics import COSTS
 from core.plugins import registry
-from core.results import TrialResult
-from core.scoring import limit_memory
-from core.settings import Checker
-from core.steps.efficiency import gallery_sides
 from core.testing.description import configured
 from core.testing.inputs import TEXTS, VIDEOS, Sample, sample
 from plugins.outputs.mlflow.trial import TrialRecord
@@ -41,7 +41,7 @@ ON = {"evaluate.efficiency": True}
 
 @pytest.fixture(autouse=True)
 def _few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.efficiency.measuring.AT_MOST", 20)
+    monkeypatch.setattr("core.engine.efficiency.measuring.AT_MOST", 20)
 
 
 # ------------------------------------------------------------------------------------------------ measuring

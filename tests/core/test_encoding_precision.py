@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from core.contract.store import Entry
+from core.engine.steps import encoding
+from core.engine.steps.encoding import VideoSource
+from core.engine.video import Sampling
 from core.errors import ConfigError, DataError
-from core.steps import encoding
-from core.steps.encoding import VideoSource
-from core.store import Entry
-from core.video import Sampling
 from tests.engine import COUNTS, FRAMES, Lab, ToyEncoder, write_pictures
 
 HALF = {"float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from core.escaping import code, csv_cell, markdown, markdown_sentence, plain_line
+from core.contract.escaping import code, csv_cell, markdown, markdown_sentence, plain_line
 
 READER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 ATTACKS = [

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from core import execute as execute_module
-from core.execute import ensure, execute
-from core.steps import fitting
-from core.store import Busy
-from core.training import fit as train
+from core.contract.store import Busy
+from core.engine import execute as execute_module
+from core.engine.execute import ensure, execute
+from core.engine.steps import fitting
+from core.engine.training import fit as train
 from tests.engine import COUNTS, Lab, ToyEncoder
 
 SWEEP = {"ablate": {"retrieve.rerank.top_k": [1, 2]}, "seeds": [0, 1]}

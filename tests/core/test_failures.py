@@ -18,18 +18,18 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from plugins.outputs.report.__main__ import main as report_main
 from safetensors import SafetensorError
 from torch import Tensor
 
 import core
 from core import LossInputs, RunError, hookimpl, setting
+from core.contract.store import Draft
 from core.plugins import registry
+from core.run import main
 from plugins.outputs.report import header
 from plugins.outputs.report import table as rows_of_table
-from plugins.outputs.report.__main__ import main as report_main
 from plugins.outputs.report.as_csv import hypotheses_csv
-from core.run import main
-from core.store import Draft
 from tests.core.test_execute import spawn, work
 from tests.engine import Lab, ToyDot, ToyMatching
 

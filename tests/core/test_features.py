@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from core.features import Features, TextFeatures, Tokens, VideoFeatures
+from core.contract.features import Features, TextFeatures, Tokens, VideoFeatures
 
 
 def video(count: int = 4) -> VideoFeatures:

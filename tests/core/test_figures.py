@@ -14,8 +14,8 @@ from PIL import Image
 from plugins.outputs.figures.__main__ import main
 from scipy import stats
 
-from core.findings import Result, findings
-from core.plan import Plan
+from core.engine.plan import Plan
+from core.evidence.findings import Result, findings
 from plugins.outputs.figures import draw as write_panels
 from plugins.outputs.panels import Curves, curves, gain_maps, question, words
 from tests.engine import COUNTS, Lab, registered_toys, write_videos

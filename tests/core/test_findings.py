@@ -9,13 +9,13 @@ from scipy.stats import false_discovery_control
 from torch import Tensor
 
 from core import ScoreTransform, hookimpl
-from core.findings import Result, findings
-from core.hypotheses import Hypothesis
-from core.plan import Plan
+from core.contract.store import Entry
+from core.engine.plan import Plan
+from core.evidence.findings import Result, findings
+from core.evidence.results import Row
+from core.experiment.hypotheses import Hypothesis
+from core.measure.significance import Comparison, paired_test, paired_tests
 from core.plugins import registry
-from core.results import Row
-from core.significance import Comparison, paired_test, paired_tests
-from core.store import Entry
 from plugins.outputs.report import table
 from tests.engine import Lab, write_videos
 
@@ -192,7 +192,7 @@ def test_a_large_family_leaves_room_for_a_clear_difference(wide: Lab, monkeypatc
             "evaluate.primary": "t2v/MnR",
         }
     )
-    monkeypatch.setattr("core.findings.DRAWS", 10)  # at best p = 1 / 11, three times that after Holm
+    monkeypatch.setattr("core.evidence.findings.DRAWS", 10)  # at best p = 1 / 11, three times that after Holm
     assert [row.outcome for row in findings(plan).rows if not row.is_baseline] == ["better"] * 3
 
 
@@ -527,7 +527,7 @@ def test_a_rank_that_hangs_on_one_query_is_said_at_the_row_with_the_metric_that_
 
     plan = wide.run({**SWEEP, "evaluate.metrics": ["R1", "MnR"]})
     assert "MRR" not in rows(findings(plan))["top_k=5"].comparisons["t2v/MnR"].warning
-    monkeypatch.setattr("core.findings.paired_tests", of_one)
+    monkeypatch.setattr("core.evidence.findings.paired_tests", of_one)
     told = rows(findings(plan))["top_k=5"].comparisons
     hangs = "1 of 24 differences carry half of the squares: p and interval hang on them"
     assert f"{hangs}; MRR is the smoother metric" in told["t2v/MnR"].warning

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from core.dryrun import show_plan
-from core.foreseen import foreseen, small_validation
+from core.engine.dryrun import show_plan
+from core.engine.foreseen import foreseen, small_validation
 from tests.engine import Lab
 
 GRID: dict[str, Any] = {"ablate": {"retrieve.rerank.top_k": [2, 3]}, "baseline": {"retrieve.rerank.top_k": 2}}

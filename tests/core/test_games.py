@@ -5,13 +5,13 @@ import shutil
 from typing import Any
 
 import pytest
-
-from core.findings import Claim, Result
-from core.plan import Plan
-from core.registration import post_hoc, register
-from core.store import read_lines
-from core.store.files import append_lines, copy_of
 from plugins.outputs.report.wording import claim_line, notes
+
+from core.contract.store import read_lines
+from core.contract.store.files import append_lines, copy_of
+from core.engine.plan import Plan
+from core.evidence.findings import Claim, Result
+from core.evidence.registration import post_hoc, register
 from tests.engine import Lab, ToyEncoder, write_videos
 
 TEMPERATURE = "model.interactions.linear.temperature"

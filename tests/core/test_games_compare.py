@@ -5,11 +5,11 @@ import os
 from typing import Any
 
 import pytest
+from plugins.outputs.report.wording import notes
 
 from core.compare.__main__ import main
-from core.ledger import compared
-from core.store.files import read_lines
-from plugins.outputs.report.wording import notes
+from core.contract.store.files import read_lines
+from core.evidence.ledger import compared
 from tests.engine import Lab
 
 GRID: dict[str, Any] = {

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from core.contract.score_files import read_ids, read_scores
 from core.errors import DataError
-from core.given import read_ids, read_scores
 
 MATRIX = np.array([[0.9, 0.1, 0.3], [0.2, 0.8, 0.4]], dtype=np.float32)
 IDS = {"text_ids": json.dumps(["t0", "t1"]), "video_ids": json.dumps(["a", "b", "c"])}

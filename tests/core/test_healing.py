@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+from core.contract.store.__main__ import main as store_command
 
-from core.features import Tokens
-from core.findings import findings
-from core.registration import post_hoc
-from core.resuming import load_resumed, save_resumed
-from core.steps import encoding, fitting
-from core.steps.step import Step
-from core.store import Entry, Store
-from core.store.__main__ import main as store_command
-from core.training import fit as train
+from core.contract.features import Tokens
+from core.contract.store import Entry, Store
+from core.engine.resuming import load_resumed, save_resumed
+from core.engine.steps import encoding, fitting
+from core.engine.steps.step import Step
+from core.engine.training import fit as train
+from core.evidence.findings import findings
+from core.evidence.registration import post_hoc
 from tests.engine import COUNTS, Lab, ToyEncoder
 
 WHOLE = {
@@ -118,7 +118,7 @@ def killed_while_encoding(lab: Lab, monkeypatch: pytest.MonkeyPatch, after: int)
 
     with monkeypatch.context() as patched:
         patched.setattr(ToyEncoder, "forward_video", dying)
-        patched.setattr("core.steps.encoding.VIDEOS", 1)
+        patched.setattr("core.engine.steps.encoding.VIDEOS", 1)
         with pytest.raises(KeyboardInterrupt):
             lab.run({"retrieve.rerank": None})
     return next(path.parent for path in lab.store.glob("encode/draft-*/tensors.safetensors"))
@@ -255,7 +255,11 @@ def test_a_finished_store_that_is_read_only_is_read(lab: Lab, monkeypatch: pytes
     def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    for name in ("core.store.files.locked", "core.store.leases.locked", "core.store.mark.write_atomically"):
+    for name in (
+        "core.contract.store.files.locked",
+        "core.contract.store.leases.locked",
+        "core.contract.store.mark.write_atomically",
+    ):
         monkeypatch.setattr(name, refuse)
     monkeypatch.setattr("os.access", lambda *_: False)
     (lab.store / "digests.jsonl").unlink()

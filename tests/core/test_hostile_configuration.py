@@ -24,12 +24,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from core import ConfigError
-from core.config import Experiment, allow_environment, read_document, resolve
-from core.metrics import metric
-from core.optimisation import RerankerTraining
+from core.contract.optimisation import RerankerTraining
+from core.contract.settings import Checker
+from core.experiment.config import Experiment, allow_environment, read_document, resolve
+from core.experiment.variants import read_variants
+from core.measure.metrics import metric
 from core.plugins import registry
-from core.settings import Checker
-from core.variants import read_variants
 
 from .experiments import BASE, edited
 

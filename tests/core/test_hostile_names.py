@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from core.escaping import markdown as escaped
-from core.escaping import markdown_sentence as sentence
+from core.contract.escaping import markdown as escaped
+from core.contract.escaping import markdown_sentence as sentence
 from plugins.outputs.figures import drawing
 from plugins.outputs.report import page
 from plugins.outputs.report.as_csv import _written

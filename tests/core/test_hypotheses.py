@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.hypotheses import Hypothesis, read_hypotheses
-from core.variants import read_variants
+from core.experiment.hypotheses import Hypothesis, read_hypotheses
+from core.experiment.variants import read_variants
 
 from .experiments import document, problems_of
 

@@ -55,10 +55,10 @@ ONLY_IN = {
     "matplotlib": {"core.figures"},
     "mlflow": {"core.tracking"},
     "sqlalchemy": {"core.tracking"},
-    "decord": {"core.video"},
-    "omegaconf": {"core.config"},
+    "decord": {"core.engine.video"},
+    "omegaconf": {"core.experiment.config"},
     "pluggy": {"core.hookspecs", "core.plugins"},
-    "faiss": {"core.index"},
+    "faiss": {"core.engine.index"},
     "ray": set(),
 }
 
@@ -108,7 +108,7 @@ def imports(name: str, inside_functions: bool = True) -> frozenset[str]:
 
 
 def part(module: str) -> str:
-    """`core.steps.step` -> `steps`; "" for core itself; commands of their own count as `run`."""
+    """`core.engine.steps.step` -> `steps`; "" for core itself; commands of their own count as `run`."""
     return "run" if module.endswith(".__main__") else (*module.split("."), "")[1]
 
 
@@ -301,7 +301,14 @@ def test_a_missing_file_ends_the_command_within_a_second_over_a_bare_interpreter
 
 
 def test_modules_that_check_the_file_need_no_torch():
-    names = ["core.errors", "core.keys", "core.settings", "core.config", "core.references", "core.variants"]
+    names = [
+        "core.errors",
+        "core.contract.keys",
+        "core.contract.settings",
+        "core.experiment.config",
+        "core.experiment.selection",
+        "core.experiment.variants",
+    ]
     done = run("-c", f"import sys; [__import__(n) for n in {names}]; print('torch' in sys.modules)")
     assert done.stdout.strip() == "False"
     assert all(importlib.import_module(name) for name in names)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from core.index import approximate, completed, recall
-from core.scoring import nearest
-from core.steps import retrieval
+from core.engine.index import approximate, completed, recall
+from core.engine.scoring import nearest
+from core.engine.steps import retrieval
 from plugins.outputs.report import notes
 from tests.engine import Lab
 

@@ -17,13 +17,13 @@ import pytest
 from core import create, read_scores
 from core.compare.relevance import read_judgements
 from core.compare.sources import read_source
-from core.config import read_document
+from core.contract.inputs import RepeatedKey, regular_file, strict_json, watched
+from core.contract.score_files import read_ids
+from core.contract.store import MISSING, FileDigests
+from core.engine.video import Sampling, read_clip
 from core.errors import ConfigError, DataError, UserError
-from core.given import read_ids
-from core.inputs import RepeatedKey, regular_file, strict_json, watched
-from core.published import read_published
-from core.store import MISSING, FileDigests
-from core.video import Sampling, read_clip
+from core.experiment.config import read_document
+from core.experiment.published import read_published
 from tests.core.experiments import edited, write
 from tests.engine import Lab, write_pictures
 
@@ -240,7 +240,7 @@ def test_what_work_raises_is_raised_where_it_is_waited_for() -> None:
 
 
 def test_work_that_never_says_that_it_moves_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.inputs.STALLED", 0.2)
+    monkeypatch.setattr("core.contract.inputs.STALLED", 0.2)
     never = threading.Event()
     with pytest.raises(DataError, match=r"a\.mp4: gave no byte for 0\.2 s"):
         watched(lambda tick: (tick("a.mp4"), never.wait()))

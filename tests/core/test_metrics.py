@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import ConfigError, DataError, RunError
-from core.metrics import (
+from core.measure.metrics import (
     Evaluation,
     RankCounts,
     Relevance,

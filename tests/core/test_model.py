@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from core import FeatureTransform, Interaction, Levels, LevelShape, TextFeatures, VideoFeatures
-from core.config import LogitScale
-from core.model import Model, Outline, levels_of, outline, transforms_for
+from core.contract.settings import Spec
+from core.engine.model import Model, Outline, levels_of, outline, transforms_for
+from core.experiment.config import LogitScale
 from core.plugins import Registered, registry
-from core.settings import Spec
 from tests.core.experiments import plugged, plugin_of
 from tests.engine import Doubled, ToyDot, ToyLinear
 
@@ -134,9 +134,9 @@ def test_outlines_of_the_built_in_components_do_without_the_imports_of_the_devic
     code = """
 import sys
 from core import LevelShape
-from core.model import outline
+from core.engine.model import outline
 from core.plugins import registry
-from core.settings import Spec
+from core.contract.settings import Spec
 shapes = {"sentence": LevelShape(None, 64), "frames": LevelShape(4, 64), "patches": LevelShape(16, 64)}
 known = {name: (kind, found.component.Config()) for (kind, name), found in registry().found.items() if name in sys.argv}
 for name, (kind, config) in known.items():

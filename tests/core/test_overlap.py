@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 
 import pytest
-
-from core.overlap import shared_files
-from core.store import FileDigests
 from plugins.outputs.report.wording import notes
+
+from core.contract.store import FileDigests
+from core.engine.overlap import shared_files
 from tests.core.test_run import command
 from tests.engine import Lab
 

@@ -16,16 +16,16 @@ import pytest
 import torch
 from PIL import Image
 from plugins.outputs.pictures.__main__ import main
+from plugins.outputs.pictures.gates import Gate
 from torch import Tensor
 
 from core import Interaction, Levels, LevelShape, Side, TextFeatures, VideoFeatures, hookimpl, setting
+from core.engine.plan import Plan, add_trials, read_plan
+from core.engine.video import Clip
 from core.errors import UserError
-from core.plan import Plan, add_trials, read_plan
 from core.plugins import registry
-from core.video import Clip
 from plugins.outputs.pictures import Page, Pictures, drawn, pages, section, whole_page
 from plugins.outputs.pictures.drawing import BARS, GAP, STRIP, strip
-from plugins.outputs.pictures.gates import Gate
 from plugins.outputs.pictures.pages import HEIGHT, Row, Shown
 from tests.engine import COUNTS, FRAMES, WIDTH, Lab, ToyEncoder, registered_toys
 

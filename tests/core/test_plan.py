@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 
+from core.contract.settings import Spec
+from core.contract.store import Store
+from core.engine.graph import levels
+from core.engine.steps.step import arithmetic, source_of
 from core.errors import ConfigError, DataError
-from core.graph import levels
-from core.settings import Spec
-from core.steps.step import arithmetic, source_of
-from core.store import Store
 from tests.engine import COUNTS, Lab, keys, named
 
 TEXTS, VIDEOS = {"encode train texts", "encode test texts"}, {"encode train videos", "encode test videos"}
@@ -117,7 +117,7 @@ def test_an_edit_of_a_components_source_recomputes_what_depends_on_it(
         return "edited" if (of, spec.name) == (kind, name) else source_of(of, spec, left_out)
 
     for module in ("levels", "fits", "scores", "reranking"):
-        monkeypatch.setattr(f"core.graph.{module}.source_of", edited)
+        monkeypatch.setattr(f"core.engine.graph.{module}.source_of", edited)
     assert done.new() == new
 
 

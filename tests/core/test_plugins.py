@@ -17,9 +17,9 @@ import pytest
 
 from core import ConfigError, Interaction, Loss, UserError, create, hookimpl, hookspecs, setting
 from core import plugins as plugins_module
-from core.components import KINDS, Dataset, Encoder, FeatureTransform, Reranker, ScoreTransform
+from core.contract.components import KINDS, Dataset, Encoder, FeatureTransform, Reranker, ScoreTransform
+from core.contract.settings import Checker
 from core.plugins import Registry, _load, registry, source_digest
-from core.settings import Checker
 
 from .experiments import ToyAttention, ToyDataset, ToyEncoder, ToyLoss, ToyReranker, plugged, plugin_of
 

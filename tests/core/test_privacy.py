@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from core.addresses import hidden_addresses
-from core.escaping import markdown
-from core.privacy import hidden_in, hiding
+from core.contract.addresses import hidden_addresses
+from core.contract.escaping import markdown
+from core.evidence.hiding import hidden_in, hiding
 from tests.engine import Lab
 
 

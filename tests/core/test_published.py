@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from core import ConfigError
-from core.config import read_document
-from core.keys import assign
-from core.published import load_published, read_published
+from core.contract.keys import assign
+from core.experiment.config import read_document
+from core.experiment.published import load_published, read_published
 from core.run import main
 from tests.engine import COUNTS, Lab
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.errors import ConfigError
-from core.receipt import check_registered, receipt
+from core.evidence.receipt import check_registered, receipt
 from core.run import main
 from tests.engine import Lab
 

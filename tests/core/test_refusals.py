@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from core import Split, hookimpl, setting
-from core.findings import Result, findings
+from core.contract.store import Entry
+from core.evidence.findings import Result, findings
 from core.plugins import registry
-from core.store import Entry
 from plugins.outputs.report import markdown
 from tests.engine import FRAMES, Lab, ToyVideos, write_pictures, write_videos
 

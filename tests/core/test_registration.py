@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from core.execute import execute
-from core.ledger import enter, times_scored
-from core.plan import Plan
-from core.registration import post_hoc, register, registration_digest, withdrawn
-from core.store import append_lines, read_lines, read_twice
+from core.contract.store import append_lines, read_lines, read_twice
+from core.engine.execute import execute
+from core.engine.plan import Plan
+from core.evidence.ledger import enter, times_scored
+from core.evidence.registration import post_hoc, register, registration_digest, withdrawn
 from tests.engine import Lab
 
 BETTER = {"better": {"retrieve.rerank.top_k": 2}, "than": "baseline"}
@@ -147,7 +147,7 @@ def test_the_ledger_is_read_once_for_all_trials(lab: Lab, monkeypatch: pytest.Mo
         read.append(path.name)
         return read_twice(path, *names)
 
-    monkeypatch.setattr("core.ledger.read_twice", counted)
+    monkeypatch.setattr("core.evidence.ledger.read_twice", counted)
     for trial in plan.trials * 2:
         enter(plan, trial)
     assert read == ["ledger.jsonl"]

@@ -9,13 +9,13 @@ import re
 from dataclasses import replace
 
 import pytest
+from plugins.outputs.report.wording import notes, rests_on
 
-from core.findings import Result
+from core.evidence.findings import Result
 from plugins.outputs import report
 from plugins.outputs.report.as_html import html
 from plugins.outputs.report.as_latex import latex
 from plugins.outputs.report.files import apart
-from plugins.outputs.report.wording import notes, rests_on
 from tests.engine import Lab, write_videos
 
 CHANGES = {

@@ -17,8 +17,8 @@ from plugins.outputs.report.__main__ import main
 from plugins.outputs.report.trials import experiment_of
 
 from core.errors import UserError
-from core.findings import Result, findings
-from core.significance import holm, paired_test
+from core.evidence.findings import Result, findings
+from core.measure.significance import holm, paired_test
 from plugins.outputs import report
 from plugins.outputs.panels import forest, short_number
 from plugins.outputs.report.as_csv import hypotheses_csv

@@ -19,10 +19,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.findings import Result
-from core.metrics import COSTS
-from core.results import Row, TrialResult
-from core.significance import Comparison
+from core.evidence.findings import Result
+from core.evidence.results import Row, TrialResult
+from core.measure.metrics import COSTS
+from core.measure.significance import Comparison
 from plugins.outputs.report.as_latex import escaped, latex
 from tests.engine import Lab
 

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from PIL import Image
 
-from core.findings import Result
-from core.significance import paired_test
+from core.evidence.findings import Result
+from core.measure.significance import paired_test
 from plugins.outputs.figures import draw
 from plugins.outputs.figures.rows import draw_pareto
 from plugins.outputs.panels import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from core.repository import git_state
+from core.contract.repository import git_state
 
 
 def test_commit_changes_and_remote_are_told_and_nothing_outside_of_a_repository(tmp_path: Path) -> None:

@@ -16,16 +16,16 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from core import Shapes, Side, Split, TextFeatures, VideoFeatures
+from core.contract.optimisation import RerankerTraining
+from core.contract.store import Store
+from core.engine.execute import execute
+from core.engine.plan import Plan, add_trials, read_plan
+from core.engine.reranking import Negatives, mine
+from core.engine.scoring import Sides, match_candidates
+from core.engine.steps.retrieval import fitted_reranker
+from core.engine.steps.step import Workspace
 from core.errors import ConfigError, RunError
-from core.execute import execute
-from core.metrics import Relevance, evaluate
-from core.optimisation import RerankerTraining
-from core.plan import Plan, add_trials, read_plan
-from core.reranking import Negatives, mine
-from core.scoring import Sides, match_candidates
-from core.steps.retrieval import fitted_reranker
-from core.steps.step import Workspace
-from core.store import Store
+from core.measure.metrics import Relevance, evaluate
 from tests.core.experiments import plugged, plugin_of
 from tests.engine import COUNTS, Lab, ToyMatcher, ToyMatching, ToyVideos
 

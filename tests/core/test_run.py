@@ -19,11 +19,11 @@ import torch
 from safetensors.torch import load_file
 
 import core
-from core.command import command as ends_quietly
+from core.contract.command import command as ends_quietly
+from core.contract.store import Store
+from core.engine.scoring import memory
+from core.measure.significance import detectable_difference
 from core.run import main
-from core.scoring import memory
-from core.significance import detectable_difference
-from core.store import Store
 from tests.engine import COUNTS, Lab, ToyEncoder
 
 ABLATION = {

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from core import Interaction, Levels, Reranker, RerankerSettings, TextFeatures, Tokens, VideoFeatures, create, score
-from core.errors import ConfigError, RunError
-from core.model import Model
-from core.scoring import (
+from core.engine.model import Model
+from core.engine.scoring import (
     Sides,
     blocks,
     candidates_of,
@@ -27,7 +26,8 @@ from core.scoring import (
     search,
     vectors_of,
 )
-from core.scoring.candidates import _Block
+from core.engine.scoring.candidates import _Block
+from core.errors import ConfigError, RunError
 from tests.engine import COUNTS, ToyDot, ToyListwise, ToyMatcher
 
 TINY = (1, 7, 100, 10_000)
@@ -343,8 +343,8 @@ def test_nearest_finds_what_a_sort_of_all_products_finds(
     asked = torch.randint(-2, 3, (queries, 3), generator=generator).float()
     with pytest.MonkeyPatch.context() as monkeypatch:
         allow(monkeypatch, budget)
-        monkeypatch.setattr("core.scoring.gallery.CACHED", {"cpu": 9, "cuda": 9})
-        monkeypatch.setattr("core.scoring.gallery.RUN", 8)
+        monkeypatch.setattr("core.engine.scoring.gallery.CACHED", {"cpu": 9, "cuda": 9})
+        monkeypatch.setattr("core.engine.scoring.gallery.RUN", 8)
         scores, found = nearest(asked, vectors, top_k, longest=longest)
     products = (asked.double() @ vectors.double().T).tolist()
     wanted = [sorted(range(rows), key=lambda row, p=p: (-p[row], row))[:top_k] for p in products]

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.contract.keys import assign, dotted, join, lookup, split_key
+from core.contract.settings import Checker, Mixture, Spec, describe, plain, setting
 from core.errors import ConfigError, DataError, Problem, VideoError, nearest, show
-from core.keys import assign, dotted, join, lookup, split_key
-from core.settings import Checker, Mixture, Spec, describe, plain, setting
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from scipy import stats
 
 from benchmarks.error_rates import both_agree, captions, ranks, recall, recall_over_seeds
 from core.errors import DataError
-from core.metrics import Relevance
-from core.significance import (
+from core.measure.metrics import Relevance
+from core.measure.significance import (
     benjamini_hochberg,
     better,
     cheaper,

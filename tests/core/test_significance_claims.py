@@ -8,7 +8,7 @@ from scipy import optimize, stats
 
 from benchmarks.rivals import equal_clusters
 from benchmarks.worlds import collapsing, lost_ranks, lost_whole, recall, recall_over_seeds
-from core.significance import (
+from core.measure.significance import (
     better,
     decide,
     detectable_difference,
@@ -23,7 +23,7 @@ from core.significance import (
     unseen_collapse,
     unseen_loss,
 )
-from core.significance.power import detectable
+from core.measure.significance.power import detectable
 
 
 def within(errors, runs, rate=0.065):

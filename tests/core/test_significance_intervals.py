@@ -8,10 +8,10 @@ from scipy import stats
 
 from benchmarks.rivals import bca_interval
 from benchmarks.worlds import captions, held_by_few, large_win, only_wins, other_shape, ranks, recall, tails
-from core.significance import paired_test, paired_tests, sign_flip
-from core.significance.inversion import flip_test
-from core.significance.resampling import cluster_sums
-from core.significance.skewness import skewed, skewness, unskewed
+from core.measure.significance import paired_test, paired_tests, sign_flip
+from core.measure.significance.inversion import flip_test
+from core.measure.significance.resampling import cluster_sums
+from core.measure.significance.skewness import skewed, skewness, unskewed
 
 
 def hall(values, null):

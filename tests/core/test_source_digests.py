@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from core import Interaction, Spec, UserError, hookimpl, setting
-from core.components import KINDS
-from core.plan import Plan
+from core.contract.components import KINDS
+from core.contract.settings import components_in
+from core.contract.store import digest
+from core.engine.plan import Plan
+from core.engine.steps.step import Step, source_of
 from core.plugins import defining_modules, registry, source_digest
-from core.settings import components_in
-from core.steps.step import Step, source_of
-from core.store import digest
 from tests.engine import Lab, ToyDot, keys
 
 PART = """

@@ -10,19 +10,19 @@ import pytest
 import torch
 
 from core import ScoreTransform, Split, Text, hookimpl
-from core.components import Video
+from core.contract.components import Video
+from core.contract.store import Entry, Store
+from core.engine.plan import Plan
+from core.engine.scoring import score_blocks
+from core.engine.scoring.candidates import _Block
+from core.engine.steps import ranking, retrieval, scoring
+from core.engine.steps.encoding import loaded_encoder
+from core.engine.steps.fitting import choose_frames
+from core.engine.steps.retrieval import ScoreSource
 from core.errors import ConfigError, DataError, RunError
-from core.metrics import TIES, Relevance, evaluate, rank_counts
-from core.plan import Plan
+from core.evidence.results import TrialResult
+from core.measure.metrics import TIES, Relevance, evaluate, rank_counts
 from core.plugins import registry
-from core.results import TrialResult
-from core.scoring import score_blocks
-from core.scoring.candidates import _Block
-from core.steps import ranking, retrieval, scoring
-from core.steps.encoding import loaded_encoder
-from core.steps.fitting import choose_frames
-from core.steps.retrieval import ScoreSource
-from core.store import Entry, Store
 from tests.core.test_reranking import RERANK
 from tests.engine import COUNTS, FRAMES, Lab, ToyEncoder, ToyLinear, ToyVideos, named, write_pictures
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from core.contract.store.__main__ import main
 from safetensors.torch import load_file
 
+from core.contract.store import Busy, FileDigests, Store, append_lines, digest, entries, leases, read_lines
 from core.errors import StoreError
-from core.store import Busy, FileDigests, Store, append_lines, digest, entries, leases, read_lines
-from core.store.__main__ import main
 
 KEY = "0123456789abcdef"
 OTHER = "fedcba9876543210"
@@ -342,7 +342,7 @@ def test_prune_without_a_filter_is_refused(store: Store) -> None:
 
 def test_the_module_runs_as_a_command(store: Store) -> None:
     write(store)
-    command = [sys.executable, "-m", "core.store", "--store", str(store.root)]
+    command = [sys.executable, "-m", "core.contract.store", "--store", str(store.root)]
     assert KEY in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

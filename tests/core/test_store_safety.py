@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from core.contract.store.__main__ import main
 
+from core.contract.store import Busy, Store, append_lines, files, leases, mark, read_lines
+from core.contract.store.files import locked, mend_lines
+from core.contract.store.mark import MARK
 from core.errors import StoreError
-from core.store import Busy, Store, append_lines, files, leases, mark, read_lines
-from core.store.__main__ import main
-from core.store.files import locked, mend_lines
-from core.store.mark import MARK
 
 KEY = "0123456789abcdef"
 OTHER = "fedcba9876543210"
@@ -300,7 +300,8 @@ def test_a_full_disk_leaves_no_lease_that_the_next_run_waits_a_minute_for(
 def test_a_process_killed_while_it_takes_a_lease_leaves_none_that_the_next_run_waits_for(store: Store) -> None:
     store.claim()
     code = (
-        "import os, signal, sys; from pathlib import Path; from core.store import Store; write = Path.write_text\n"
+        "import os, signal, sys; from pathlib import Path; from core.contract.store import Store\n"
+        "write = Path.write_text\n"
         "def half(path, text): write(path, text[:7]); os.kill(os.getpid(), signal.SIGKILL)\n"
         "Path.write_text = half\n"
         f"with Store(sys.argv[1]).leases.hold('fit', '{KEY}'): pass"
@@ -371,7 +372,7 @@ def test_leases_of_dead_processes_go_at_the_next_start(store: Store) -> None:
 
 STOPPED = """
 import os, signal, sys, time
-from core.store import Busy, Store
+from core.contract.store import Busy, Store
 store = Store(sys.argv[1])
 try:
     with store.write("fit", sys.argv[2], {}) as draft:
@@ -443,7 +444,7 @@ def test_a_lock_that_a_stopped_process_holds_is_told_and_given_up(
 
 def test_a_list_that_nobody_reads_on_ends_quietly(store: Store) -> None:
     write(store)
-    command = [sys.executable, "-m", "core.store", "--store", str(store.root)]
+    command = [sys.executable, "-m", "core.contract.store", "--store", str(store.root)]
     reading, writing = os.pipe()
     os.close(reading)
     ended = subprocess.run(command, check=False, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)

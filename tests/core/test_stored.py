@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.execute import execute
-from core.plan import add_trials, read_plan
-from core.steps.step import Workspace
-from core.store import Store
-from core.stored import missing_trials, read_stored, run_command, stored_plan
+from core.contract.store import Store
+from core.engine.execute import execute
+from core.engine.plan import add_trials, read_plan
+from core.engine.steps.step import Workspace
+from core.evidence.stored import missing_trials, read_stored, run_command, stored_plan
 from tests.engine import COUNTS, Lab
 
 CHANGES = {"ablate": {"retrieve.rerank.top_k": [1, 2]}, "baseline": {"retrieve.rerank": None}, "seeds": [0]}
@@ -46,7 +46,7 @@ def test_the_place_with_the_results_of_most_trials_is_read(lab: Lab, tmp_path: P
 
 def test_a_plan_without_its_data_has_no_trials_and_no_result(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.run(CHANGES)
-    monkeypatch.setattr("core.components.Dataset.ready", lambda *_: False)
+    monkeypatch.setattr("core.contract.components.Dataset.ready", lambda *_: False)
     plan, result = read_stored(str(lab.write(CHANGES)), [lab.workspace()])
     assert (plan.trials, result) == ([], None)
 

@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from core.tensorfile import map_tensors
+from core.contract.tensorfile import map_tensors
 
 DTYPES = [
     torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.bool, torch.uint8, torch.int64, torch.int32
@@ -54,7 +54,7 @@ def test_a_file_of_the_same_layout_is_gone_on_with_and_another_is_replaced(tmp_p
 def test_reading_some_rows_of_a_large_file_takes_little_memory(tmp_path: Path) -> None:
     map_tensors(tmp_path / "t.safetensors", {"x": ((1 << 16, 512), torch.float32)})["x"][7] = 1  # 128 MiB, sparse
     program = (
-        "import sys; from pathlib import Path; from core.store import Entry\n"
+        "import sys; from pathlib import Path; from core.contract.store import Entry\n"
         "def resident(): return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
         "import torch, safetensors.torch\n"
         "before = resident()\n"

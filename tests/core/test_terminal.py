@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from core import terminal
-from core.terminal import progress
+from core.contract import terminal
+from core.contract.terminal import progress
 
 
 def test_every_item_passes_in_order_and_nothing_is_shown_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,14 +26,14 @@ import yaml
 from markdown_it import MarkdownIt
 
 from core import Dataset, Encoder, Levels, LevelShape, RunError, Split, Text, Video, hookimpl
-from core.findings import Result, findings
-from core.ledger import enter
-from core.plan import Plan, Trial, add_trials, read_plan
+from core.contract.store import Store
+from core.engine.plan import Plan, Trial, add_trials, read_plan
+from core.engine.steps.step import Workspace
+from core.evidence.findings import Result, findings
+from core.evidence.ledger import enter
+from core.evidence.registration import register
+from core.evidence.results import TrialResult
 from core.plugins import registry
-from core.registration import register
-from core.results import TrialResult
-from core.steps.step import Workspace
-from core.store import Store
 from plugins.outputs.mlflow import Tracked, experiment, track
 from plugins.outputs.mlflow.server import Server, held, tracking_uri
 from plugins.outputs.mlflow.trial import TrialRecord, allowed, rounded

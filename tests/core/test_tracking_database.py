@@ -238,7 +238,7 @@ def test_a_damaged_file_is_told_with_what_to_do(template: Path, tmp_path: Path) 
 def test_a_stopped_process_that_writes_to_mlflow_is_told_of_and_not_waited_for_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("core.store.files.TOLD_AFTER", 0.1)
+    monkeypatch.setattr("core.contract.store.files.TOLD_AFTER", 0.1)
     monkeypatch.setattr(server, "PATIENCE", 0.5)
     uri, taken = f"sqlite:///{tmp_path / 'mlflow.db'}", multiprocessing.get_context("fork").Event()
 

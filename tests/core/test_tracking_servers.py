@@ -31,7 +31,7 @@ import pytest
 
 from benchmarks.servers import PASSWORD, free_port, mlflow_page, postgres, postgres_programs
 from core import RunError
-from core.findings import Result
+from core.evidence.findings import Result
 from plugins.outputs.mlflow import Tracked
 from plugins.outputs.mlflow.server import ENVIRONMENT, DataInput, Server
 

@@ -8,11 +8,11 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from core import Levels, LevelShape, Loss, LossInputs, LossSettings, TextFeatures, VideoFeatures
-from core.config import LogitScale, Train
+from core.contract.settings import Spec
+from core.engine.model import Model
+from core.engine.training import Fitted, Pairs, TrainedModel, Trainee, fit, rate
 from core.errors import RunError
-from core.model import Model
-from core.settings import Spec
-from core.training import Fitted, Pairs, TrainedModel, Trainee, fit, rate
+from core.experiment.config import LogitScale, Train
 from tests.engine import ToyLinear
 
 PAIRS = 10

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from core import Spec, TextFeatures, Tokens, VideoFeatures
-from core.features import gathered
-from core.steps import fitting
+from core.contract.features import gathered
+from core.engine.steps import fitting
 from tests.engine import Lab, ToyVideos
 
 COUNT, T, N, D = 20, 4, 3, 8

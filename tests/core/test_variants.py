@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from core import ConfigError
 from core.errors import Problem
-from core.references import select, short_key, short_value
-from core.variants import read_variants
+from core.experiment.selection import select, short_key, short_value
+from core.experiment.variants import read_variants
 
 from .experiments import document, edited, problems_of, write
 
@@ -420,7 +420,8 @@ def test_a_composition_fault_is_located_at_the_key_that_brought_it_in(read):
 def test_faults_of_the_core_schema_come_before_any_plugin_is_loaded(tmp_path):
     path = write(tmp_path, edited({"ablate": {"train.epoch": [1], TOP_K: [1, 2]}}))
     code = (
-        "import sys\nfrom core.config import read_document\nfrom core.variants import check_core\n"
+        "import sys\nfrom core.experiment.config import read_document\n"
+        "from core.experiment.variants import check_core\n"
         "from core.errors import ConfigError\n"
         f"try: check_core(read_document({str(path)!r}))\n"
         "except ConfigError as fault: print(fault)\n"

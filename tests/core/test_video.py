@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from core.engine.video import SAMPLERS, Clip, Sampling, check_videos, read_clip, read_clips
+from core.engine.video.reading import _in_order
+from core.engine.video.workers import IN_FLIGHT
 from core.errors import ConfigError, ReadingError, VideoError
-from core.video import SAMPLERS, Clip, Sampling, check_videos, read_clip, read_clips
-from core.video.reading import _in_order
-from core.video.workers import IN_FLIGHT
 from tests.videos import (
     cut_video,
     decoded,
@@ -380,7 +380,7 @@ def test_bytes_after_the_last_box_do_no_harm(tmp_path: Path) -> None:
 
 
 def test_importing_loads_neither_decoders_nor_torch() -> None:
-    program = "import sys, core.video; print([m for m in ('decord', 'PIL', 'torch', 'av') if m in sys.modules])"
+    program = "import sys, core.engine.video; print([m for m in ('decord', 'PIL', 'torch', 'av') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -524,7 +524,7 @@ def test_the_workers_are_gone_when_all_is_read() -> None:
 SCRIPT = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
-from core.video import Sampling, read_clips
+from core.engine.video import Sampling, read_clips
 from tests.videos import misbehave, worker_of
 for position, clip in read_clips(["ok"] + ["sleep-60"] * 9, Sampling(), workers=1, deadline=1.5, read=misbehave):
     print(worker_of(clip), flush=True)

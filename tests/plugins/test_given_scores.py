@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from core import ConfigError, RunError, TextFeatures, VideoFeatures, create
-from core.findings import findings
-from core.metrics import Relevance, evaluate
+from core.evidence.findings import findings
+from core.measure.metrics import Relevance, evaluate
 from core.testing import check_component
 from plugins.interactions.given_scores import GivenScores
 from tests.engine import Lab, registered_toys

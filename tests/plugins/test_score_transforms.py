@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from core import ScoreTransform, create
-from core.metrics import Relevance, evaluate
-from core.plan import Plan
+from core.engine.plan import Plan
+from core.measure.metrics import Relevance, evaluate
 from core.testing import check_component
 from plugins.score_transforms.qb_norm import QueryBankNorm
 from plugins.score_transforms.query_sets import query_set_effects, table

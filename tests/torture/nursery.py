@@ -25,7 +25,7 @@ IMPORTED = (
     "matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_pdf",
     "matplotlib.backends.backend_svg", "transformers.models.clip.modeling_clip", "transformers.tokenization_utils_fast",
     "fontTools.subset", "decord", "av", "safetensors.torch", "scipy.stats", "omegaconf", "rich.console", "rich.table",
-    "core.run", "core.compare", "core.findings", "core.outputs", "plugins.outputs",
+    "core.run", "core.compare", "core.evidence.findings", "core.outputs", "plugins.outputs",
 )  # fmt: skip
 
 

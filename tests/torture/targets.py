@@ -60,11 +60,11 @@ def _experiment() -> Target:
 def _plan(overrides: list[str]) -> None:
     import torch
 
-    from core.config import read_document
-    from core.plan import read_plan
-    from core.steps.step import Workspace
-    from core.store import Store
-    from core.variants import check_core
+    from core.contract.store import Store
+    from core.engine.plan import read_plan
+    from core.engine.steps.step import Workspace
+    from core.experiment.config import read_document
+    from core.experiment.variants import check_core
 
     check_core(read_document("torture.yaml", overrides))
     plan = read_plan("torture.yaml", overrides, Workspace(Store("store"), torch.device("cpu"), 0))
@@ -135,7 +135,7 @@ def _reference() -> bytes:
 
 def _published() -> Target:
     def read(folder: Path) -> None:
-        from core.published import load_published
+        from core.experiment.published import load_published
 
         found = load_published("msvd.yaml")
         assert all(math.isfinite(value) for row in found.rows for value in row.values.values()), "a value not finite"
@@ -165,7 +165,7 @@ def _given(suffix: str) -> Target:
 
     def read(folder: Path) -> None:
         from core import create
-        from core.given import read_scores
+        from core.contract.score_files import read_scores
 
         ids = ("texts.txt", "videos.json") if named else (None, None)
         found = read_scores(f"scores.{suffix}", *ids)
@@ -233,7 +233,7 @@ def _video(name: str, write: Callable[[Path], None]) -> Target:
         files = {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
     def read(folder: Path) -> None:
-        from core.video import Sampling, read_clip
+        from core.engine.video import Sampling, read_clip
 
         frames = read_clip(name, Sampling(num_frames=4, size=32, short_videos="pad")).frames
         assert (frames.dtype, frames.ndim, len(frames)) == (np.uint8, 4, 4), f"{frames.dtype} {frames.shape}"

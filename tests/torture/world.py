@@ -29,7 +29,7 @@ QUIET = 30.0
 """Seconds without a byte written, after which a command counts as hanging."""
 PATIENCE = 3.0
 """Times QUIET where it has said that it waits: a lease whose owner is unknown is free after 60 seconds."""
-SHORT_LEASES = {"core.store.leases.STALE": 4.0, "core.store.leases.HEARTBEAT": 0.4}
+SHORT_LEASES = {"core.contract.store.leases.STALE": 4.0, "core.contract.store.leases.HEARTBEAT": 0.4}
 """A lease lives 4 seconds without a heartbeat, in place of a minute."""
 LONGEST = 300.0
 NAMED = ("store", "runs", "mlartifacts", "mlflow.db", "mlflow.db-wal", "mlflow.db-shm", "mlflow.db-journal")

@@ -61,9 +61,8 @@ class Tracked:
 def track(result: Result, report: Path, uri: str | None = None) -> Tracked:
     """Write a finished experiment to MLflow, or bring up to date what is there.
 
-    report: folder of its report, whose files become artifacts. Passwords go nowhere; what an `anonymous` experiment
-    leaves out is told in `core.privacy`. Raises RunError where MLflow cannot be written; the results are in the store
-    all the same.
+    report: folder of its report, whose files become artifacts. Raises RunError where MLflow cannot be written; the
+    results are in the store all the same.
     """
     uri = tracking_uri(uri)
     try:

@@ -1,0 +1,10 @@
+"""Frames from video files and from folders of images: reading, frame sampling, faults.
+
+`read_clip` reads one, `read_clips` many in worker processes, `check_videos` lists those that cannot be used.
+"""
+
+from core.engine.video.reading import Clip, read_clip
+from core.engine.video.sampling import SAMPLERS, Sampling
+from core.engine.video.workers import check_videos, read_clips
+
+__all__ = ["SAMPLERS", "Clip", "Sampling", "check_videos", "read_clip", "read_clips"]

@@ -1,0 +1,116 @@
+"""`registration.json`: what an experiment registered, as a small file that can be put where time is kept.
+
+The store's own registrations can be deleted with the store. This file can be sent or committed before the run, and
+`python -m core.run --registered FILE` refuses an experiment that is no longer what it says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..contract.repository import git_state
+from ..contract.store import digest, write_atomically
+from ..engine.plan import Plan
+from ..errors import ConfigError, Problem
+from ..experiment.hypotheses import Hypothesis
+from .hiding import hidden_in, hiding
+from .recognition import arm_of, content_scored, split_scored
+from .registration import post_hoc
+
+RECEIPT = "registration.json"
+COMPARED = ("experiment", "seeds", "primary", "correction", "baseline", "family", "claims", "splits")
+
+
+def receipt(plan: Plan) -> str:
+    """The text of `registration.json`: digests and words of claims, family, metric, seeds, split and code."""
+    late = post_hoc(plan)
+    names = [variant.name for variant in plan.variants if not variant.is_baseline]
+    contents = {split_scored(plan, v.name): content_scored(plan, v.name) for v in plan.variants}
+    values = _facts(plan)
+    state = None if plan.experiment.anonymous else git_state(Path.cwd())
+    told = {
+        "claims": [f"{h.name}: {h}" + " (post hoc)" * (h.name in late) for h in plan.hypotheses],
+        "baseline": plan.baseline.name,
+        "family": names,
+        "splits": {split: f"{len(one.texts)} texts, {len(one.videos)} videos" for split, one in contents.items()},
+    }
+    whole = {"digest": digest(values), **values, "in words": hidden_in(told, hiding(plan))}
+    if state is not None:
+        whole |= {"commit": state.commit, "with changes that are in none": state.dirty}
+    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+
+
+def _facts(plan: Plan) -> dict[str, Any]:
+    """What is compared: names of variants and claims, and where the data lie, are no part of it."""
+    experiment = plan.experiment
+    return {
+        "experiment": experiment.name,
+        "seeds": list(experiment.seeds),
+        "primary": experiment.evaluate.primary,
+        "correction": experiment.evaluate.correction,
+        "baseline": arm_of(plan, plan.baseline),
+        "family": sorted(arm_of(plan, variant) for variant in plan.variants if not variant.is_baseline),
+        "claims": sorted(_claimed(plan, hypothesis) for hypothesis in plan.hypotheses),
+        "splits": sorted({split_scored(plan, variant.name) for variant in plan.variants}),
+    }
+
+
+def _claimed(plan: Plan, hypothesis: Hypothesis) -> str:
+    arms = [arm_of(plan, variant) for variant in hypothesis.arms]
+    return digest([hypothesis.kind, hypothesis.metric, hypothesis.bound, arms])
+
+
+def write_receipt(plan: Plan, folder: Path) -> None:
+    """Write `registration.json` to the folder of an experiment's files, before anything is scored."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / RECEIPT, receipt(plan))
+
+
+def check_registered(plan: Plan, file: str) -> str:
+    """What is to be told of an experiment that is what the file says, whose commit may be another.
+
+    Raises ConfigError with all that differs, and for a file that is no `registration.json`.
+    """
+    given = _read(file)
+    problems = list(_differences(given, _facts(plan), plan, file))
+    if problems:
+        raise ConfigError(problems)
+    state = None if plan.experiment.anonymous else git_state(Path.cwd())
+    told = f"Registered: {file} says the same (digest {given['digest']})"
+    if state is not None and given.get("commit") not in (None, state.commit):
+        return f"{told}; it was written at commit {str(given['commit'])[:10]}, this is {state}"
+    return told
+
+
+def _read(file: str) -> dict[str, Any]:
+    try:
+        given = json.loads(Path(file).read_text(encoding="utf-8"))
+        if not isinstance(given, dict) or digest({name: given[name] for name in COMPARED}) != given["digest"]:
+            raise ValueError("its digest is not that of what stands in it")
+    except OSError as fault:
+        raise ConfigError(Problem("--registered", f"cannot be read: {fault.strerror}", file)) from None
+    except (ValueError, KeyError) as fault:
+        why = f"`{fault.args[0]}` is missing" if isinstance(fault, KeyError) else fault
+        reason = f"is no {RECEIPT} as it was written: {why}; take the one from the report's folder"
+        raise ConfigError(Problem("--registered", reason, file)) from None
+    return given
+
+
+def _differences(given: dict[str, Any], facts: dict[str, Any], plan: Plan, file: str) -> Iterator[Problem]:
+    words = {_claimed(plan, h): f"{h.name}: {h}" for h in plan.hypotheses}
+    words |= {arm_of(plan, variant): variant.name for variant in plan.variants}
+    for name in COMPARED:
+        if given[name] == facts[name]:
+            continue
+        if name not in ("family", "claims", "splits"):
+            shown = words[facts[name]] if name == "baseline" else facts[name]
+            yield Problem(name, f"{given[name]} was registered, the experiment has {shown}", file)
+            continue
+        lost = [one for one in given[name] if one not in facts[name]]
+        new = [words.get(one, one) for one in facts[name] if one not in given[name]]
+        counts = [f"{len(lost)} of {len(given[name])} registered are not there"] if lost else []
+        counts += [f"not registered: {'; '.join(new)}"] if new else []
+        yield Problem(name, ", ".join(counts) or "stand there another number of times", file)

@@ -1,0 +1,315 @@
+"""From an experiment file to its variants: grids, single axes, named variants, the baseline, and references to them."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..contract.keys import assign, join, lookup, split_key
+from ..contract.settings import plain
+from ..errors import ConfigError, Problem, show
+from .config import DESIGN, PROSE, Document, Experiment, check, has_references, read_core, resolve
+from .selection import AS_WRITTEN, Assignments, Variant, locate, name_of, reference_fault, select
+
+SHARED = {(key,) for key in (*DESIGN, *PROSE, "evaluate")} | {
+    ("evaluate", name) for name in ("directions", "metrics", "primary", "correction")
+}
+"""Keys that all variants have in common: they design the comparison, make its table, or say where it goes."""
+
+SWEEPS = ("ablate", "one_at_a_time", "variants", "hypotheses")
+"""Mappings as long as there are variants, the same for all: not checked again for each where nothing refers to them."""
+
+MOST_VARIANTS = 10_000
+MOST_TRIALS = 100_000
+"""Of one file; they are counted before any is made."""
+
+
+def read_variants(document: Document) -> list[Variant]:
+    """Every variant of an experiment file, checked; one is marked as the baseline.
+
+    `ablate` is a grid, or named grids that are not crossed with each other. `one_at_a_time` varies each of its axes
+    around the file's own configuration, which therefore is a variant too, called `as written`. `variants` are named
+    by hand. Descriptions that come to the same configuration are one variant, which answers to all their names and
+    bears the one given by hand. The baseline is what `baseline` selects, added where no variant has its assignments
+    (`as written` adds the file's own configuration). Without that key it is the variant called `baseline`, else the
+    file's own configuration where it is a variant, else the first variant.
+
+    Faults of the core schema are raised before any plugin is loaded. Raises ConfigError with all faults of all
+    variants, each once, at the key that wrote the value.
+    """
+    base, drafts = _core_checked(document)
+    from ..plugins import registry
+
+    try:
+        built = _gather(drafts, lambda draft: _configured(document, draft, base, registry().specify))
+        variants = _distinct(built, _short_names(drafts, base.get("baseline")))
+        variants = _named_as_written(variants, check(base, registry().specify)[0])
+        return _with_baseline(document, variants, base.get("baseline"), registry().specify)
+    except ConfigError as fault:
+        raise ConfigError(document.blame(fault.problems)) from None
+
+
+def check_core(document: Document) -> None:
+    """Check a file and all that it sweeps against the core schema; no plugin is loaded. Raises ConfigError with every
+    fault."""
+    _core_checked(document)
+
+
+def _core_checked(document: Document) -> tuple[dict[str, Any], list[_Draft]]:
+    base = read_core(document)
+    try:
+        drafts = _drafts(document, base)
+        _gather(drafts, lambda draft: _configured(document, draft, base, None))
+    except ConfigError as fault:
+        raise ConfigError(document.blame(fault.problems)) from None
+    return base, drafts
+
+
+# ------------------------------------------------------------------------------------------ what the file describes
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A variant as described: where, by which assignments (`${…}` in them), and its name if it was given one."""
+
+    written: str
+    assignments: Assignments
+    name: str = ""
+
+
+def _drafts(document: Document, base: Mapping[str, Any]) -> list[_Draft]:
+    """Every description, in the order of the file; duplicates among them."""
+    given = {key: _unresolved(document.values.get(key), base.get(key)) or {} for key in ("ablate", "variants")}
+    around = _unresolved(document.values.get("one_at_a_time"), base.get("one_at_a_time")) or {}
+    baseline = base.get("baseline")
+    problems = [*_sweep_faults(given["ablate"], around), *_variant_faults(given["variants"])]
+    problems += [p for key in (baseline if isinstance(baseline, Mapping) else ()) for p in _key_faults("baseline", key)]
+    problems += problems or _too_many(given, around, base.get("seeds"))
+    if problems:
+        raise ConfigError(problems)
+    found = [draft for where, axes in _grids(given["ablate"]).items() for draft in _product(where, axes)]
+    single = [draft for key, values in _present(around).items() for draft in _product("one_at_a_time", {key: values})]
+    found += [_Draft("", {}), *single] if single else []
+    found += [_Draft(join("variants", name), dict(v), name) for name, v in _present(given["variants"]).items()]
+    return found or [_Draft("", {})]
+
+
+def _unresolved(raw: Any, resolved: Any) -> Any:
+    """The raw value with its structure resolved, so that `${…}` inside can follow what a variant assigns."""
+    if isinstance(raw, Mapping) and isinstance(resolved, Mapping):
+        return {name: _unresolved(raw[name], resolved[name]) for name in raw}
+    if isinstance(raw, list) and isinstance(resolved, list):
+        return [_unresolved(*pair) for pair in zip(raw, resolved, strict=True)]
+    return resolved if isinstance(resolved, Mapping | list) else raw
+
+
+def _present(given: Mapping[str, Any]) -> dict[str, Any]:
+    """null removes."""
+    return {name: item for name, item in given.items() if item is not None}
+
+
+def _grids(ablate: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Grids by the full key that they stand under."""
+    given = _present(ablate)
+    if given and all(isinstance(axes, Mapping) for axes in given.values()):
+        return {join("ablate", name): _present(axes) for name, axes in given.items() if _present(axes)}
+    return {"ablate": given} if given else {}
+
+
+def _product(where: str, axes: Mapping[str, list[Any]]) -> Iterator[_Draft]:
+    for values in itertools.product(*axes.values()):
+        yield _Draft(where, dict(zip(axes, values, strict=True)))
+
+
+def _too_many(given: Mapping[str, Any], around: Mapping[str, Any], seeds: Any) -> list[Problem]:
+    """More variants or trials than a file may have, at the key that describes most of them."""
+    counts = {
+        where: math.prod(len(values) for values in axes.values()) for where, axes in _grids(given["ablate"]).items()
+    }
+    counts["one_at_a_time"] = sum(len(values) for values in _present(around).values())
+    counts["variants"] = len(_present(given["variants"]))
+    most, total = max(counts, key=lambda where: counts[where]), sum(counts.values())
+    if total > MOST_VARIANTS:
+        return [Problem(most, f"describes {total:,} variants with those beside it; at most {MOST_VARIANTS:,} are run")]
+    trials = total * (len(seeds) if isinstance(seeds, list) else 1)
+    if trials > MOST_TRIALS:
+        return [Problem("seeds", f"{trials:,} trials, variants times seeds; at most {MOST_TRIALS:,} are run")]
+    return []
+
+
+def _sweep_faults(ablate: Mapping[str, Any], around: Mapping[str, Any]) -> Iterator[Problem]:
+    for where, axes in [*_grids(ablate).items(), ("one_at_a_time", _present(around))]:
+        for key, values in axes.items():
+            yield from _key_faults(where, key)
+            if not isinstance(values, list) or not values:
+                yield Problem(join(where, key), f"expected a list of values, got {show(values)}")
+
+
+def _variant_faults(variants: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, assignments in _present(variants).items():
+        where = join("variants", name)
+        if not isinstance(assignments, Mapping):
+            yield Problem(where, f"expected {{key: value}}, got {show(assignments)}")
+            continue
+        for key in assignments:
+            yield from _key_faults(where, key)
+
+
+def _key_faults(where: str, key: str) -> Iterator[Problem]:
+    try:
+        parts = split_key(key)
+    except ConfigError as fault:
+        yield from (Problem(join(where, key), problem.message) for problem in fault.problems)
+        return
+    if tuple(parts) in SHARED or (parts[0] != "evaluate" and (parts[0],) in SHARED):
+        yield Problem(join(where, key), "is the same for all variants; set it outside of the ablation")
+
+
+def _short_names(drafts: Iterable[_Draft], baseline: Any) -> list[str]:
+    """Every key that names are made of."""
+    keys = [key for draft in drafts if not draft.name for key in draft.assignments]
+    return list(dict.fromkeys([*keys, *(baseline if isinstance(baseline, Mapping) else ())]))
+
+
+# ------------------------------------------------------------------------------------------ checking and merging
+
+
+@dataclass
+class _Built:
+    """A checked description, and the names of all that came to the same configuration."""
+
+    draft: _Draft
+    experiment: Experiment
+    names: list[str] = field(default_factory=list)
+
+
+def _gather(drafts: Iterable[_Draft], build: Callable[[_Draft], Any]) -> list[Any]:
+    """`build` of each draft. Raises ConfigError with the faults of all."""
+    built, problems = [], []
+    for draft in drafts:
+        try:
+            built.append(build(draft))
+        except ConfigError as fault:
+            problems += fault.problems
+    if problems:
+        raise ConfigError(problems)
+    return built
+
+
+def _configured(
+    document: Document, draft: _Draft, base: Mapping[str, Any], components: Callable[..., Any] | None
+) -> _Built:
+    """The configuration that a draft describes; `components` None: core schema only. Raises ConfigError."""
+    apart: dict[str, Any] = {} if document.refers else {key: dict(document.values.get(key) or {}) for key in SWEEPS}
+    values = copy.deepcopy({key: value for key, value in document.values.items() if key not in apart})
+    given = draft.assignments
+    try:
+        for key in sorted(given, key=lambda key: len(split_key(key))):
+            assign(values, key, given[key])
+        resolved = resolve(values)
+        experiment, problems = check(resolved, components)
+        if experiment is None:
+            raise ConfigError(problems)
+        experiment = replace(experiment, **apart)
+    except ConfigError as fault:
+        raise ConfigError([locate(problem, draft.written, given, base) for problem in fault.problems]) from None
+    literal = {k: lookup(resolved, split_key(k)) if has_references(value) else value for k, value in given.items()}
+    return _Built(replace(draft, assignments=literal), experiment)
+
+
+def _configuration(experiment: Experiment | None) -> str:
+    """One text for each configuration; the order of mappings counts, as it does for transforms."""
+    if experiment is None:
+        return ""
+    without: dict[str, Any] = {key: {} for key in SWEEPS}
+    return json.dumps(plain(replace(experiment, **without)), default=str)
+
+
+def _distinct(built: Iterable[_Built], keys: list[str]) -> list[Variant]:
+    """One variant for each configuration, named by hand where any of its descriptions is. Raises ConfigError."""
+    found: dict[str, _Built] = {}
+    for item in built:
+        name = item.draft.name or name_of(item.draft.assignments, keys)
+        first = found.setdefault(_configuration(item.experiment), item)
+        if item.draft.name and not first.draft.name:
+            first.draft = replace(first.draft, name=name)
+            first.names.insert(0, name)
+        else:
+            first.names.append(name)
+    variants = [
+        Variant(b.names[0], b.draft.assignments, b.experiment, written=b.draft.written, aliases=_further(b.names))
+        for b in found.values()
+    ]
+    owners = {name: variant for variant in reversed(variants) for name in (variant.name, *variant.aliases)}
+    clashes = [
+        Problem(v.written, f"there are two different variants called `{name}`")
+        for v in variants
+        for name in (v.name, *v.aliases)
+        if owners[name] is not v
+    ]
+    if clashes:
+        raise ConfigError(clashes)
+    return variants
+
+
+def _further(names: list[str]) -> tuple[str, ...]:
+    return tuple(name for name in dict.fromkeys(names) if name != names[0])
+
+
+# ------------------------------------------------------------------------------------------ the baseline
+
+
+def _with_baseline(
+    document: Document, variants: list[Variant], reference: Any, components: Callable[..., Any]
+) -> list[Variant]:
+    """The variants with the baseline marked, and added where it is missing."""
+    found = _baselines(variants, reference)
+    if not found:
+        added = _added(document, variants, reference, components)
+        same = [v for v in variants if _configuration(v.experiment) == _configuration(added.experiment)]
+        found, variants = same or [added], variants if same else [*variants, added]
+    impostors = [variant for variant in select(variants, "baseline") if variant is not found[0]]
+    if impostors:
+        raise ConfigError(Problem(impostors[0].written, "a variant called `baseline` must be what `baseline` selects"))
+    return [replace(variant, is_baseline=variant is found[0]) for variant in variants]
+
+
+def _baselines(variants: list[Variant], reference: Any) -> list[Variant]:
+    """The one variant that is meant, or none. Raises ConfigError where there are several."""
+    if reference is None:
+        return select(variants, "baseline") or select(variants, AS_WRITTEN) or variants[:1]
+    found = select(variants, reference)
+    if len(found) > 1:
+        names = "; ".join(variant.name for variant in found)
+        hint = "" if reference else f". For the file's own configuration write `{AS_WRITTEN}`"
+        raise ConfigError(Problem("baseline", f"selects {len(found)} variants, not one: {names}{hint}"))
+    return found
+
+
+def _named_as_written(variants: list[Variant], own: Experiment | None) -> list[Variant]:
+    """The file's own configuration, where it is among them, answers to that name too."""
+    text = _configuration(own)
+    return [
+        replace(variant, aliases=(*variant.aliases, AS_WRITTEN))
+        if _configuration(variant.experiment) == text and AS_WRITTEN not in (variant.name, *variant.aliases)
+        else variant
+        for variant in variants
+    ]
+
+
+def _added(document: Document, variants: list[Variant], reference: Any, components: Callable[..., Any]) -> Variant:
+    """The baseline that no variant has, as a variant of its own."""
+    if not isinstance(reference, Mapping) and reference != AS_WRITTEN:
+        raise ConfigError(Problem("baseline", reference_fault(variants, reference)))
+    assignments = dict(reference) if isinstance(reference, Mapping) else {}
+    made = _configured(document, _Draft("baseline", assignments), document.values, components)
+    keys = [*assignments, *(key for variant in variants for key in variant.assignments)]
+    name = name_of(assignments, keys)
+    if select(variants, name):
+        raise ConfigError(Problem("baseline", f"there is another variant called `{name}`; rename that one"))
+    return Variant(name, assignments, made.experiment, written="baseline")

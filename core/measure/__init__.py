@@ -1,0 +1,1 @@
+"""Numbers from scores: metrics and significance. Knows neither torch nor mlflow."""

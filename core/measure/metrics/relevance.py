@@ -1,0 +1,96 @@
+"""Which items answer which query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...errors import ConfigError, DataError, Problem, nearest
+
+DIRECTIONS = ("t2v", "v2t")
+
+
+@dataclass(frozen=True, eq=False)
+class Relevance:
+    """Which items answer which query: a bool matrix [rows, columns] that keeps only its True entries.
+
+    The relevant columns of row i are `indices[indptr[i]:indptr[i + 1]]`, ascending. Rows are texts and columns videos;
+    `.T` is the video-to-text view.
+    """
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    shape: tuple[int, int]
+
+    @classmethod
+    def from_pairs(cls, rows: ArrayLike, columns: ArrayLike, shape: tuple[int, int]) -> Relevance:
+        """Relevance of the pairs (rows[p], columns[p]), in any order; repeated pairs count once.
+
+        Raises DataError where the lists differ in length or a pair lies outside `shape`.
+        """
+        row, column = np.asarray(rows, dtype=np.int64).ravel(), np.asarray(columns, dtype=np.int64).ravel()
+        if row.shape != column.shape:
+            raise DataError(f"relevance: {row.size} rows and {column.size} columns cannot be paired")
+        for name, index, size in (("row", row, shape[0]), ("column", column, shape[1])):
+            if index.size and not (index.min() >= 0 and index.max() < size):
+                pair = int(np.flatnonzero((index < 0) | (index >= size))[0])
+                raise DataError(f"relevance: pair {pair} has {name} {index[pair]}, outside 0..{size - 1}")
+        row, column = np.divmod(np.unique(row * shape[1] + column), max(shape[1], 1))
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
+        return cls(indptr, column, (int(shape[0]), int(shape[1])))
+
+    @classmethod
+    def from_dense(cls, matrix: ArrayLike) -> Relevance:
+        """Relevance of a dense bool matrix [rows, columns]."""
+        dense = np.asarray(matrix, dtype=bool)
+        rows, columns = np.nonzero(dense)
+        return cls.from_pairs(rows, columns, (dense.shape[0], dense.shape[1]))
+
+    @cached_property
+    def T(self) -> Relevance:
+        """The same pairs with rows and columns exchanged."""
+        return Relevance.from_pairs(self.indices, self._pair_rows(), self.shape[::-1])
+
+    @property
+    def degree(self) -> NDArray[np.int64]:
+        """Number of relevant columns of each row, [rows]."""
+        return np.diff(self.indptr)
+
+    def rows(self, i: int) -> NDArray[np.int64]:
+        """The relevant columns of row i."""
+        return self.indices[self.indptr[i] : self.indptr[i + 1]]
+
+    def pairs(self, rows: NDArray, columns: NDArray) -> NDArray[np.int64]:
+        """Which of `indices` each pair (rows[p], columns[p]) is; -1 for one that is not relevant. [P]"""
+        known = self._pair_rows() * self.shape[1] + self.indices
+        wanted = rows * self.shape[1] + columns
+        at = np.searchsorted(known, wanted)
+        return np.where(np.append(known, -1)[at] == wanted, at, -1)
+
+    def clusters(self) -> NDArray[np.int64]:
+        """A label for each row, [rows]: rows that share a relevant column, directly or through others, share it.
+
+        For captions (rows) of videos (columns) the clusters are the videos: the unit of every significance test.
+        """
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        n, m = self.shape
+        edges = (np.ones(self.indices.size, dtype=bool), (self._pair_rows(), n + self.indices))
+        _, label = connected_components(coo_array(edges, shape=(n + m, n + m)), directed=False)
+        return np.unique(label[:n], return_inverse=True)[1].astype(np.int64)
+
+    def _pair_rows(self) -> NDArray[np.int64]:
+        return np.repeat(np.arange(self.shape[0]), self.degree)
+
+
+def query_relevance(relevance: Relevance, direction: str) -> Relevance:
+    """Relevance [queries, items] of a direction, of relevance [texts, videos]."""
+    if direction not in DIRECTIONS:
+        raise ConfigError(
+            Problem("evaluate.directions", f"unknown direction `{direction}`.{nearest(direction, DIRECTIONS)}")
+        )
+    return relevance if direction == "t2v" else relevance.T
