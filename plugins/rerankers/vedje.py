@@ -9,7 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core import Levels, Shapes, Side, TextFeatures, TrainedReranker, TrainedRerankerSettings, VideoFeatures, setting
+from core import (
+    Levels,
+    Shapes,
+    Side,
+    TextFeatures,
+    TrainedReranker,
+    TrainedRerankerSettings,
+    VideoFeatures,
+    setting,
+)
 from plugins.layers.cross_attention import Decoder, EncoderBlock
 from plugins.layers.joint_inputs import frame_tokens, input_maps, used, word_tokens
 

@@ -19,7 +19,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core import DataError, Encoder, EncoderSettings, Levels, LevelShape, TextFeatures, Tokens, VideoFeatures, setting
+from core import (
+    DataError,
+    Encoder,
+    EncoderSettings,
+    Levels,
+    LevelShape,
+    TextFeatures,
+    Tokens,
+    VideoFeatures,
+    setting,
+)
 
 from .files import (
     ALL_FILES,
