@@ -35,7 +35,7 @@ from core.findings import Result
 from plugins.outputs.mlflow import Tracked
 from plugins.outputs.mlflow.server import ENVIRONMENT, DataInput, Server
 
-from .test_tracking import EXPERIMENT, Place, _plugin
+from .test_mlflow import EXPERIMENT, Place, _plugin
 
 __all__ = ["_plugin"]
 
