@@ -118,9 +118,13 @@ def _addresses(node: Any, key: str) -> Iterator[Any]:
     is_text = hasattr(node, "value") and isinstance(node.value, str)
     if "outputs" in key.split(".") and is_text and "://" in node.value:
         yield node
-    if getattr(node, "id", "") == "mapping":
+    kind = getattr(node, "id", "")
+    if kind == "mapping":
         for name, item in node.value:
             yield from _addresses(item, f"{key}.{name.value}".lstrip("."))
+    elif kind == "sequence":
+        for item in node.value:
+            yield from _addresses(item, key)
 
 
 def overrides(plan: Plan) -> list[str]:

@@ -1,15 +1,5 @@
 from tests.core.experiments import toy_components
-from tests.core.reported import copied, reported, reported_folder, result
 from tests.engine import done, done_folder, lab, toys
+from tests.plugins.outputs.reported import reported, reported_folder
 
-__all__ = [
-    "copied",
-    "done",
-    "done_folder",
-    "lab",
-    "reported",
-    "reported_folder",
-    "result",
-    "toy_components",
-    "toys",
-]
+__all__ = ["done", "done_folder", "lab", "reported", "reported_folder", "toy_components", "toys"]

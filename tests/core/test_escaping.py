@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from core.contract.escaping import code, csv_cell, markdown, markdown_sentence, plain_line
+from core.contract.escaping import code, csv_cell, markdown, markdown_sentence, plain_line, slug
 
 READER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 ATTACKS = [
@@ -153,3 +154,19 @@ def test_a_text_that_a_spreadsheet_would_compute_gets_an_apostrophe(cell: str) -
 @pytest.mark.parametrize("cell", [-1.5, 3, True, "", "a=1", "-1.5", "+2e-05", "-.5", "1-1", "'=1"])
 def test_numbers_and_other_texts_of_a_cell_stay(cell: object) -> None:
     assert csv_cell(cell) is cell
+
+
+def test_a_name_that_is_a_file_name_stays_one() -> None:
+    assert slug("ablate_topk-2.v1") == "ablate_topk-2.v1"
+    assert slug("消融_1") == "消融_1"
+    assert slug("é" * 100) == "é" * 100
+
+
+def test_names_that_differ_do_not_share_a_folder() -> None:
+    names = ["a_b", "a b", "a/b", "a:b", "..", ".", "/", "é" * 300, "é" * 301, "a\n", "a"]
+    assert len({slug(name) for name in names}) == len(names)
+    for name in names:
+        file = slug(name)
+        assert 0 < len(file.encode()) <= 200
+        assert not re.search(r"^\.|/", file)
+    assert slug("a/b").startswith("a_b-")

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from core.contract.store.__main__ import main as store_command
 
 from core.contract.features import Tokens
 from core.contract.store import Entry, Store
@@ -20,6 +19,7 @@ from core.engine.steps.step import Step
 from core.engine.training import fit as train
 from core.evidence.findings import findings
 from core.evidence.registration import post_hoc
+from core.store import main as store_command
 from tests.engine import COUNTS, Lab, ToyEncoder
 
 WHOLE = {

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from core.contract.store.__main__ import main
 from safetensors.torch import load_file
 
 from core.contract.store import Busy, FileDigests, Store, append_lines, digest, entries, leases, read_lines
 from core.errors import StoreError
+from core.store import main
 
 KEY = "0123456789abcdef"
 OTHER = "fedcba9876543210"

@@ -33,7 +33,10 @@ class Pictures(Output):
         png: bool = setting(False, "a PNG for each text too, in `pictures/`")
 
     def finished(self, result: Result, folder: Path) -> list[str]:
-        """Without a page where no variant re-ranks and none was asked for."""
+        """Without a page where no variant re-ranks and none was asked for.
+
+        Raises UserError where one was asked for and cannot be made; else the lines say why there is none.
+        """
         asked = self.config != self.Config()
         reranks = any(variant.experiment.retrieve.rerank for variant in result.variants)
         file, state = folder / PAGE, shown(result, list(astuple(self.config)))
@@ -47,6 +50,8 @@ class Pictures(Output):
             rankings = result.rankings(chosen.variant)
             made = pages(rankings, chosen.queries, chosen.most_changed, chosen.top)
         except UserError as fault:  # as where no rank changed, or a video is not there any more
+            if asked:
+                raise
             return [f"No pictures of single queries: {fault}"]
         write_page(file, state, whole_page(made))
         if chosen.png:

@@ -7,26 +7,26 @@ import io
 import math
 import re
 import shutil
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from plugins.outputs.report.__main__ import main
-from plugins.outputs.report.trials import experiment_of
 
 from core.errors import UserError
 from core.evidence.findings import Result, findings
 from core.measure.significance import holm, paired_test
+from core.run import main
 from plugins.outputs import report
 from plugins.outputs.panels import forest, short_number
+from plugins.outputs.pictures import Pictures
 from plugins.outputs.report.as_csv import hypotheses_csv
 from plugins.outputs.report.as_html import html
-from plugins.outputs.report.files import write_pictures
 from tests.engine import COUNTS, Lab
 
-from .reported import EXPERIMENT, TEMPERATURE
+from .reported import EXPERIMENT, TEMPERATURE, write
 
 FEWER = {**EXPERIMENT, "ablate": {"retrieve.rerank.top_k": [3], TEMPERATURE: [0.5]}, "hypotheses": {}}
 VOID = {"meta", "img", "br"}
@@ -71,6 +71,12 @@ class Page(HTMLParser):
         self.text += data
         if {"td", "th"} & set(self.open):
             self.tables[-1][-1][-1] += data
+
+
+def written_again(lab: Lab, runs: Path, changes: Mapping[str, Any], *more: str) -> int:
+    """The command that has the report written from the store."""
+    places = ["--store", str(lab.store), "--runs", str(runs)]
+    return main([str(lab.write(changes)), *more, *places, "--stored", "--only", "figures,pictures,report"])
 
 
 def page_of(reported: Lab) -> Page:
@@ -127,7 +133,7 @@ def test_the_page_has_the_numbers_of_the_table(reported: Lab, result: Result) ->
 def test_a_refused_hypothesis_stands_among_the_verdicts_with_its_reason(lab: Lab) -> None:
     arms = {"variants": {"plain": {}, "tied": {"evaluate.ties": "optimistic"}}}
     claim = {"hypotheses": {"moved": {"better": "tied", "than": "plain"}}}
-    page = Page(html(lab.result({"retrieve.rerank": None} | arms | claim), {}))
+    page = Page(html(lab.result({"retrieve.rerank": None} | arms | claim), {}, False))
     assert "NOT DECIDED moved: tied is better than plain on t2v/R1" in page.text
     assert "Because evaluate.ties is optimistic in tied and expected in plain." in page.text
     assert "No hypothesis was stated." not in page.text
@@ -142,7 +148,9 @@ def test_each_verdict_has_its_colour_and_only_a_late_claim_its_mark(reported: La
         "middling": {"better": arms, "than": {"retrieve.rerank.top_k": 24, TEMPERATURE: 0.5}},
     }
     result = findings(reported.plan({**EXPERIMENT, "hypotheses": first | claims}))
-    shown = re.findall(r'<div class="claim (\w+)"><p><b>([A-Z ]+)</b> ([^:]+):.*?</p>(.*?)</div>', html(result, {}))
+    shown = re.findall(
+        r'<div class="claim (\w+)"><p><b>([A-Z ]+)</b> ([^:]+):.*?</p>(.*?)</div>', html(result, {}, False)
+    )
     kinds = {name: (kind, verdict, "Post hoc" in reason) for kind, verdict, name, reason in shown}
     assert kinds["harmless"] == ("supported", "SUPPORTED", True)
     assert kinds["wonderful"] == ("refuted", "REFUTED", True)
@@ -161,7 +169,7 @@ def test_an_outcome_has_its_colour_and_what_stands_apart_its_own_rows(toys: None
     }
     for baseline, mark, colour in (("poor", "▲ better", "better"), ("good", "▼ worse", "worse")):
         changes = {"variants": arms, "retrieve.rerank": None, "baseline": baseline, "evaluate.primary": "t2v/MnR"}
-        page = html(lab.result(changes), {})
+        page = html(lab.result(changes), {}, False)
         assert set(re.findall(rf'<td class="([^"]*)">{mark}</td>', page)) == {f"left {colour}"}
         table = page.partition('<section id="results">')[2].partition("</table>")[0]
         rows = re.findall(r'<tr(?: class="(\w+)")?><th scope="row"[^>]*>(\w+)', table)
@@ -177,13 +185,13 @@ def test_the_odds_of_discordant_queries_stand_with_the_comparisons(result: Resul
     (line,) = [line for line in lines if (line["variant"], line["metric"]) == (first.name, "t2v/R1")]
     expected = found.wins / found.losses if found.losses else math.inf if found.wins else math.nan
     assert float(line["odds"] or "nan") == pytest.approx(expected, nan_ok=True)
-    head = next(table for table in Page(html(result, {})).tables if "odds" in table[0])[0]
+    head = next(table for table in Page(html(result, {}, False)).tables if "odds" in table[0])[0]
     assert head[head.index("losses") + 1] == "odds"
 
 
 def test_the_table_of_all_comparisons_holds_each_of_them_cell_by_cell(result: Result) -> None:
     """Counted from the values of the queries; two captions of a video are one unit in t2v."""
-    tables = Page(html(result, {})).tables
+    tables = Page(html(result, {}, False)).tables
     head, *lines = next(table for table in tables if "odds" in table[0])
     texts = "difference", "95 % interval", "p, raw", "wins", "ties", "losses", "odds", "d_z", "detectable"
     assert head == ["variant", "metric", *texts]
@@ -215,7 +223,7 @@ def test_measured_costs_have_a_table_and_a_figure_each(reported: Lab, tmp_path: 
         for found in row.results:
             costs = {"cost/latency_ms": 1.0 + number, "cost/parameters": 1234567.0}
             found.__dict__["stored"] = {**found.stored, "costs": costs}
-    folder = report.write_report(result, tmp_path)
+    folder = write(result, tmp_path)
     page = Page((folder / "report.html").read_text())
     head, *rows = next(table for table in page.tables if "parameters" in table[0])
     assert head == ["variant", "parameters", "ms a query, median"]
@@ -312,9 +320,9 @@ def test_hypotheses_csv_says_of_each_hypothesis_what_its_columns_are_called(repo
 
 
 def test_the_command_writes_the_same_files_from_the_store_and_computes_nothing(reported: Lab, tmp_path: Path) -> None:
-    file, first = reported.write(EXPERIMENT), reported.folder / "runs" / "lab"
+    first = reported.folder / "runs" / "lab"
     COUNTS.clear()
-    assert main([str(file), "--store", str(reported.store), "--out", str(tmp_path)]) == 0
+    assert written_again(reported, tmp_path, EXPERIMENT) == 0
     assert not COUNTS
     names = {path.relative_to(first) for path in first.rglob("*") if path.is_file()}
     assert {Path(name) for name in ("report.html", "report.md", "table.csv", "table.tex", "resolved.json")} <= names
@@ -328,9 +336,9 @@ def test_figures_are_drawn_again_only_where_the_result_changed(reported: Lab, re
         return {path.name: path.stat().st_mtime_ns for path in (runs / "lab" / "figures").iterdir()}
 
     before = drawn()
-    report.write_report(result, runs)
+    write(result, runs, ["figures"])
     assert drawn() == before
-    report.write_report(findings(reported.plan(FEWER)), runs)
+    write(findings(reported.plan(FEWER)), runs, ["figures"])
     assert "sweep_top_k.png" in before
     assert "sweep_top_k.png" not in drawn()
     assert drawn()["differences.png"] > before["differences.png"]
@@ -342,7 +350,7 @@ def test_a_damaged_figure_is_not_shown_for_ever(result: Result, runs: Path, name
     sound = file.read_bytes()
     for damaged in (b"", sound[: len(sound) // 2], sound[:40] + bytes([sound[40] ^ 1]) + sound[41:], b"\xff{"):
         file.write_bytes(damaged)
-        report.write_report(result, runs)
+        write(result, runs, ["figures"])
         assert file.read_bytes() == sound
 
 
@@ -352,54 +360,25 @@ def test_a_damaged_page_of_pictures_is_not_shown_for_ever(result: Result, runs: 
     for damaged in (sound[:900] + b"0" + sound[901:], sound[:900] + b"\xff" + sound[901:], sound[900:]):
         assert damaged != sound
         file.write_bytes(damaged)
-        assert write_pictures(result, file) == ""
+        write(result, runs, ["pictures"])
         assert file.read_bytes() == sound
 
 
 def test_missing_results_are_told_with_the_command_that_computes_them(
     reported: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = reported.write({**EXPERIMENT, "seeds": [0, 7]})
-    assert main([str(file), "--store", str(reported.store), "--out", str(tmp_path)]) == 1
+    assert written_again(reported, tmp_path, {**EXPERIMENT, "seeds": [0, 7]}) == 1
     told = capsys.readouterr().err
-    assert f"python -m core.run {file}" in told
+    assert f"python -m core.run {reported.folder / 'experiment.yaml'}" in told
     assert f"--store {reported.store}" in told
     assert not list(tmp_path.iterdir())
 
 
-def test_a_fault_of_the_file_ends_the_command_with_2(reported: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(reported.write(EXPERIMENT)), "train.epoch=3", "--store", str(reported.store)]) == 2
-    assert "train.epoch: unknown field" in capsys.readouterr().err
-
-
-def test_trials_are_compared_by_their_keys(
-    reported: Lab, result: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_fault_of_the_file_ends_the_command_with_2(
+    reported: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chosen = [result.rows[0], result.rows[2]]
-    keys = [found.trial.last.key for row in chosen for found in row.results]
-    COUNTS.clear()
-    assert main([*keys, "--store", str(reported.store), "--out", str(tmp_path)]) == 0
-    assert not COUNTS
-    (folder,) = tmp_path.iterdir()
-    assert str(folder / "report.html") in capsys.readouterr().out
-    lines = list(csv.DictReader((folder / "table.csv").open(newline="")))
-    means = {line["variant"]: float(line["mean"]) for line in lines if line["metric"] == "t2v/R1"}
-    assert means == {f"top_k={k}": row.mean("t2v/R1") for k, row in zip((1, 3), chosen, strict=True)}
-
-
-def test_a_trial_that_is_not_there_is_told(reported: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["feedbeef", "--store", str(reported.store), "--out", str(tmp_path)]) == 1
-    assert "no trial with a key that begins with `feedbeef`" in capsys.readouterr().err
-
-
-def test_trials_of_other_components_vary_in_the_whole_component() -> None:
-    first = {"encoder": {"": {"name": "a"}}, "retrieve": {"rerank": None, "k": 1}, "name": "x", "seeds": [0]}
-    second = {"encoder": {"": {"name": "a"}}, "retrieve": {"rerank": {"name": "r", "k": 2}, "k": 1}, "seeds": [1]}
-    made = experiment_of([first, second, first], [0, 0, 3])
-    assert made["encoder"] == {"name": "a"}
-    assert made["seeds"] == [0, 3]
-    assert list(made["variants"].values()) == [{"retrieve.rerank": None}, {"retrieve.rerank": {"name": "r", "k": 2}}]
-    assert made["baseline"] == "rerank=none"
+    assert written_again(reported, tmp_path, EXPERIMENT, "train.epoch=3") == 2
+    assert "train.epoch: unknown field" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------ pictures
@@ -426,51 +405,60 @@ def test_pictures_are_made_again_only_where_the_result_changed(
     before = file.stat().st_mtime_ns
     with monkeypatch.context() as patched:
         patched.setattr("plugins.outputs.pictures.pages", None)
-        assert write_pictures(result, file) == ""
+        write(result, runs, ["pictures"])
     assert file.stat().st_mtime_ns == before
-    assert write_pictures(findings(reported.plan(FEWER)), file) == ""
+    write(findings(reported.plan(FEWER)), runs, ["pictures"])
     assert file.stat().st_mtime_ns > before
     assert "<h1>lab: top_k=3 temperature=0.5 · seed 0</h1>" in file.read_text()
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "status", "told"),
     [
-        (RuntimeError("no weights\nat all"), "RuntimeError: no weights."),
-        (UserError("no videos: `a_<b>`"), "no videos: a_<b>."),
+        (RuntimeError("no weights\nat all"), 1, "error: output `pictures` (retrieval-ablations"),
+        (UserError("no videos: `a_<b>`"), 0, "No pictures of single queries: no videos: `a_<b>`\n"),
     ],
 )
 def test_whatever_hinders_the_pictures_the_report_is_written_without_them(
-    result: Result, runs: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, told: str
+    reported: Lab,
+    runs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: Exception,
+    status: int,
+    told: str,
 ) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise fault
 
     monkeypatch.setattr("plugins.outputs.pictures.pages", broken)
     (runs / "lab" / "pictures.html").write_text("of another result")
-    folder = report.write_report(result, runs)
-    assert not (folder / "pictures.html").exists()
-    page = Page((folder / "report.html").read_text())
-    assert f"No pictures of single queries: {told}" in page.text
+    assert written_again(reported, runs, EXPERIMENT) == status
+    assert told in "".join(capsys.readouterr())
+    assert not (runs / "lab" / "pictures.html").exists()
+    page = Page((runs / "lab" / "report.html").read_text())
     assert "pictures.html" not in page.references
+    assert "ictures" not in page.text
 
 
-def test_a_video_that_cannot_be_read_any_more_is_named(copied: Lab) -> None:
-    result, file = findings(copied.plan(EXPERIMENT)), copied.folder / "pictures.html"
+def test_a_video_that_cannot_be_read_any_more_is_named(copied: Lab, tmp_path: Path) -> None:
+    result = findings(copied.plan(EXPERIMENT))
     for picture in (copied.videos / "test").rglob("*.png"):
         picture.write_bytes(b"")
-    assert re.match(rf"{copied.videos}/test/v\d+", write_pictures(result, file))
-    assert not file.exists()
+    (told,) = Pictures(Pictures.Config()).finished(result, tmp_path)
+    assert re.match(rf"No pictures of single queries: {copied.videos}/test/v\d+", told)
+    assert not (tmp_path / "pictures.html").exists()
 
 
 def test_without_re_ranking_there_are_no_pictures(reported: Lab, tmp_path: Path) -> None:
-    told = write_pictures(findings(reported.plan({"retrieve.rerank": None})), tmp_path / "pictures.html")
-    assert told == "no variant re-ranks"
+    result = findings(reported.plan({"retrieve.rerank": None}))
+    assert list(Pictures(Pictures.Config()).finished(result, tmp_path)) == []
+    assert not (tmp_path / "pictures.html").exists()
 
 
 def test_text_of_a_page_is_escaped(result: Result) -> None:
-    assert "a_<b>" not in html(result, {})
-    assert "a_&lt;b&gt;_&amp;_c" in html(result, {})
+    assert "a_<b>" not in html(result, {}, False)
+    assert "a_&lt;b&gt;_&amp;_c" in html(result, {}, False)
 
 
 def test_transductive_rows_are_marked_in_every_table_and_figure(lab: Lab, tmp_path: Path) -> None:
@@ -481,7 +469,7 @@ def test_transductive_rows_are_marked_in_every_table_and_figure(lab: Lab, tmp_pa
     }
     result = lab.result(changes)
     mark = "re_weighted [transductive]"
-    page = Page(html(result, {}))
+    page = Page(html(result, {}, False))
     assert [row[0] for row in page.tables[0]] == [row[0] for row in page.tables[1]] == ["variant", "plain", mark]
     assert f"| {mark} |" in report.markdown(result)
     assert "Transductive: re_weighted." in report.markdown(result)
@@ -494,11 +482,11 @@ def test_transductive_rows_are_marked_in_every_table_and_figure(lab: Lab, tmp_pa
 
 def test_files_of_what_the_experiment_no_longer_says_are_taken_away(reported: Lab, tmp_path: Path) -> None:
     result = findings(reported.plan(FEWER))
-    folder = tmp_path / report.slug(result.name)
+    folder = tmp_path / "lab"
     folder.mkdir()
     stale = {"published_1.csv", "published_7.csv", "hypotheses.csv"}
     for name in (*stale, "notes.txt"):
         (folder / name).write_text("old")
-    report.write_report(result, tmp_path)
+    report.write_report(result, folder)
     assert not stale & {path.name for path in folder.iterdir()}
     assert (folder / "notes.txt").read_text() == "old"

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from plugins.outputs.figures.__main__ import main
 from scipy import stats
 
 from core.engine.plan import Plan
+from core.errors import UserError
 from core.evidence.findings import Result, findings
-from plugins.outputs.figures import draw as write_panels
+from core.evidence.stored import stored_result
+from core.run import main
+from plugins.outputs.figures.drawing import draw as write_panels
+from plugins.outputs.figures.files import write_sheet
 from plugins.outputs.panels import Curves, curves, gain_maps, question, words
 from tests.engine import COUNTS, Lab, registered_toys, write_videos
 
@@ -94,10 +97,21 @@ def arm(root: str, gain: float, name: str) -> dict[str, Any]:
     return {**here(root, gain), "retrieve.first_stage": {name: 1.0}, "retrieve.rerank": None}
 
 
-def draw(lab: Lab, out: Path, changes: Mapping[str, Any], header: str = "") -> int:
+def write(lab: Lab, changes: Mapping[str, Any], header: str = "") -> str:
     file = lab.folder / "figure.yaml"
     file.write_text(header + lab.write(changes).read_text())
-    return main([str(file), "--store", str(lab.store), "--out", str(out)])
+    return str(file)
+
+
+def draw(lab: Lab, out: Path, changes: Mapping[str, Any], header: str = "") -> None:
+    """The sheet of what the store holds."""
+    write_sheet(stored_result(write(lab, changes, header), [], str(lab.store)), out)
+
+
+def command(lab: Lab, out: Path, changes: Mapping[str, Any]) -> int:
+    """The command that has the figures drawn again, the sheet among them."""
+    places = ["--store", str(lab.store), "--runs", str(out.parent / "runs")]
+    return main([write(lab, changes), f"outputs.figures.sheet={out}", *places, "--stored", "--only", "figures"])
 
 
 # ------------------------------------------------------------------------------------------------ what is drawn
@@ -238,7 +252,7 @@ def test_what_was_not_decided_has_no_gain(drawn: Lab) -> None:
     for array in (panel.gain, panel.low, panel.high):
         assert np.isnan(array).tolist() == [[False, False], [True, True]]
     assert not panel.clear[1].any()
-    assert draw(drawn, drawn.folder / "peeking.svg", peeking) == 0
+    draw(drawn, drawn.folder / "peeking.svg", peeking)
     assert shown(drawn.folder / "peeking.svg").count("not decided") == 2
 
 
@@ -271,7 +285,7 @@ def shown(file: Path) -> list[str]:
 
 def test_the_figure_says_question_data_sizes_what_is_trained_and_every_gain(drawn: Lab, tmp_path: Path) -> None:
     out = tmp_path / "docs" / "figure.svg"
-    assert draw(drawn, out, grids(drawn.folder), HEADER) == 0
+    draw(drawn, out, grids(drawn.folder), HEADER)
     texts = shown(out)
     together = " ".join(texts)
     for said in (
@@ -297,7 +311,8 @@ def test_the_same_store_gives_the_same_bytes_and_nothing_is_computed(drawn: Lab,
     before = sorted(drawn.store.rglob("*"))
     COUNTS.clear()
     files = [tmp_path / name / "figure.svg" for name in "ab"]
-    assert [draw(drawn, file, grids(drawn.folder)) for file in files] == [0, 0]
+    for file in files:
+        draw(drawn, file, grids(drawn.folder))
     assert files[0].read_bytes() == files[1].read_bytes()
     assert not COUNTS
     assert sorted(drawn.store.rglob("*")) == before
@@ -308,7 +323,8 @@ def test_a_png_is_a_picture_large_enough_for_a_page(drawn: Lab, tmp_path: Path) 
     files = [tmp_path / f"{name}.png" for name in "ab"]
     one_panel = {"ablate": {"retrieve.rerank.top_k": [1, 3]}}
     drawn.run(one_panel)
-    assert [draw(drawn, file, one_panel) for file in files] == [0, 0]
+    for file in files:
+        draw(drawn, file, one_panel)
     assert files[0].read_bytes() == files[1].read_bytes()
     with Image.open(files[0]) as picture:
         picture.load()
@@ -346,33 +362,41 @@ def test_missing_results_are_told_with_the_command_that_computes_them(
     drawn: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "figure.svg"
-    assert draw(drawn, out, {**grids(drawn.folder), "seeds": [0, 1, 2]}) == 1
+    assert command(drawn, out, {**grids(drawn.folder), "seeds": [0, 1, 2]}) == 1
     file = drawn.folder / "figure.yaml"
     assert f"compute them by: python -m core.run {file} --store {drawn.store}\n" in capsys.readouterr().err
-    assert not out.exists()
-
-
-def test_an_experiment_without_a_panel_is_told_what_one_needs(
-    drawn: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plain = {"ablate": {"retrieve.rerank.top_k": [3]}}
-    drawn.run(plain)
-    assert draw(drawn, tmp_path / "figure.svg", plain) == 1
-    told = capsys.readouterr().err
-    assert "a hypothesis that leaves two axes open" in told
-    assert "retrieve.rerank.top_k" in told
     assert not list(tmp_path.iterdir())
 
 
-def test_a_suffix_that_is_not_written_is_refused(
-    drawn: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert draw(drawn, tmp_path / "figure.jpeg", grids(drawn.folder)) == 1
-    assert "expected a file that ends in .svg or .png" in capsys.readouterr().err
+def test_an_experiment_without_a_panel_is_told_what_one_needs(drawn: Lab, tmp_path: Path) -> None:
+    plain = {"ablate": {"retrieve.rerank.top_k": [3]}}
+    drawn.run(plain)
+    with pytest.raises(UserError, match=r"a hypothesis that leaves two axes open.*retrieve\.rerank\.top_k"):
+        draw(drawn, tmp_path / "figure.svg", plain)
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_fault_of_the_file_ends_the_command_with_2(
-    drawn: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_sheet_lies_where_the_file_says_and_one_that_cannot_be_drawn_is_told_at_the_end(
+    wide: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert draw(drawn, tmp_path / "figure.svg", {"train.epoch": 3}) == 2
-    assert "train.epoch: unknown field" in capsys.readouterr().err
+    depth, out = {"ablate": {"retrieve.rerank.top_k": [1, 3]}}, tmp_path / "docs" / "figure.svg"
+    wide.run(depth)
+    assert command(wide, out, depth) == 0
+    assert f"Figure: {out}\n" in capsys.readouterr().out
+    assert "t2v/R1" in " ".join(shown(out))
+    plain = {"ablate": {"retrieve.rerank.top_k": [3]}}
+    assert command(wide, out.with_name("none.svg"), plain) == 1
+    assert "error: output `figures` (retrieval-ablations): " in (told := capsys.readouterr().err)
+    assert "none.svg: nothing to draw: it needs a hypothesis that leaves two axes open" in told
+    assert (out.parent / "runs" / "lab" / "figures" / "drawn.json").is_file()
+
+
+def test_a_suffix_that_is_not_written_is_refused_before_anything_runs(
+    wide: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet = f"outputs.figures.sheet={tmp_path / 'figure.jpeg'}"
+    assert main([write(wide, {}), sheet, "--store", str(wide.store), "--runs", str(tmp_path / "runs")]) == 2
+    told = capsys.readouterr().err
+    assert "command line: outputs.figures.sheet: expected a file that ends in .svg, .png or .pdf, got " in told
+    assert not wide.entries("encode")
+    assert not (tmp_path / "runs").exists()

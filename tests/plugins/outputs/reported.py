@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from core.evidence.findings import Result, findings
-from plugins.outputs import report
+from core.outputs import Outputs
 from tests.engine import Lab, registered_toys
 
 TEMPERATURE = "model.interactions.linear.temperature"
@@ -20,11 +21,19 @@ EXPERIMENT = {
 }
 
 
+def write(result: Result, runs: Path, only: Sequence[str] = ("figures", "pictures", "report")) -> Path:
+    """Have these outputs write under `runs`; the folder that they wrote to."""
+    outputs = Outputs(result.plan, runs, only=only)
+    outputs.replay(result)
+    assert not outputs.faults
+    return outputs.folder
+
+
 @pytest.fixture(scope="session")
 def reported_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with registered_toys():
         lab = Lab(tmp_path_factory.mktemp("reported"), {"train": 6, "val": 4, "test": 24})
-        report.write_report(lab.result(EXPERIMENT), lab.folder / "runs")
+        write(lab.result(EXPERIMENT), lab.folder / "runs")
     return lab.folder
 
 

@@ -22,7 +22,7 @@ from plugins.outputs.mlflow import server
 from plugins.outputs.mlflow.database import BESIDE, Unusable, ready
 from plugins.outputs.mlflow.server import Server, held
 
-from .test_tracking import template
+from .test_mlflow import template
 
 __all__ = ["template"]
 

@@ -35,11 +35,11 @@ from core.evidence.findings import Result
 from plugins.outputs.mlflow import Tracked
 from plugins.outputs.mlflow.server import ENVIRONMENT, DataInput, Server
 
-from .test_tracking import EXPERIMENT, Place, _plugin
+from .test_mlflow import EXPERIMENT, Place, _plugin
 
 __all__ = ["_plugin"]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TRIALS, RUNS, FINISHED_BEFORE = 7, 8, 3
 FIGURE = "<svg xmlns='http://www.w3.org/2000/svg'/>"
 NOTES_LOOKUPS = """
@@ -429,7 +429,7 @@ def assert_told(fault: RunError, place: Place) -> None:
     message = str(fault)
     assert "could not be written" in message
     assert f"No result is lost: all are in {place.folder / 'store'}" in message
-    assert f"python -m core.tracking sync {place.file}" in message
+    assert f"python -m core.run {place.file} " in message
     assert PASSWORD not in "".join(traceback.format_exception(fault))
     assert len(message.splitlines()) == 4
 

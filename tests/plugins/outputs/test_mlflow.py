@@ -33,11 +33,14 @@ from core.evidence.findings import Result, findings
 from core.evidence.ledger import enter
 from core.evidence.registration import register
 from core.evidence.results import TrialResult
+from core.outputs import Outputs
 from core.plugins import registry
+from core.run import main
 from plugins.outputs.mlflow import Tracked, experiment, track
 from plugins.outputs.mlflow.server import Server, held, tracking_uri
 from plugins.outputs.mlflow.trial import TrialRecord, allowed, rounded
-from plugins.outputs.report import write_report
+
+from .reported import write
 
 QUERIES, VIDEOS = 60, 30
 EXPERIMENT = """\
@@ -149,9 +152,9 @@ class Place:
         return plan
 
     def track(self, result: Result) -> Tracked:
-        tracked = track(result, self.report(result))
-        assert tracked is not None
-        return tracked
+        spec = result.plan.experiment.outputs["mlflow"]
+        assert spec is not None
+        return track(result, self.report(result), spec.fields.uri)
 
     def report(self, result: Result) -> Path:
         """The folder of the report; where a test did not write one, which takes seconds, with something in it."""
@@ -222,7 +225,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory, template: Path) -> SimpleN
     """A place whose experiment was tracked once, for tests that only look."""
     place = new_place(tmp_path_factory.mktemp("tracked"), template)
     result = place.result()
-    write_report(result, place.folder / "runs")
+    write(result, place.folder / "runs")
     return SimpleNamespace(place=place, result=result, answer=place.track(result))
 
 
@@ -265,11 +268,14 @@ def test_another_version_of_the_file_gets_its_own_parent(place: Place) -> None:
 
 
 def test_where_weights_are_exported_to_does_not_make_another_version(tracked: SimpleNamespace) -> None:
-    assert tracked.place.track(tracked.place.result("export=weights")).new_runs == 0
+    assert tracked.place.track(tracked.place.result("outputs.export.folder=weights")).new_runs == 0
 
 
-def test_nothing_is_written_where_tracking_is_off(place: Place) -> None:
-    assert track(place.result("outputs.mlflow=null"), place.folder) is None
+def test_nothing_is_written_where_the_output_is_left_out(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place.uri)
+    outputs = Outputs(place.result("outputs.mlflow=null").plan, place.folder / "runs")
+    outputs.finished(findings(place.plan(place.file, "outputs.mlflow=null")))
+    assert outputs.faults == []
     assert place.client.get_experiment_by_name("depth") is None
 
 
@@ -286,7 +292,7 @@ def test_params_tell_null_as_written_from_what_does_not_apply(place: Place) -> N
 
 
 def test_metrics_bear_the_results_names_rounded(tracked: SimpleNamespace) -> None:
-    stored = {found.trial.last.key: found.metrics for row in tracked.result.rows for found in row.results}
+    stored = {found.key: found.metrics for row in tracked.result.rows for found in row.results}
     for run in tracked.place.runs("trial"):
         own = {name: value for name, value in run.data.metrics.items() if name.startswith(("t2v/", "v2t/"))}
         assert (own.pop("t2v/ceiling"), own.pop("t2v/index_recall")) == (97.5, 88.0)
@@ -518,11 +524,12 @@ def test_a_server_that_cannot_be_reached_costs_no_result(place: Place, monkeypat
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     result = place.result("outputs.mlflow.uri=http://someone:secret@127.0.0.1:9", "seeds=[0, 1]")
     with pytest.raises(RunError) as caught:
-        track(result, place.report(result))
+        place.track(result)
     message = str(caught.value)
     assert "could not be written" in message
     assert "No result is lost" in message
-    assert f"python -m core.tracking sync {place.file}" in message
+    assert f"python -m core.run {place.file} " in message
+    assert f" --store {place.folder / 'store'} --stored --only mlflow\n" in message
     assert "'seeds=[0, 1]'" in message
     assert "secret" not in message
 
@@ -538,16 +545,16 @@ def test_the_uri_is_the_files_then_the_environments_then_a_database_here(
     assert tracking_uri("sqlite:///sub/a.db") == f"sqlite:///{tmp_path}/sub/a.db"
 
 
-def test_sync_writes_from_the_store_and_names_trials_that_lack_a_result(
+def test_the_command_writes_from_the_store_and_names_trials_that_lack_a_result(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = place.result("seeds=[0]")
-    arguments = ["sync", place.file, "--store", str(place.folder / "store"), "--uri", place.uri]
-    arguments += ["--runs", str(place.folder / "runs"), "seeds=[0]"]
-    assert main([*arguments, "outputs.mlflow=null"]) == 0
-    assert capsys.readouterr().out.startswith("5 new runs\nTo open MLflow: ")
+    arguments = [place.file, "seeds=[0]", f"outputs.mlflow.uri={place.uri}", "--stored", "--only", "mlflow"]
+    arguments += ["--store", str(place.folder / "store"), "--runs", str(place.folder / "runs")]
     assert main(arguments) == 0
-    assert capsys.readouterr().out.startswith("0 new runs")
+    assert capsys.readouterr().out.startswith("5 new runs in MLflow\nTo open MLflow: ")
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith("0 new runs in MLflow")
     gone = result.plan.trials[0]
     store = result.plan.workspace.store
     assert store.remove(store.root / "evaluate" / gone.last.key)
@@ -571,9 +578,9 @@ def test_an_anonymous_experiment_names_neither_person_machine_folder_nor_reposit
     monkeypatch.setattr("getpass.getuser", lambda: "erika_mustermann")
     monkeypatch.setattr("socket.gethostname", lambda: "lab-host-17")
     place = new_place(home, template)
-    extra = ["seeds=[0]", f"export={home}/weights", f"anonymous={str(anonymous).lower()}"]
+    extra = ["seeds=[0]", f"outputs.export.folder={home}/weights", f"anonymous={str(anonymous).lower()}"]
     result = place.result(*extra)
-    write_report(result, home / "runs")
+    write(result, home / "runs")
     place.track(result)
     with sqlite3.connect(home / "mlflow.db") as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -598,14 +605,16 @@ def test_a_password_in_the_experiment_file_reaches_no_artifact(place: Place) -> 
 @pytest.mark.parametrize(
     "written",
     [
-        "tracking: {uri: 'http://me:s3 cr/e@t@host'}",
-        "tracking:\n  enabled: true\n  uri: >-\n    http://me:s3\n    cr/e@t@host",
-        'tracking: {"uri": "http://me:s3\\x20cr/e@t@host"}',
-        "tracking.uri: http://me:s3 cr/e@t@host",
-        "tracking: {uri: &u 'http://me:s3 cr/e@t@host'}",
+        "outputs: {mlflow: {uri: 'http://me:s3 cr/e@t@host'}}",
+        "outputs:\n  mlflow:\n    uri: >-\n      http://me:s3\n      cr/e@t@host",
+        'outputs: {mlflow: {"uri": "http://me:s3\\x20cr/e@t@host"}}',
+        "outputs.mlflow.uri: http://me:s3 cr/e@t@host",
+        "outputs.mlflow: {uri: http://me:s3 cr/e@t@host}",
+        "outputs: {mlflow: {uri: &u 'http://me:s3 cr/e@t@host'}}",
+        "outputs: {other: {name: theirs, servers: [{at: 'http://me:s3 cr/e@t@host'}]}}",
     ],
 )
-def test_the_tracking_address_of_a_file_is_safe_to_show_however_yaml_spells_it(written: str) -> None:
+def test_the_addresses_of_a_files_outputs_are_safe_to_show_however_yaml_spells_them(written: str) -> None:
     shown = experiment.closed_yaml(f"name: x\n{written}\nseeds: [0]  # one\n")
     assert yaml.safe_load(shown).keys() >= {"name", "seeds"}
     assert 'http://***@host"' in shown
@@ -615,7 +624,12 @@ def test_the_tracking_address_of_a_file_is_safe_to_show_however_yaml_spells_it(w
 
 
 def test_an_experiment_file_that_tells_nothing_is_kept_as_it_is_written() -> None:
-    for text in (EXPERIMENT, "tracking: {uri: 'sqlite:///a.db'}\n", "tracking: {uri: null}", "", "- a"):
+    plain = [
+        "outputs: {mlflow: {uri: 'sqlite:///a.db'}}\n",
+        "outputs: {mlflow: {uri: null}}",
+        "outputs: {report: null}",
+    ]
+    for text in (EXPERIMENT, *plain, "", "- a"):
         assert experiment.closed_yaml(text) == text
 
 
@@ -693,7 +707,7 @@ def test_what_a_killed_report_left_is_removed_by_the_next(place: Place) -> None:
         path.write_text("x")
         os.utime(path, (0, 0))
     young.touch()
-    write_report(result, place.folder / "runs")
+    write(result, place.folder / "runs", ["report"])
     assert not [path for path in left if path.exists()]
     assert all(path.exists() for path in (*kept, young))
 
@@ -706,7 +720,7 @@ def test_report_and_mlflow_may_be_read_and_written_by_those_whom_the_umask_lets(
         place = Place(tmp_path / "lab")
         Path(place.file).write_text(EXPERIMENT)
         result = place.result("seeds=[0]")
-        write_report(result, place.folder / "runs")
+        write(result, place.folder / "runs")
         place.track(result)
     finally:
         os.umask(before)
@@ -735,7 +749,7 @@ def test_what_opens_a_server_that_cannot_be_reached_is_written_and_printed_nowhe
     for given in (uri, None):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         result = place.result(f"outputs.mlflow.uri={json.dumps(given)}", "seeds=[0]")
-        write_report(result, place.folder / "runs")
+        write(result, place.folder / "runs")
         with pytest.raises(RunError, match="No result is lost") as caught:
             place.track(result)
         assert "TWO" not in "".join(traceback.format_exception(caught.value))

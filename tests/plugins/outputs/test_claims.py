@@ -1,4 +1,4 @@
-"""The page of claims: every figure is the store's, what was not run has none, the same store gives the same page."""
+"""The page of claims: every figure is the store's, what was not run is missing, the same store gives the same page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from core.engine.execute import execute
 from core.engine.plan import Plan, add_trials, read_plan
 from core.engine.steps.step import Workspace
 from core.evidence.findings import Result
-from plugins.outputs.claims import main, page, read_claims
+from core.run import main
 from tests.engine import COUNTS, Lab, ToyVideos, write_videos
 
 CLAIM = {
@@ -56,10 +56,21 @@ def run(lab: Lab, name: str, changes: Mapping[str, Any]) -> Result:
     return lab.result({"name": name, **changes})
 
 
+def page_of(lab: Lab) -> Path:
+    return lab.folder / "docs" / "claims.md"
+
+
+def command(lab: Lab, *files: Path) -> int:
+    """The command that writes the page again from the store."""
+    places = ["--store", str(lab.store), "--runs", str(lab.folder / "runs"), f"outputs.claims.page={page_of(lab)}"]
+    return main([*map(str, files), *places, "--stored", "--only", "claims"])
+
+
 def written(lab: Lab) -> str:
-    out = lab.folder / "docs" / "claims.md"
-    assert main([str(lab.folder / "claims"), "--store", str(lab.store), "--out", str(out)]) == 0
-    return out.read_text()
+    """The page with all experiments of the folder of claims."""
+    for file in sorted((lab.folder / "claims").glob("*.yaml"), reverse=True):
+        assert command(lab, file) == 0
+    return page_of(lab).read_text()
 
 
 def section(text: str, name: str) -> str:
@@ -116,49 +127,62 @@ def test_each_hypothesis_has_its_interval_verdict_and_ground_in_table_and_sectio
         assert "n = 24 videos, 48 queries; seeds: 2; trials scored on this split: 5" in line
 
 
-def test_a_claim_without_results_says_so_and_how_to_get_them_and_has_no_figure(wide: Lab) -> None:
+def test_a_claim_without_results_is_not_on_the_page_and_its_command_is_told(
+    wide: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(wide, "done", CHANGES)
-    add(wide, "later", CHANGES | {"train.epochs": 3})
-    before = {entry.folder for entry in Store(wide.store).entries()}
+    before = written(wide)
+    later = add(wide, "later", CHANGES | {"train.epochs": 3})
+    entries = {entry.folder for entry in Store(wide.store).entries()}
     COUNTS.clear()
-    text = written(wide)
-    assert cells(text.partition("\n## ")[0], "[later]")[1:] == ["+5.0 R@1 on toys", "not run", ""]
-    told = section(text, "later")
-    assert told.endswith("\nNot run.\n")
-    assert f"`python -m core.run {wide.folder / 'claims' / 'later.yaml'} --store {wide.store}`" in told
-    assert "|" not in told
-    assert not re.search(r"\d\.\d\d", told)
+    assert command(wide, later) == 1
+    told = capsys.readouterr().err
+    assert "trials are missing" in told
+    assert f"compute them by: python -m core.run {later} --store {wide.store}\n" in told
+    assert page_of(wide).read_text() == before
     assert not COUNTS
-    assert {entry.folder for entry in Store(wide.store).entries()} == before
+    assert {entry.folder for entry in Store(wide.store).entries()} == entries
 
 
-def test_results_of_some_trials_are_not_results(wide: Lab) -> None:
+def test_results_of_some_trials_are_not_results(wide: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     run(wide, "toy", CHANGES | {"seeds": [0]})
-    add(wide, "toy", CHANGES)
-    assert section(written(wide), "toy").endswith("\nNot run.\n")
+    assert command(wide, add(wide, "toy", CHANGES)) == 1
+    assert "2 of its 5 trials are missing (top_k=2 · seed 1, …)" in capsys.readouterr().err
+    assert not page_of(wide).exists()
 
 
-def test_a_data_set_that_is_not_made_is_not_made_for_the_page(wide: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    add(wide, "toy", CHANGES)
+def test_a_data_set_that_is_not_made_is_not_made_for_the_page(
+    wide: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = add(wide, "toy", CHANGES)
     monkeypatch.setattr(ToyVideos, "ready", lambda self, folder: False)
     monkeypatch.setattr(ToyVideos, "prepare", lambda self, folder: pytest.fail("made"))
-    assert section(written(wide), "toy").endswith("\nNot run.\n")
+    assert command(wide, file) == 1
+    assert "its data set is not there; compute them by: " in capsys.readouterr().err
 
 
-def test_the_same_store_gives_the_same_bytes_in_the_order_of_the_files(wide: Lab) -> None:
+def test_the_same_store_gives_the_same_bytes_in_the_order_of_the_names_whichever_was_written_last(wide: Lab) -> None:
     run(wide, "b", CHANGES)
     run(wide, "a", CHANGES | {"seeds": [0, 1, 2]})
     first = written(wide)
-    assert written(wide) == first
+    assert command(wide, wide.folder / "claims" / "b.yaml") == 0
+    assert page_of(wide).read_text() == first
     assert re.findall(r"^## (.*)$", first, re.M) == ["a", "b"]
+
+
+def test_without_a_place_of_its_own_the_page_lies_among_the_reports(wide: Lab) -> None:
+    run(wide, "toy", CHANGES)
+    text, runs = written(wide), wide.folder / "runs"
+    file = str(wide.folder / "claims" / "toy.yaml")
+    places = ["--store", str(wide.store), "--runs", str(runs), "outputs.claims={}"]
+    assert main([file, *places, "--stored", "--only", "claims"]) == 0
+    assert (runs / "claims.md").read_text() == text
 
 
 def test_the_page_says_what_made_it_and_on_which_data(wide: Lab) -> None:
     run(wide, "toy", CHANGES)
     text = written(wide)
-    folder, out = wide.folder / "claims", wide.folder / "docs" / "claims.md"
-    assert f"Generated by `python -m core.claims {folder} --store {wide.store} --out {out}`" in text
-    assert "Not to be edited" in text
+    assert "Written by the output `claims` from stored results. Not to be edited" in text
     assert f"- data set `toy_videos(root:{wide.videos})`: What `write_videos` wrote.\n" in text
     assert "- encoder `toy_encoder`: 4-pixel frames, width 4\n" in text
 
@@ -213,28 +237,19 @@ def test_results_of_a_gpu_are_found_and_their_command_says_so(wide: Lab) -> None
     assert f"{file} --store {wide.store} --device cuda`" in section(written(wide), "toy")
 
 
-def test_the_faults_of_all_files_are_told_and_a_missing_claim_is_one(
-    wide: Lab, capsys: pytest.CaptureFixture[str]
-) -> None:
-    nothing = add(wide, "nothing", {"seeds": [0]})
+def test_the_faults_of_all_files_are_told(wide: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     broken = add(wide, "broken", CHANGES | {"train.epoch": 3})
     silent = add(wide, "silent", CHANGES | {"claim": {"text": "No source."}})
-    assert main([str(wide.folder / "claims"), "--store", str(wide.store)]) == 2
+    assert command(wide, broken, silent) == 2
     told = capsys.readouterr().err
-    assert f"{nothing}: claim: is needed and missing" in told
     assert f"{broken}: train.epoch: unknown field" in told
     assert f"{silent}: claim.source: is needed and missing" in told
 
 
-def test_a_folder_without_experiments_is_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path)]) == 2
-    assert f"{tmp_path}: there is no experiment file in this folder" in capsys.readouterr().err
-
-
-def test_without_a_file_to_write_the_page_is_printed(wide: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    run(wide, "toy", CHANGES)
-    capsys.readouterr()
-    folder, store = str(wide.folder / "claims"), str(wide.store)
-    assert main([folder, "--store", store]) == 0
-    command = f"python -m core.claims {folder} --store {store}"
-    assert capsys.readouterr().out == page(read_claims(folder, store), command)
+def test_an_experiment_without_a_claim_is_said_not_to_be_on_the_page(
+    wide: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(wide, "nothing", {"seeds": [0]})
+    assert command(wide, wide.folder / "claims" / "nothing.yaml") == 0
+    assert capsys.readouterr().out == "nothing is not on the page of claims: its file states no `claim`\n"
+    assert not page_of(wide).exists()

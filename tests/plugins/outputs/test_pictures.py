@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from plugins.outputs.pictures.__main__ import main
 from plugins.outputs.pictures.gates import Gate
 from torch import Tensor
 
@@ -24,9 +23,10 @@ from core.engine.plan import Plan, add_trials, read_plan
 from core.engine.video import Clip
 from core.errors import UserError
 from core.plugins import registry
-from plugins.outputs.pictures import Page, Pictures, drawn, pages, section, whole_page
-from plugins.outputs.pictures.drawing import BARS, GAP, STRIP, strip
-from plugins.outputs.pictures.pages import HEIGHT, Row, Shown
+from core.run import main
+from plugins.outputs.pictures.drawing import BARS, GAP, STRIP, drawn, strip
+from plugins.outputs.pictures.html import section, whole_page
+from plugins.outputs.pictures.pages import HEIGHT, Page, Pictures, Row, Shown, pages
 from tests.engine import COUNTS, FRAMES, WIDTH, Lab, ToyEncoder, registered_toys
 
 WEIGHTS = {"dot": 0.5, "linear": 1.0, "gate": 2.0}
@@ -461,55 +461,62 @@ def test_the_legend_names_only_what_is_there():
 # ------------------------------------------------------------------------------------------------ the command
 
 
+def command(lab: Lab, runs: Path, *more: str, changes: dict[str, Any] | None = None) -> int:
+    """The command that has the pictures made from the store, with these settings of them."""
+    places = ["--store", str(lab.store), "--runs", str(runs)]
+    return main([str(lab.write(changes or CHANGES)), *more, *places, "--stored", "--only", "pictures"])
+
+
 def test_the_command_writes_a_page_and_a_picture_of_each_query(lab, tmp_path, capsys):
-    file = lab.write(CHANGES)
-    asked = [
-        str(file),
-        "--store",
-        str(lab.store),
-        "--variant",
-        "fused",
-        "--queries",
-        "v1-0,v6-1",
-        "--out",
-        str(tmp_path),
-    ]
-    assert main(asked) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["01-v1-0.png", "02-v6-1.png", "pictures.html"]
-    assert "pictures.html" in capsys.readouterr().out
-    assert Image.open(tmp_path / "01-v1-0.png").width > STRIP // 4
+    chosen = ["variant=fused", "queries=[v1-0, v6-1]"]
+    assert command(lab, tmp_path, *(f"outputs.pictures.{word}" for word in [*chosen, "png=true"])) == 0
+    folder = tmp_path / "lab"
+    assert sorted(path.name for path in folder.iterdir()) == ["pictures", "pictures.html", "registration.json"]
+    assert sorted(path.name for path in (folder / "pictures").iterdir()) == ["01-v1-0.png", "02-v6-1.png"]
+    assert capsys.readouterr().out == f"Pictures: {folder / 'pictures.html'}\n"
+    assert Image.open(folder / "pictures" / "01-v1-0.png").width > STRIP // 4
+    assert "lab: fused" in (folder / "pictures.html").read_text()
 
 
-def fault(lab: Lab, capsys: Any, *more: str, changes: dict[str, Any] | None = None) -> str:
+def fault(lab: Lab, capsys: Any, folder: Path, *settings: str, changes: dict[str, Any] | None = None) -> str:
     """What the command says where it fails."""
-    file = lab.write(changes or CHANGES)
-    assert main([str(file), "--store", str(lab.store), "--out", "never", *more]) == 1
-    assert not Path("never").exists()
+    assert command(lab, folder, *(f"outputs.pictures.{one}" for one in settings), changes=changes) == 1
+    assert not list(folder.rglob("pictures*"))
     return capsys.readouterr().err
 
 
-def test_an_unknown_query_is_told_the_nearest(lab, capsys):
-    said = fault(lab, capsys, "--queries", "v1-7")
+def test_an_unknown_query_is_told_the_nearest(lab, capsys, tmp_path):
+    said = fault(lab, capsys, tmp_path, "queries=[v1-7]")
     assert "no text `v1-7`" in said
     assert "`v1-0`" in said
 
 
-def test_an_unknown_variant_is_told_the_nearest(lab, capsys):
-    assert "`fusd`. Did you mean `fused`?" in fault(lab, capsys, "--variant", "fusd")
+def test_an_unknown_variant_is_told_the_nearest(lab, capsys, tmp_path):
+    said = fault(lab, capsys, tmp_path, "variant=fusd")
+    assert "error: output `pictures` (retrieval-ablations): outputs.pictures.variant: " in said
+    assert "`fusd`. Did you mean `fused`?" in said
 
 
 @pytest.mark.parametrize(("variant", "why"), [("one stage", "in one stage"), ("still", "leaves the first right video")])
-def test_a_variant_that_moves_nothing_has_no_most_changed_queries(lab, capsys, variant, why):
-    said = fault(lab, capsys, "--variant", variant)
+def test_a_variant_that_moves_nothing_has_no_most_changed_queries(lab, capsys, tmp_path, variant, why):
+    said = fault(lab, capsys, tmp_path, f"variant={variant}")
     assert why in said
-    assert "--queries" in said
+    assert "outputs.pictures.queries" in said
 
 
-@pytest.mark.parametrize("variant", [[], ["--variant", "fused"]])
-def test_a_split_that_is_not_scored_is_told_the_command(lab, capsys, variant):
-    said = fault(lab, capsys, *variant, changes={**CHANGES, "evaluate.split": "val"})
-    assert "on the val split; compute them by: python -m core.run" in said
-    assert str(lab.folder / "experiment.yaml") in said
+def test_pictures_that_nobody_asked_for_and_that_cannot_be_made_are_a_line_and_no_fault(lab, capsys, tmp_path):
+    still = {**CHANGES, "variants": {name: CHANGES["variants"][name] for name in ("one stage", "still")}}
+    assert command(lab, tmp_path, changes=still) == 0
+    assert "No pictures of single queries: `still` leaves the first right video" in capsys.readouterr().out
+    assert not list(tmp_path.rglob("pictures*"))
+
+
+@pytest.mark.parametrize("variant", [None, "fused"])
+def test_a_split_that_is_not_scored_is_told_the_command(lab, variant):
+    plan = lab.plan({**CHANGES, "evaluate.split": "val"})
+    with pytest.raises(UserError, match=r"on the val split; compute them by: python -m core\.run") as caught:
+        pages(plan, variant)
+    assert str(lab.folder / "experiment.yaml") in str(caught.value)
 
 
 @pytest.mark.parametrize("variant", [None, "fused"])
@@ -519,22 +526,27 @@ def test_a_store_without_even_the_data_is_told_the_command(lab, variant):
         pages(plan, variant)
 
 
-def test_the_command_that_is_told_has_the_overrides(lab, capsys):
-    said = fault(lab, capsys, "evaluate.metrics=[R1, R10]", "ablate[train.epochs]=null")
-    assert f""" 'evaluate.metrics=["R1", "R10"]' 'ablate[train.epochs]=null' --store {lab.store}\n""" in said
+def test_the_command_that_is_told_has_the_overrides(lab):
+    given = ["evaluate.metrics=[R1, R10]", "ablate[train.epochs]=null"]
+    plan = read_plan(str(lab.write(CHANGES)), given, lab.workspace())
+    add_trials(plan)
+    with pytest.raises(UserError) as caught:
+        pages(plan, "fused")
+    told = f""" 'evaluate.metrics=["R1", "R10"]' 'ablate[train.epochs]=null' --store {lab.store}"""
+    assert str(caught.value).endswith(told)
 
 
 def test_overrides_find_what_a_run_with_them_left(lab, tmp_path):
-    file = lab.write({**CHANGES, "train.epochs": 1})
-    asked = [str(file), "train.epochs=2", "--store", str(lab.store), "--out", str(tmp_path), "--queries", "v0-0"]
-    assert main(asked) == 0
+    asked = ["train.epochs=2", "outputs.pictures.queries=[v0-0]"]
+    assert command(lab, tmp_path, *asked, changes={**CHANGES, "train.epochs": 1}) == 0
 
 
-@pytest.mark.parametrize("option", ["--most-changed", "--top"])
-def test_fewer_than_one_is_refused(option, capsys):
-    with pytest.raises(SystemExit):
-        main(["any.yaml", option, "0"])
-    assert f"{option}: expected a whole number of at least 1, got `0`" in capsys.readouterr().err
+@pytest.mark.parametrize("setting", ["most_changed", "top"])
+def test_fewer_than_one_is_refused(lab, setting, capsys, tmp_path):
+    assert command(lab, tmp_path, f"outputs.pictures.{setting}=0") == 2
+    told = capsys.readouterr().err
+    assert f"command line: outputs.pictures.{setting}: " in told
+    assert "at least 1" in told
 
 
 def test_a_direction_that_was_not_evaluated_is_told(lab):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from core.evidence.findings import Result
 from core.measure.significance import paired_test
-from plugins.outputs.figures import draw
+from plugins.outputs.figures.drawing import draw
 from plugins.outputs.figures.rows import draw_pareto
 from plugins.outputs.panels import (
     Panel,
