@@ -68,10 +68,10 @@ def _prepared(
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Plan, Outputs]:
     """The checked plan with every step laid out, and its outputs; makes the data set where it is generated."""
+    plan = _checked_plan(file, overrides, store, device, workers)
     from .engine.plan import add_trials
     from .outputs import Outputs
 
-    plan = _checked_plan(file, overrides, store, device, workers)
     outputs = Outputs(plan, Path(runs), say)
     add_trials(plan)
     return plan, outputs
@@ -79,16 +79,21 @@ def _prepared(
 
 def _checked_plan(file: str, overrides: Sequence[str], store: str, device: str, workers: int | None) -> Plan:
     """The plan before any data is touched. Faults of file, section and schema come before torch is imported."""
-    from .experiment.config import read_document
-    from .experiment.variants import check_core
-
-    check_core(read_document(file, overrides))
+    _check_schema(file, overrides)
     from .engine.plan import read_plan
     from .plugins import registry
 
     for plugin, reason in registry().failed.items():
         print(plain_line(f"warning: plugin {plugin} failed to load and is left out: {reason}"), file=sys.stderr)
     return read_plan(file, overrides, _workspace(store, device, workers))
+
+
+def _check_schema(file: str, overrides: Sequence[str]) -> None:
+    """Raises ConfigError for faults of file, section and schema, which come before torch is imported."""
+    from .experiment.config import read_document
+    from .experiment.variants import check_core
+
+    check_core(read_document(file, overrides))
 
 
 def _workspace(store: str, device: str, workers: int | None) -> Workspace:
@@ -270,6 +275,7 @@ def _one(chosen: argparse.Namespace) -> int:
 
 def _write_again(chosen: argparse.Namespace) -> int:
     """Have the outputs write from the store; nothing is computed."""
+    _check_schema(chosen.file, chosen.overrides)
     from .evidence.stored import stored_result
     from .outputs import Outputs
 

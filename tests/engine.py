@@ -468,3 +468,8 @@ def done_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(toys: None, done_folder: Path, tmp_path: Path) -> Lab:
     """A lab whose experiment was run once."""
     return Lab(shutil.copytree(done_folder, tmp_path / "lab"))
+
+
+def plan_of(result: Result) -> Plan:
+    """The plan that a result was read by."""
+    return result._known_plan

@@ -15,6 +15,7 @@ import yaml
 import core
 from core.evidence.findings import Result
 from core.evidence.results import Row
+from tests.engine import plan_of
 
 ROOT = Path(__file__).parents[1]
 VIDEOS = 100
@@ -96,7 +97,7 @@ def test_captions_of_other_videos_are_at_chance(run: Run) -> None:
 def test_a_model_blind_to_order_cannot_tell_twins_that_differ_in_it(run: Run) -> None:
     result = run({"preset": "temporal", "twin_kind": {"order": 1.0}, "twins": 0.5})
     scores, own = scores_of(result)
-    split = next(iter(result.plan.workspace._splits.values()))["test"]
+    split = next(iter(plan_of(result).workspace._splits.values()))["test"]
     rows = {video.id: row for row, video in enumerate(split.videos)}
     folder = Path(split.videos[0].path).parents[1]
     told = [json.loads(line) for line in (folder / "attributes-test.jsonl").read_text().splitlines()]
@@ -132,7 +133,7 @@ def test_a_gpu_finds_what_the_cpu_finds(run: Run) -> None:
 
 def scores_of(result: Result) -> tuple[np.ndarray, np.ndarray]:
     """The first stage's scores [B_t, B_v], and the row of each text's own video."""
-    plan = result.plan
+    plan = plan_of(result)
     step = next(step for step in plan.trials[0].last.walk() if step.name == "score")
     scores = plan.workspace.read(step).tensors()["scores"]
     assert torch.isfinite(scores).all()

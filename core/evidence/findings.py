@@ -68,7 +68,21 @@ def findings(plan: Plan) -> Result:
     rows = [_row(plan, variant) for variant in plan.variants]
     if not any(row.results for row in rows):
         raise StoreError(f"{plan.workspace.store.root}: every trial of {plan.experiment.name} failed")
-    result = Result(
+    result = not_compared(plan, rows)
+    result.refusals = _refusals(plan, result)
+    _compare_with_baseline(plan, result)
+    result.decisions = _decisions(plan, result)
+    decided = {decision.hypothesis.name for decision in result.decisions}
+    result.incomparable = [
+        (h, undecidable(plan, result.rows, h) or "") for h in plan.hypotheses if h.name not in decided
+    ]
+    result.facts, result.notes, result.basis = facts(plan, result), notes(plan, result), basis(result)
+    return result
+
+
+def not_compared(plan: Plan, rows: list[Row]) -> Result:
+    """The result of a plan with these rows, none of which is compared or decided yet."""
+    return Result(
         name=plan.experiment.name,
         file=plan.document.file,
         experiment=plan.experiment,
@@ -88,15 +102,6 @@ def findings(plan: Plan) -> Result:
         data_and_encoders=data_and_encoders(plan),
         _plan=plan,
     )
-    result.refusals = _refusals(plan, result)
-    _compare_with_baseline(plan, result)
-    result.decisions = _decisions(plan, result)
-    decided = {decision.hypothesis.name for decision in result.decisions}
-    result.incomparable = [
-        (h, undecidable(plan, result.rows, h) or "") for h in plan.hypotheses if h.name not in decided
-    ]
-    result.facts, result.notes, result.basis = facts(plan, result), notes(plan, result), basis(result)
-    return result
 
 
 def _row(plan: Plan, variant: Variant) -> Row:

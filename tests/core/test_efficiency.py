@@ -22,14 +22,13 @@ from core.engine.scoring import limit_memory
 from core.engine.steps.efficiency import gallery_sides
 from core.errors import ConfigError
 from core.evidence.findings import findings
-from core.evidence.results import TrialResult
+from core.evidence.trials import trial_of
 from core.experiment.config.schema import LogitScale
 from core.measure.metrics import COSTS
 from core.plugins import registry
 from core.testing.description import configured
 from core.testing.inputs import TEXTS, VIDEOS, Sample, sample
 from plugins.outputs.mlflow.trial import TrialRecord
-from plugins.outputs.report import notes
 from tests.core.test_reranking import reranked
 from tests.engine import Lab, ToyDot, ToyMatcher, keys
 from tests.plugins.test_contract import COMPONENTS, CONFIGURATIONS, NO_DEFAULTS
@@ -378,7 +377,7 @@ def test_a_reranker_that_keeps_nothing_of_a_video_is_measured(toys: None, tmp_pa
 
 
 def results(plan: Plan) -> list[dict[str, float]]:
-    return [TrialResult(trial, plan.workspace.read(trial.last)).costs for trial in plan.trials]
+    return [trial_of(plan, trial).costs for trial in plan.trials]
 
 
 def fits(plan: Plan) -> list[Any]:
@@ -454,8 +453,8 @@ def test_costs_are_logged_and_each_trial_keeps_the_curve_of_its_own_fit(lab: Lab
     result = findings(plan)
     (row,) = result.rows
     for found in row.results:
-        record = TrialRecord(result, row, found, "version")
-        assert record.fits["train"].meta["fields"]["seed"] == found.trial.seed
+        record = TrialRecord(result, row, found)
+        assert plan.workspace.store.read("fit", record.fits["train"].key).meta["fields"]["seed"] == found.seed
         logged = {name: value for name, value, step in record.points if name.startswith("cost/")}
         assert logged == pytest.approx(found.costs, rel=1e-3)
 
@@ -466,8 +465,8 @@ def test_the_report_says_what_was_measured_on_and_when_the_machine_was_too_busy(
     for slowest, noisy in ((2.9, False), (3.1, True)):
         costs = found.costs | {"cost/latency_ms": 1.0, "cost/latency_p95_ms": slowest}
         found.__dict__["stored"] = {**found.stored, "costs": costs}
-        told = notes(result)
+        told = result.notes
         threads = torch.get_num_threads()
         assert any(line.startswith(f"Costs were measured on cpu, {threads} thread") for line in told)
         assert any("timing was noisy" in line for line in told) == noisy
-    assert not any("measured on" in line for line in notes(findings(lab.run({**ON, "evaluate.efficiency": False}))))
+    assert not any("measured on" in line for line in findings(lab.run({**ON, "evaluate.efficiency": False})).notes)

@@ -346,7 +346,7 @@ def test_a_run_that_is_stopped_says_what_was_not_tried(
     class Stopping:
         @hookimpl
         def trial_finished(self, result: Any) -> None:
-            if result.trial.name == "light · seed 1":
+            if result.name == "light · seed 1":
                 raise KeyboardInterrupt
 
     changes = variants() | {"variants": {"base": {}, "odd": {FAULT: "nan"}, **SOUND}}
@@ -365,7 +365,7 @@ def test_from_python_the_failed_trials_stand_in_the_result(wide: Lab) -> None:
     result = core.run_experiment(
         str(wide.write(ONE_SEED)), store=str(wide.store), runs=str(wide.folder / "runs"), workers=0, device="cpu"
     )
-    assert [(one.trial.name, one.failure.step) for one in result.failed] == [("odd · seed 1", "train [odd · seed 1]")]
+    assert [(one.name, one.failure.step) for one in result.failed] == [("odd · seed 1", "train [odd · seed 1]")]
 
 
 def test_a_dry_run_says_what_failed_before(wide: Lab, capsys: pytest.CaptureFixture[str]) -> None:
@@ -425,14 +425,14 @@ def test_failures_shrink_no_family(wide: Lab, changes: dict[str, Any]) -> None:
     assert min(one.p for one in tested) < 0.2
     assert [one.p_corrected for one in tested] == pytest.approx(holm_with([one.p for one in tested], 1))
     assert {one.family for one in tested} == {3}
-    decided = next(claim for claim in result.claims if claim.hypothesis.name == "light_helps")
+    decided = next(claim for claim in result.decisions if claim.hypothesis.name == "light_helps")
     assert decided.verdict.family == 3
     assert [decided.verdict.p_corrected] == pytest.approx(holm_with([decided.verdict.evidence.p], 2))
 
 
 def test_a_hypothesis_that_needs_a_failed_trial_is_not_decided_and_says_which(wide: Lab) -> None:
     result = wide.result(ONE_SEED)
-    for claim in result.claims[1:]:
+    for claim in result.decisions[1:]:
         assert claim.verdict.verdict == "not decided"
         assert claim.verdict.reason.startswith("trial failed (odd · seed 1: train: the loss is not finite")
     assert result.incomparable == []

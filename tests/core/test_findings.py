@@ -108,8 +108,8 @@ def test_the_variants_may_be_corrected_for_exploration_and_nothing_is_computed_a
     assert [one.p for one in before] == raw.tolist()
     assert [one.p_corrected for one in before] != [one.p_corrected for one in tested]
     assert {one.correction for one in before} | {one.correction for one in tested} == {"holm", "benjamini_hochberg"}
-    assert [claim.verdict for claim in found.claims] == [claim.verdict for claim in holm.claims]
-    assert not any(claim.post_hoc for claim in found.claims)
+    assert [claim.verdict for claim in found.decisions] == [claim.verdict for claim in holm.decisions]
+    assert not any(claim.post_hoc for claim in found.decisions)
     assert found.registration != holm.registration
 
 
@@ -141,7 +141,7 @@ def test_variants_on_other_queries_are_shown_and_not_compared(wide: Lab) -> None
     assert found["elsewhere"].comparisons == {}
     assert found["elsewhere"].outcome == "other queries: not compared"
     assert found["colder"].comparisons["t2v/R1"].family == 1
-    assert result.claims == []
+    assert result.decisions == []
 
 
 def test_claims_have_a_verdict_a_mark_and_the_number_of_scorings(wide: Lab) -> None:
@@ -152,13 +152,13 @@ def test_claims_have_a_verdict_a_mark_and_the_number_of_scorings(wide: Lab) -> N
         }
     }
     result = wide.result(changes)
-    verdicts = {claim.hypothesis.name: claim.verdict.verdict for claim in result.claims}
+    verdicts = {claim.hypothesis.name: claim.verdict.verdict for claim in result.decisions}
     assert verdicts == {"harmless": "supported", "wonderful": "refuted"}
-    assert {claim.post_hoc for claim in result.claims} == {False}
-    assert {claim.times_scored for claim in result.claims} == {10}
+    assert {claim.post_hoc for claim in result.decisions} == {False}
+    assert {claim.times_scored for claim in result.decisions} == {10}
     later = changes["hypotheses"] | {"late": {"better": {"retrieve.rerank.top_k": 2}, "than": "baseline"}}
     again = wide.result(changes | {"hypotheses": later})
-    assert {claim.hypothesis.name for claim in again.claims if claim.post_hoc} == {"late"}
+    assert {claim.hypothesis.name for claim in again.decisions if claim.post_hoc} == {"late"}
 
 
 def test_the_primary_metric_is_the_first_column_and_no_column_stands_twice(wide: Lab) -> None:
@@ -234,8 +234,8 @@ def test_a_row_that_was_selected_on_test_is_shown_without_comparison_or_verdict(
     assert found["repeated"].comparisons == {}
     assert found["repeated"].mean("t2v/R1") > 0
     assert found["brief"].comparisons["t2v/R1"].family == 2
-    assert [claim.hypothesis.name for claim in result.claims] == ["fair"]
-    assert result.claims[0].verdict.family == 1
+    assert [claim.hypothesis.name for claim in result.decisions] == ["fair"]
+    assert result.decisions[0].verdict.family == 1
     why = "the weights of repeated were selected on test (train.select_on: test), those of honest were not"
     assert [(h.name, reason) for h, reason in result.incomparable] == [("peeking", why), ("against_it", why)]
 
@@ -250,7 +250,7 @@ def test_nothing_is_compared_with_a_baseline_that_was_selected_on_test(wide: Lab
         "repeated": "baseline, selected on test",
     }
     assert not any(row.comparisons for row in result.rows)
-    assert [claim.hypothesis.name for claim in result.claims] == ["fair"]
+    assert [claim.hypothesis.name for claim in result.decisions] == ["fair"]
 
 
 def test_where_no_weights_are_chosen_none_were_selected_on_test(wide: Lab) -> None:
@@ -279,7 +279,7 @@ def test_a_gain_is_compared_with_a_gain_query_by_query(wide: Lab) -> None:
         "by": 0.25,
     }
     plan = wide.run(SWEEP | {"hypotheses": {"grows": gains}})
-    (claim,) = findings(plan).claims
+    (claim,) = findings(plan).decisions
     five, two, one, none = (values(plan, name, "t2v/MnR") for name in ("top_k=5", "top_k=2", "top_k=1", "rerank=none"))
     alone = paired_test((five - none) - (two - one), np.repeat(np.arange(24), 2), higher_is_better=False, null=-0.25)
     found = claim.verdict.evidence
@@ -302,7 +302,7 @@ def test_claims_on_a_rank_hold_where_ranks_fall_or_rise_by_little(wide: Lab) -> 
     }
     stated = {name: claim | {"metric": "t2v/MnR"} for name, claim in kinds.items()}
     plan = wide.run({"variants": arms, "retrieve.rerank": None, "baseline": "poor", "hypotheses": stated})
-    claims = {claim.hypothesis.name: claim.verdict for claim in findings(plan).claims}
+    claims = {claim.hypothesis.name: claim.verdict for claim in findings(plan).decisions}
     assert {name: verdict.verdict for name, verdict in claims.items()} == {
         "good_is_better": "supported",
         "poor_is_better": "refuted",
@@ -327,7 +327,7 @@ def test_arms_that_never_differ_are_not_said_to_be_alike_by_too_few_videos(wide:
     }
     arms = {"plain": {}, "colder": {"model.interactions.dot.temperature": 0.5}}
     result = wide.result({"retrieve.rerank": None, "variants": arms, "hypotheses": claims})
-    found = {claim.hypothesis.name: claim.verdict for claim in result.claims}
+    found = {claim.hypothesis.name: claim.verdict for claim in result.decisions}
     assert {name: verdict.verdict for name, verdict in found.items()} == {
         "no_worse": "not decided",
         "equal": "not decided",
@@ -354,7 +354,7 @@ def test_a_claim_on_a_diagnostic_goes_the_way_that_it_names(wide: Lab) -> None:
         },
     }
     plan = wide.run(changes)
-    claims = {claim.hypothesis.name: claim.verdict for claim in findings(plan).claims}
+    claims = {claim.hypothesis.name: claim.verdict for claim in findings(plan).decisions}
     gain = (values(plan, "plain", "t2v/dot.spread") - values(plan, "flat", "t2v/dot.spread")).mean()
     assert gain > 1
     signs = {"plain_is_higher": 1, "plain_is_lower": -1, "flat_is_higher": -1, "flat_is_lower": 1}
@@ -417,9 +417,9 @@ def test_costs_are_means_over_seeds_and_claims_on_them_are_decided_by_their_rati
     found = rows(result)
     assert found["top_k=5"].costs == {"cost/latency_ms": 51.0, "cost/throughput": 200.0}
     assert found["rerank=none"].costs == {}
-    assert [claim.verdict.verdict for claim in result.claims] == ["supported", "refuted", "supported", "refuted"]
-    assert result.claims[0].verdict.evidence.observed == pytest.approx(51 / 11)
-    assert {claim.verdict.family for claim in result.claims} == {0}
+    assert [claim.verdict.verdict for claim in result.decisions] == ["supported", "refuted", "supported", "refuted"]
+    assert result.decisions[0].verdict.evidence.observed == pytest.approx(51 / 11)
+    assert {claim.verdict.family for claim in result.decisions} == {0}
     (left,) = result.incomparable
     assert left[1] == "cost/latency_ms of rerank=none is 0 or was not measured"
 
@@ -470,7 +470,7 @@ def test_a_transductive_row_is_known_and_no_test_against_another_goes_without_a_
     label = "transductive against inductive: sharp looks at the other test queries"
     assert all(label in comparison.warning for comparison in found["sharp"].comparisons.values())
     assert not any("transductive" in comparison.warning for comparison in found["cold"].comparisons.values())
-    reasons = {claim.hypothesis.name: claim.verdict.reason for claim in result.claims}
+    reasons = {claim.hypothesis.name: claim.verdict.reason for claim in result.decisions}
     assert reasons["mixed"].endswith(label)
     assert "transductive" not in reasons["alike"]
 
@@ -482,7 +482,7 @@ def test_a_ratio_of_costs_has_nothing_to_do_with_who_looks_at_other_queries(
     plan = cheaper_claims(
         wide.run({"variants": {"plain": {}, "sharp": sharp}}), ("sharp", "plain", "cost/latency_ms", 0.9)
     )
-    (claim,) = findings(plan).claims
+    (claim,) = findings(plan).decisions
     assert claim.verdict.reason == "1 times cheaper, claimed 0.9"
 
 
@@ -511,7 +511,7 @@ def test_a_claim_over_seeds_is_decided_only_of_the_seeds_as_seen(wide: Lab) -> N
             },
         }
     )
-    found = {claim.hypothesis.name: claim.verdict for claim in findings(plan).claims}
+    found = {claim.hypothesis.name: claim.verdict for claim in findings(plan).decisions}
     assert found["stated"].verdict == "not decided"
     assert found["stated"].evidence.collapse == pytest.approx(0.6**3)
     assert found["seen"].verdict == "supported"

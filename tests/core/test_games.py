@@ -5,13 +5,12 @@ import shutil
 from typing import Any
 
 import pytest
-from plugins.outputs.report.wording import claim_line, notes
 
 from core.contract.store import read_lines
 from core.contract.store.files import append_lines, copy_of
 from core.engine.plan import Plan
-from core.evidence.findings import Claim, Result
 from core.evidence.registration import post_hoc, register
+from core.evidence.results import Decision, Result
 from tests.engine import Lab, ToyEncoder, write_videos
 
 TEMPERATURE = "model.interactions.linear.temperature"
@@ -24,13 +23,13 @@ FITTED: dict[str, Any] = {
 }
 
 
-def claim_of(result: Result) -> Claim:
-    (claim,) = result.claims
+def claim_of(result: Result) -> Decision:
+    (claim,) = result.decisions
     return claim
 
 
 def told(result: Result) -> str:
-    return "\n".join([*notes(result), *map(claim_line, result.claims)])
+    return "\n".join([*result.notes, *map(str, result.decisions)])
 
 
 def captions_changed(lab: Lab, change: Any) -> None:
@@ -47,8 +46,8 @@ def test_the_fourth_try_is_not_taken_for_the_first(lab: Lab) -> None:
         claim = claim_of(lab.result(FITTED | {"name": f"try_{number}", "seeds": [number]}))
         before = tuple(f"try_{one} (seed {one})" for one in range(number))
         assert (claim.post_hoc, claim.earlier) == (number > 0, before)
-    assert "post hoc" in claim_line(claim)
-    assert "tried before as try_0 (seed 0), try_1 (seed 1), try_2 (seed 2)" in claim_line(claim)
+    assert "post hoc" in str(claim)
+    assert "tried before as try_0 (seed 0), try_1 (seed 1), try_2 (seed 2)" in str(claim)
 
 
 @pytest.mark.parametrize(("temperature", "is_twin"), [(1.0001, True), (0.995, True), (1.02, False), (2.0, False)])
@@ -206,7 +205,7 @@ def test_what_was_chosen_after_looking_is_not_taken_for_what_was_planned(
 def test_a_claim_that_was_dropped_after_looking_does_not_make_the_others_p_smaller(lab: Lab) -> None:
     worse = {"better": {"retrieve.rerank.top_k": 3}, "than": "baseline"}
     two = {"helps": FITTED["hypotheses"]["helps"], "helps_more": worse}
-    whole = {c.hypothesis.name: c.verdict for c in lab.result(GRID | {"hypotheses": two}).claims}
+    whole = {c.hypothesis.name: c.verdict for c in lab.result(GRID | {"hypotheses": two}).decisions}
     kept = claim_of(lab.result(GRID | {"hypotheses": {"helps": two["helps"]}}))
     assert (kept.verdict.family, whole["helps"].family) == (2, 2)
     assert kept.verdict.p_corrected == min(1, 2 * kept.verdict.evidence.p)

@@ -5,7 +5,6 @@ import os
 from typing import Any
 
 import pytest
-from plugins.outputs.report.wording import notes
 
 from core.compare.__main__ import main
 from core.contract.store.files import read_lines
@@ -72,9 +71,9 @@ def test_a_pair_on_the_split_without_one_video_counts_on(
 def test_pairs_stand_beside_the_verdicts_and_count_as_no_scoring(
     lab: Lab, trials: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = notes(lab.result(GRID))
+    before = lab.result(GRID).notes
     compare(lab, capsys, *trials)
-    told = [line for line in notes(lab.result(GRID)) if line not in before]
+    told = [line for line in lab.result(GRID).notes if line not in before]
     assert told == ["Trials on this split were compared by themselves too: 2 comparisons."]
 
 

@@ -218,7 +218,7 @@ def test_a_torn_ledger_neither_loses_a_scoring_nor_stops_the_run(lab: Lab) -> No
     file = lab.store / "ledger.jsonl"
     file.write_text(file.read_text()[:-20])
     again = lab.run(WHOLE)
-    claim = findings(again).claims[0]
+    claim = findings(again).decisions[0]
     assert (claim.times_scored, claim.post_hoc) == (len(plan.trials), False)
 
 
@@ -233,11 +233,11 @@ def test_a_damaged_registration_or_ledger_changes_no_mark_and_no_count(lab: Lab,
             "late": {"better": {"retrieve.rerank.top_k": 1}, "than": {"retrieve.rerank.top_k": 2}},
         },
     }
-    before = [(claim.post_hoc, claim.times_scored) for claim in findings(lab.run(late)).claims]
+    before = [(claim.post_hoc, claim.times_scored) for claim in findings(lab.run(late)).decisions]
     assert [post_hoc for post_hoc, _ in before] == [False, True]
     DAMAGE[damage](lab.store / name)
-    assert [(claim.post_hoc, claim.times_scored) for claim in findings(lab.run(late)).claims] == before
-    assert [claim.post_hoc for claim in result.claims] == [False]
+    assert [(claim.post_hoc, claim.times_scored) for claim in findings(lab.run(late)).decisions] == before
+    assert [claim.post_hoc for claim in result.decisions] == [False]
 
 
 @pytest.mark.parametrize("line", ["{}", '{"experiment": "lab"}', "[1]", "null"])

@@ -12,7 +12,6 @@ from torch.nn.functional import normalize
 from core.engine.index import approximate, completed, recall
 from core.engine.scoring import nearest
 from core.engine.steps import retrieval
-from plugins.outputs.report import notes
 from tests.engine import Lab
 
 
@@ -78,7 +77,7 @@ def test_a_run_takes_its_candidates_from_the_index_and_reports_what_it_missed(la
     trial = result.rows[0].results[0]
     assert trial.index_recalls["t2v"] == pytest.approx(100 * sum(shared) / exact.numel(), abs=1e-4)
     assert set(trial.index_recalls) == {"t2v", "v2t"}
-    assert f"The index found {trial.index_recalls['t2v']:.1f} % of the candidates" in "\n".join(notes(result))
+    assert f"The index found {trial.index_recalls['t2v']:.1f} % of the candidates" in "\n".join(result.notes)
 
 
 def test_candidates_of_the_index_get_the_scores_of_their_pairs(lab: Lab) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from plugins.outputs.report.wording import notes
 
 from core.contract.store import FileDigests
 from core.engine.overlap import shared_files
@@ -30,7 +29,7 @@ def test_videos_of_test_that_were_trained_on_are_told_with_their_names(lab: Lab)
         copy(lab, f"train/v{number + 1}", f"test/v{number}")
     told = "4 videos of test are the same as in train, to the byte: v0 = v1, v1 = v2, v2 = v3, …"
     assert shared_files(lab.plan()) == [told]
-    assert f"Beware: {told}." in notes(lab.result())
+    assert f"Beware: {told}." in lab.result().notes
 
 
 def test_a_file_that_is_there_twice_in_one_split_is_a_tie_that_is_told(lab: Lab) -> None:

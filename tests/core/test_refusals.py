@@ -58,7 +58,7 @@ def compared(lab: Lab, there: dict[str, Any], **more: Any) -> Result:
 def refused(result: Result) -> tuple[str, str]:
     """(outcome of the row, reason of the hypothesis), after everything that must hold of a refusal."""
     here, there = result.rows
-    assert (here.comparisons, there.comparisons, result.claims) == ({}, {}, [])
+    assert (here.comparisons, there.comparisons, result.decisions) == ({}, {}, [])
     assert there.mean("t2v/R1") >= 0
     ((_, reason),) = result.incomparable
     told = markdown(result)
@@ -153,7 +153,7 @@ def test_a_gain_is_refused_where_one_of_its_four_arms_is_scored_otherwise(lab: L
     arms |= {name: {"model.interactions.dot.power": power} for name, power in (("flat", 0.5), ("steep", 2.0))}
     gains = {"larger_gain": {"of": "plain", "over": "flat"}, "than": {"of": "tied", "over": "steep"}}
     found = lab.result(PLAIN | {"variants": arms, "hypotheses": {"grows": gains}})
-    assert found.claims == []
+    assert found.decisions == []
     assert [why for _, why in found.incomparable] == ["evaluate.ties is expected in plain and optimistic in tied"]
 
 
@@ -176,7 +176,7 @@ def test_costs_of_other_galleries_are_refused_and_those_under_other_rules_are_no
     costs = replace(made, kind="cheaper", metric="cost/latency_ms", bound=2.0)
     claims = [replace(costs, name="wide", arms=(there, here)), replace(costs, name="ties", arms=(tied, here))]
     found = findings(replace(plan, hypotheses=claims))
-    assert [claim.hypothesis.name for claim in found.claims] == ["ties"]
+    assert [claim.hypothesis.name for claim in found.decisions] == ["ties"]
     assert [why for _, why in found.incomparable] == [
         "there ranks 14 texts, of which 10 are among the 10 in here (data.dataset)"
     ]

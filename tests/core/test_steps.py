@@ -20,7 +20,7 @@ from core.engine.steps.encoding import loaded_encoder
 from core.engine.steps.fitting import choose_frames
 from core.engine.steps.retrieval import ScoreSource
 from core.errors import ConfigError, DataError, RunError
-from core.evidence.results import TrialResult
+from core.evidence.trials import trial_of
 from core.measure.metrics import TIES, Relevance, evaluate, rank_counts
 from core.plugins import registry
 from tests.core.test_reranking import RERANK
@@ -408,7 +408,7 @@ def test_metrics_of_both_directions_are_those_of_brute_force(lab: Lab, top_k: in
     dot, linear = (output(plan, f"score {name}").tensors()["scores"].numpy() for name in ("dot", "linear"))
     first = np.float32(0.5) * dot - np.float32(0.25) * linear
     relevant = np.repeat(np.eye(5, dtype=bool), 2, axis=0)
-    found = TrialResult(plan.trials[0], plan.workspace.store.read("evaluate", plan.trials[0].last.key))
+    found = trial_of(plan, plan.trials[0])
     for direction, scores, new, truth in (("t2v", first, linear, relevant), ("v2t", first.T, linear.T, relevant.T)):
         ranks = brute_force(scores, truth, top_k, new)
         assert found.metrics[f"{direction}/R1"] == pytest.approx(100 * (ranks <= 1).mean())
@@ -420,7 +420,7 @@ def test_metrics_of_both_directions_are_those_of_brute_force(lab: Lab, top_k: in
 
 def test_clusters_are_the_videos_for_texts_and_single_for_videos(lab: Lab) -> None:
     plan = lab.run({"retrieve.rerank": None})
-    found = TrialResult(plan.trials[0], plan.workspace.store.read("evaluate", plan.trials[0].last.key))
+    found = trial_of(plan, plan.trials[0])
     assert found.tensors["t2v/clusters"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert found.tensors["v2t/clusters"].tolist() == [0, 1, 2, 3, 4]
 
@@ -746,13 +746,13 @@ def test_a_diagnostic_decides_a_hypothesis_of_lower_or_higher(lab: Lab) -> None:
         "hypotheses": {"grows": {"higher": "other", "than": "one", "metric": "t2v/dot.spread"}},
     }
     result = lab.result(changes)
-    (claim,) = result.claims
+    (claim,) = result.decisions
     rows = {row.name: row for row in result.rows}
     gained = rows["other"].mean("t2v/dot.spread") - rows["one"].mean("t2v/dot.spread")
     assert claim.verdict.evidence.observed == pytest.approx(gained)
     assert "higher than one on t2v/dot.spread" in str(claim.hypothesis)
     fall = {"falls": {"lower": "other", "than": "one", "metric": "t2v/dot.spread"}}
-    (claim,) = lab.result({**changes, "hypotheses": fall}).claims
+    (claim,) = lab.result({**changes, "hypotheses": fall}).decisions
     assert claim.verdict.evidence.observed == pytest.approx(-gained)
     with pytest.raises(ConfigError, match=r"`better` does not suit `t2v/dot.spread`; say higher or lower"):
         lab.plan({**changes, "hypotheses": {"grows": {"better": "other", "than": "one", "metric": "t2v/dot.spread"}}})

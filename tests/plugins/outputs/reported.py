@@ -10,7 +10,7 @@ import pytest
 
 from core.evidence.findings import Result, findings
 from core.outputs import Outputs
-from tests.engine import Lab, registered_toys
+from tests.engine import Lab, plan_of, registered_toys
 
 TEMPERATURE = "model.interactions.linear.temperature"
 EXPERIMENT = {
@@ -23,7 +23,7 @@ EXPERIMENT = {
 
 def write(result: Result, runs: Path, only: Sequence[str] = ("figures", "pictures", "report")) -> Path:
     """Have these outputs write under `runs`; the folder that they wrote to."""
-    outputs = Outputs(result.plan, runs, only=only)
+    outputs = Outputs(plan_of(result), runs, only=only)
     outputs.replay(result)
     assert not outputs.faults
     return outputs.folder

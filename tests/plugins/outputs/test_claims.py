@@ -17,7 +17,7 @@ from core.engine.plan import Plan, add_trials, read_plan
 from core.engine.steps.step import Workspace
 from core.evidence.findings import Result
 from core.run import main
-from tests.engine import COUNTS, Lab, ToyVideos, write_videos
+from tests.engine import COUNTS, Lab, ToyVideos, plan_of, write_videos
 
 CLAIM = {
     "text": "Re-ranking\nhelps.",
@@ -97,7 +97,7 @@ def test_a_claim_stands_beside_what_the_store_holds(wide: Lab) -> None:
     for words in ("Claim: Re-ranking helps.", "Source: Toy paper, Table 1", "Fairness: same seeds"):
         assert f"- {words}" in told
     assert f"`python -m core.run {wide.folder / 'claims' / 'toy.yaml'} --store {wide.store}`" in told
-    reranked, alone = per_query(result.plan, "top_k=2"), per_query(result.plan, "rerank=none")
+    reranked, alone = per_query(plan_of(result), "top_k=2"), per_query(plan_of(result), "rerank=none")
     row = cells(told, "top_k=2")
     assert row[1] == f"{reranked.mean():.1f} ± {reranked.mean(1).std(ddof=1):.1f}"
     assert row[2:4] == ["2", f"{(reranked - alone).mean():+.2f}"]
@@ -111,15 +111,15 @@ def test_each_hypothesis_has_its_interval_verdict_and_ground_in_table_and_sectio
     text = written(wide)
     overview = text.partition("\n## ")[0]
     gains = {
-        "helps": (per_query(result.plan, "top_k=2") - per_query(result.plan, "rerank=none")).mean(),
-        "harmless": (per_query(result.plan, "top_k=3") - per_query(result.plan, "top_k=2")).mean(),
+        "helps": (per_query(plan_of(result), "top_k=2") - per_query(plan_of(result), "rerank=none")).mean(),
+        "harmless": (per_query(plan_of(result), "top_k=3") - per_query(plan_of(result), "top_k=2")).mean(),
     }
     first = cells(overview, "[toy](#toy): Re-ranking helps.")
     assert first[1] == "+5.0 R@1 on toys"
     assert first[2].startswith(f"helps: {gains['helps']:+.2f} (")
     second = cells(overview, " |")
     assert second[2].startswith(f"harmless: {gains['harmless']:+.2f} (")
-    for claim, row in zip(result.claims, (first, second), strict=True):
+    for claim, row in zip(result.decisions, (first, second), strict=True):
         assert row[3] == claim.verdict.verdict
         (line,) = [line for line in text.splitlines() if f": {claim.hypothesis.name}: " in line and "n = " in line]
         assert line.startswith(f"- {claim.verdict.verdict.upper()}: ")

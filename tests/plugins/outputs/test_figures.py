@@ -16,12 +16,13 @@ from scipy import stats
 from core.engine.plan import Plan
 from core.errors import UserError
 from core.evidence.findings import Result, findings
+from core.evidence.ground import question
 from core.evidence.stored import stored_result
 from core.run import main
 from plugins.outputs.figures.drawing import draw as write_panels
 from plugins.outputs.figures.files import write_sheet
-from plugins.outputs.panels import Curves, curves, gain_maps, question, words
-from tests.engine import COUNTS, Lab, registered_toys, write_videos
+from plugins.outputs.panels import Curves, curves, gain_maps, words
+from tests.engine import COUNTS, Lab, plan_of, registered_toys, write_videos
 
 pytestmark = pytest.mark.filterwarnings("error:constrained_layout not applied")
 
@@ -105,7 +106,7 @@ def write(lab: Lab, changes: Mapping[str, Any], header: str = "") -> str:
 
 def draw(lab: Lab, out: Path, changes: Mapping[str, Any], header: str = "") -> None:
     """The sheet of what the store holds."""
-    write_sheet(stored_result(write(lab, changes, header), [], str(lab.store)), out)
+    write_sheet(stored_result(write(lab, changes, header), [], str(lab.store))[1], out)
 
 
 def command(lab: Lab, out: Path, changes: Mapping[str, Any]) -> int:
@@ -126,10 +127,10 @@ def test_each_cell_of_a_map_is_the_gain_of_its_setting_with_its_interval(
     roots = [str(drawn.folder / root) for root in ROOTS]
     assert (panel.metric, panel.rows.name, panel.columns.name) == (name, "root", "gain")
     assert (panel.rows.values, panel.columns.values) == (tuple(roots), ("1.0", "0.3"))
-    claims = {claim.hypothesis.name: claim for claim in result.claims}
+    claims = {claim.hypothesis.name: claim for claim in result.decisions}
     for row, root in enumerate(roots):
         for column, gain in enumerate((1.0, 0.3)):
-            trained, untrained = (stored(result.plan, arm(root, gain, side), name) for side in ("linear", "dot"))
+            trained, untrained = (stored(plan_of(result), arm(root, gain, side), name) for side in ("linear", "dot"))
             expected = sign * (trained.mean() - untrained.mean())
             assert panel.gain[row, column] == pytest.approx(expected)
             claim = claims[f"{('wins', 'ranks')[number]} [root={root} gain={gain}]"]
@@ -164,7 +165,7 @@ def test_each_point_of_a_curve_is_the_mean_of_its_variant(drawn: Lab, lines: tup
     assert panel.lines.values == tuple(roots)
     for number, root in enumerate(roots):
         for place, k in enumerate(KS):
-            values = stored(result.plan, {"data.dataset.root": root, "retrieve.rerank.top_k": k}, "t2v/R1")
+            values = stored(plan_of(result), {"data.dataset.root": root, "retrieve.rerank.top_k": k}, "t2v/R1")
             assert panel.mean[number, place] == pytest.approx(values.mean())
     assert panel.held == "gain 1.0, first_stage dot, rerank score_fusion(weights:(linear:1.0))"
 
@@ -188,7 +189,7 @@ def test_the_band_holds_the_means_that_a_test_over_videos_does_not_reject(wide: 
     panel = curves(result)
     assert panel is not None
     for number, gain in enumerate((1.0, 0.3)):
-        values = stored(result.plan, {"encoder.gain": gain, "retrieve.rerank.top_k": 1}, "t2v/R1")
+        values = stored(plan_of(result), {"encoder.gain": gain, "retrieve.rerank.top_k": 1}, "t2v/R1")
         assert values.shape == (1, 48)
         by_video = values.reshape(24, 2).mean(axis=1)
         skew = stats.skew(by_video) / np.sqrt(24)
@@ -299,7 +300,7 @@ def test_the_figure_says_question_data_sizes_what_is_trained_and_every_gain(draw
     ):
         assert said in together
     assert "It should" not in together
-    for claim in findings(drawn.plan(grids(drawn.folder))).claims:
+    for claim in findings(drawn.plan(grids(drawn.folder))).decisions:
         found = claim.verdict.evidence.comparison
         assert found is not None
         if claim.hypothesis.name != "alone":
@@ -351,8 +352,8 @@ def test_the_question_ends_at_its_mark_and_may_go_over_lines(tmp_path: Path) -> 
     file.write_text("# Question: which of them,\n#           and why? More.\n# Time:     a minute?\n")
     assert question(str(file)) == "Which of them, and why?"
     file.write_text("# Question: none here\n# Time:     a minute?\nname: one\n")
-    assert question(str(file)) == ""
-    assert question("package:file.yaml") == ""
+    assert question(str(file)) is None
+    assert question("package:file.yaml") is None
 
 
 # ------------------------------------------------------------------------------------------------ faults

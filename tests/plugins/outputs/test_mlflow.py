@@ -27,18 +27,19 @@ from markdown_it import MarkdownIt
 
 from core import Dataset, Encoder, Levels, LevelShape, RunError, Split, Text, Video, hookimpl
 from core.contract.store import Store
-from core.engine.plan import Plan, Trial, add_trials, read_plan
+from core.engine.plan import Plan, PlannedTrial, add_trials, read_plan
 from core.engine.steps.step import Workspace
 from core.evidence.findings import Result, findings
 from core.evidence.ledger import enter
 from core.evidence.registration import register
-from core.evidence.results import TrialResult
+from core.evidence.trials import Trial
 from core.outputs import Outputs
 from core.plugins import registry
 from core.run import main
 from plugins.outputs.mlflow import Tracked, experiment, track
 from plugins.outputs.mlflow.server import Server, held, tracking_uri
 from plugins.outputs.mlflow.trial import TrialRecord, allowed, rounded
+from tests.engine import plan_of
 
 from .reported import write
 
@@ -152,7 +153,7 @@ class Place:
         return plan
 
     def track(self, result: Result) -> Tracked:
-        spec = result.plan.experiment.outputs["mlflow"]
+        spec = plan_of(result).experiment.outputs["mlflow"]
         assert spec is not None
         return track(result, self.report(result), spec.fields.uri)
 
@@ -176,7 +177,7 @@ class Place:
             return connection.execute(f"select count(*) from {table}").fetchone()[0]
 
 
-def put_fit(store: Store, trial: Trial) -> None:
+def put_fit(store: Store, trial: PlannedTrial) -> None:
     """A training curve that was validated once."""
     fit = next((step for step in trial.last.walk() if step.name == "fit"), None)
     if fit is None or store.has("fit", fit.key):
@@ -187,7 +188,7 @@ def put_fit(store: Store, trial: Trial) -> None:
         draft.info |= {"best_epoch": 2}
 
 
-def put_result(store: Store, trial: Trial, rng: np.random.Generator) -> None:
+def put_result(store: Store, trial: PlannedTrial, rng: np.random.Generator) -> None:
     """Ranks that get better with the number of layers."""
     if store.has("evaluate", trial.last.key):
         return
@@ -311,14 +312,14 @@ def test_the_training_curve_is_logged_by_epoch(tracked: SimpleNamespace) -> None
 def test_values_that_are_not_finite_are_left_out(tracked: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     row = tracked.result.rows[0]
     values = {"t2v/R1": 3.0, "t2v/R5": math.nan, "v2t/MnR": math.inf}
-    monkeypatch.setattr(TrialResult, "metrics", values)
-    points = TrialRecord(tracked.result, row, row.results[0], "version").points
+    monkeypatch.setattr(Trial, "metrics", values)
+    points = TrialRecord(tracked.result, row, row.results[0]).points
     assert {name for name, _, step in points if step == 0} == {"t2v/R1", "t2v/ceiling", "t2v/index_recall"}
 
 
 def test_tags_say_where_a_trial_comes_from_and_how_it_fared(tracked: SimpleNamespace) -> None:
     tags = tracked.place.run("layers=3 · seed 1").data.tags
-    trial = next(trial for trial in tracked.result.plan.trials if trial.name == "layers=3 · seed 1")
+    trial = next(trial for trial in plan_of(tracked.result).trials if trial.name == "layers=3 · seed 1")
     assert tags["trial_key"] == trial.last.key
     assert "still-life 0.3" in tags["plugins"]
     assert (tags["variant"], tags["seed"], tags["mlflow.source.name"]) == ("layers=3", "1", tracked.place.file)
@@ -555,8 +556,8 @@ def test_the_command_writes_from_the_store_and_names_trials_that_lack_a_result(
     assert capsys.readouterr().out.startswith("5 new runs in MLflow\nTo open MLflow: ")
     assert main(arguments) == 0
     assert capsys.readouterr().out.startswith("0 new runs in MLflow")
-    gone = result.plan.trials[0]
-    store = result.plan.workspace.store
+    gone = plan_of(result).trials[0]
+    store = plan_of(result).workspace.store
     assert store.remove(store.root / "evaluate" / gone.last.key)
     assert main(arguments) == 1
     error = capsys.readouterr().err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from io import BytesIO
@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from plugins.outputs.pictures.gates import Gate
 from torch import Tensor
 
 from core import Interaction, Levels, LevelShape, Side, TextFeatures, VideoFeatures, hookimpl, setting
 from core.engine.plan import Plan, add_trials, read_plan
 from core.engine.video import Clip
 from core.errors import UserError
+from core.evidence.rankings import rankings
+from core.outputs import Gate
 from core.plugins import registry
 from core.run import main
 from plugins.outputs.pictures.drawing import BARS, GAP, STRIP, drawn, strip
@@ -160,13 +161,19 @@ def brute(row: dict[str, np.ndarray], mixtures: list[dict[str, float]], top_k: i
     return found
 
 
+def pictures_of(
+    plan: Plan, variant: str | None = None, queries: Sequence[str] = (), most_changed: int = 6, top: int = 5
+) -> Pictures:
+    return pages(rankings(plan, variant, str), queries, most_changed, top)
+
+
 # ------------------------------------------------------------------------------------------------ what is shown
 
 
 @pytest.mark.parametrize(("variant", "mixtures", "top_k"), [("mixed", MIXED, 8), ("fused", FUSED, TOP_K)])
 def test_strips_stand_in_the_order_that_the_matrices_give(plan, matrices, variant, mixtures, top_k):
     ids = [f"v{video}-{caption}" for video in range(8) for caption in range(2)]
-    made = pages(plan, variant, ids, top=8)
+    made = pictures_of(plan, variant, ids, top=8)
     assert [page.query for page in made.pages] == ids
     for query, page in enumerate(made.pages):
         row = {name: matrix[query] for name, matrix in matrices.items()}
@@ -187,7 +194,7 @@ def test_strips_stand_in_the_order_that_the_matrices_give(plan, matrices, varian
 def test_a_trained_reranker_is_shown_with_its_own_scores(plan, matrices):
     matching = plan.workspace.read(plan.trials_of("trained")[0].last.inputs["t2v"].inputs["match"]).tensors()["scores"]
     for query in (0, 7, 13):
-        (page,) = pages(plan, "trained", [f"v{query // 2}-{query % 2}"], top=TOP_K).pages
+        (page,) = pictures_of(plan, "trained", [f"v{query // 2}-{query % 2}"], top=TOP_K).pages
         order = sorted(range(8), key=lambda video: -matrices["dot"][query, video])[:TOP_K]
         new = {v: 0.5 * matrices["dot"][query, v] + m for v, m in zip(order, matching[query].tolist(), strict=True)}
         shown = page.rows[1].shown[:TOP_K]
@@ -196,7 +203,7 @@ def test_a_trained_reranker_is_shown_with_its_own_scores(plan, matrices):
 
 
 def test_each_stage_says_what_came_in(plan):
-    named = {variant: [row.stage for row in pages(plan, variant, ["v0-0"]).pages[0].rows] for variant in NAMES}
+    named = {variant: [row.stage for row in pictures_of(plan, variant, ["v0-0"]).pages[0].rows] for variant in NAMES}
     assert named == NAMES
 
 
@@ -212,13 +219,13 @@ NAMES = {
 def test_the_right_video_is_shown_below_where_it_is_not_among_the_best(plan, matrices):
     places = (matrices["dot"] > matrices["dot"][np.arange(16), np.arange(16) // 2, None]).sum(1) + 1
     query = int(places.argmax())
-    (page,) = pages(plan, "one stage", [f"v{query // 2}-{query % 2}"], top=2).pages
+    (page,) = pictures_of(plan, "one stage", [f"v{query // 2}-{query % 2}"], top=2).pages
     assert places[query] > 2
     assert [(item.rank, item.right) for item in page.rows[0].shown] == [(1, False), (2, False), (places[query], True)]
 
 
 def test_the_frames_are_those_of_the_video(plan, lab):
-    (page,) = pages(plan, "one stage", ["v3-1"], top=8).pages
+    (page,) = pictures_of(plan, "one stage", ["v3-1"], top=8).pages
     for shown in page.rows[0].shown:
         files = [lab.videos / "test" / shown.video / f"{frame}.png" for frame in range(FRAMES)]
         assert shown.clip.frames.shape == (FRAMES, HEIGHT, HEIGHT, 3)
@@ -227,7 +234,7 @@ def test_the_frames_are_those_of_the_video(plan, lab):
 
 def test_frames_stand_in_the_order_that_the_encoder_saw(lab):
     plan = lab.run({"data.frame_order": "reversed", "retrieve.rerank": None})
-    (page,) = pages(plan, queries=["v3-1"], top=1).pages
+    (page,) = pictures_of(plan, queries=["v3-1"], top=1).pages
     shown = page.rows[0].shown[0]
     last = Image.open(lab.videos / "test" / shown.video / f"{FRAMES - 1}.png")
     assert tuple(shown.clip.frames[0, 0, 0]) == last.getpixel((0, 0))
@@ -236,12 +243,12 @@ def test_frames_stand_in_the_order_that_the_encoder_saw(lab):
 def test_pictures_need_no_device_that_the_results_were_computed_on(lab):
     elsewhere = read_plan(str(lab.write(CHANGES)), [], replace(lab.workspace(), device=torch.device("meta")))
     add_trials(elsewhere)
-    assert pages(elsewhere, "fused", ["v2-0"]).pages[0].rows[2].shown[0].gates[0].frames.sum() == pytest.approx(1)
+    assert pictures_of(elsewhere, "fused", ["v2-0"]).pages[0].rows[2].shown[0].gates[0].frames.sum() == pytest.approx(1)
 
 
 def test_nothing_that_the_store_holds_is_computed_again(plan):
     COUNTS.clear()
-    pages(plan, "fused", most_changed=2)
+    pictures_of(plan, "fused", most_changed=2)
     assert not COUNTS
 
 
@@ -261,7 +268,7 @@ def test_the_most_changed_queries_are_those_whose_rank_changed_by_the_largest_fa
     first, last = ranks(matrices)
     factor = [max(a, b) / min(a, b) for a, b in zip(first.tolist(), last.tolist(), strict=True)]
     wanted = sorted((q for q in range(16) if factor[q] > 1), key=lambda q: -factor[q])[:3]
-    made = pages(plan, "fused", most_changed=3)
+    made = pictures_of(plan, "fused", most_changed=3)
     assert [page.query for page in made.pages] == [f"v{query // 2}-{query % 2}" for query in wanted]
     assert [page.rows[-1].first_right for page in made.pages] == [last[query] for query in wanted]
 
@@ -270,7 +277,7 @@ def test_the_choice_is_held_against_all_queries(plan, matrices):
     first, last = ranks(matrices)
     up, down, same = (sum(moved) for moved in (last < first, last > first, last == first))
     said = f"higher at the last stage than at the first for {up}, lower for {down}, and where it was for {same}"
-    assert said in " ".join(pages(plan, "fused", most_changed=1).notes)
+    assert said in " ".join(pictures_of(plan, "fused", most_changed=1).notes)
 
 
 def test_by_default_the_best_variant_that_can_change_an_order_is_shown(plan):
@@ -280,7 +287,7 @@ def test_by_default_the_best_variant_that_can_change_an_order_is_shown(plan):
     moving = {name: metrics[name] for name in ("fused", "listwise", "trained")}
     best = max(moving, key=lambda name: moving[name])
     assert metrics["still"] >= moving[best]  # it would be chosen, but re-ranks one candidate
-    made = pages(plan, queries=["v0-0"])
+    made = pictures_of(plan, queries=["v0-0"])
     assert made.title.startswith(f"lab: {best} · ")
     assert f"Of the variants that re-rank, {best} is the best by t2v/R1" in made.notes[1]
 
@@ -289,7 +296,7 @@ def test_by_default_the_best_variant_that_can_change_an_order_is_shown(plan):
 
 
 def test_gates_are_shown_where_they_come_in_and_their_weights_sum_to_one(plan):
-    (page,) = pages(plan, "fused", ["v2-0"]).pages
+    (page,) = pictures_of(plan, "fused", ["v2-0"]).pages
     assert [[len(shown.gates) for shown in row.shown] for row in page.rows[:2]] == [[0] * 5] * 2
     rank = plan.trials_of("fused")[0].last.inputs["t2v"]
     sentence = plan.workspace.read(rank.inputs["candidates/gate"].inputs["text/sentence"]).tensors()["values"][4]
@@ -316,7 +323,7 @@ def test_patches_have_a_place_where_they_fill_a_square(lab, encoder, placed):
         "model.losses": None,
     }
     plan = lab.run(changes)
-    (page,) = pages(plan, queries=["v2-0"]).pages
+    (page,) = pictures_of(plan, queries=["v2-0"]).pages
     rank = plan.trials[0].last.inputs["t2v"]
     sides = [plan.workspace.read(rank.inputs[name]).tensors()["values"] for name in ("text/sentence", "video/patches")]
     for shown in page.rows[0].shown:
@@ -423,7 +430,7 @@ class Links(HTMLParser):
 
 
 def test_the_page_needs_no_other_file(plan):
-    made = pages(plan, "fused", ["v0-0", "v5-1"])
+    made = pictures_of(plan, "fused", ["v0-0", "v5-1"])
     text = whole_page(made)
     found = Links(text)
     assert "url(" not in text
@@ -515,7 +522,7 @@ def test_pictures_that_nobody_asked_for_and_that_cannot_be_made_are_a_line_and_n
 def test_a_split_that_is_not_scored_is_told_the_command(lab, variant):
     plan = lab.plan({**CHANGES, "evaluate.split": "val"})
     with pytest.raises(UserError, match=r"on the val split; compute them by: python -m core\.run") as caught:
-        pages(plan, variant)
+        pictures_of(plan, variant)
     assert str(lab.folder / "experiment.yaml") in str(caught.value)
 
 
@@ -523,7 +530,7 @@ def test_a_split_that_is_not_scored_is_told_the_command(lab, variant):
 def test_a_store_without_even_the_data_is_told_the_command(lab, variant):
     plan = read_plan(str(lab.write(CHANGES)), [], lab.workspace())
     with pytest.raises(UserError, match="on the test split; compute them by: python"):
-        pages(plan, variant)
+        pictures_of(plan, variant)
 
 
 def test_the_command_that_is_told_has_the_overrides(lab):
@@ -531,7 +538,7 @@ def test_the_command_that_is_told_has_the_overrides(lab):
     plan = read_plan(str(lab.write(CHANGES)), given, lab.workspace())
     add_trials(plan)
     with pytest.raises(UserError) as caught:
-        pages(plan, "fused")
+        pictures_of(plan, "fused")
     told = f""" 'evaluate.metrics=["R1", "R10"]' 'ablate[train.epochs]=null' --store {lab.store}"""
     assert str(caught.value).endswith(told)
 
@@ -552,4 +559,4 @@ def test_fewer_than_one_is_refused(lab, setting, capsys, tmp_path):
 def test_a_direction_that_was_not_evaluated_is_told(lab):
     plan = lab.run({"retrieve.rerank": None, "evaluate.directions": ["v2t"], "evaluate.primary": "v2t/R1"})
     with pytest.raises(UserError, match=r"add it to `evaluate\.directions`"):
-        pages(plan, queries=["v0-0"])
+        pictures_of(plan, queries=["v0-0"])

@@ -8,7 +8,6 @@ import math
 from dataclasses import replace
 
 import pytest
-from plugins.outputs.report.wording import notes, rests_on
 
 from core.evidence.findings import Result
 from plugins.outputs import report
@@ -62,13 +61,13 @@ def test_the_correction_stands_in_every_form_of_the_report(lab: Lab) -> None:
 
 def test_the_sample_is_told_in_videos_and_captions_and_one_seed_says_what_it_covers(lab: Lab) -> None:
     result = lab.result({**CHANGES, "seeds": [0]})
-    notes, basis = " ".join(report.notes(result)), " ".join(rests_on(result))
+    notes, basis = " ".join(result.notes), " ".join(result.basis)
     test = "sign-flip and skewness-corrected t, inverted for the interval; covers query sampling only"
     assert f"n = 5 videos (10 captions). Test: {test}; Holm over" in notes
     assert "n = 5 videos (10 captions). Test against rerank=none: sign-flip" in basis
     assert "One seed: only query sampling is covered." in basis
     turned = lab.result({**CHANGES, "evaluate.primary": "v2t/R1"})
-    assert "n = 5 videos. Test: crossed" in " ".join(report.notes(turned))
+    assert "n = 5 videos. Test: crossed" in " ".join(turned.notes)
 
 
 def test_what_could_have_been_shown_stands_beside_every_outcome_that_is_not_significant(lab: Lab) -> None:
@@ -185,8 +184,8 @@ def test_published_numbers_change_no_test_and_no_table(lab: Lab) -> None:
     alone = lab.result(CHANGES)
     beside = lab.result({**CHANGES, "references": ["toys.yaml"]})
     assert report.csv(beside) == report.csv(alone)
-    assert report.notes(beside) == report.notes(alone)
-    assert [report.claim_line(claim) for claim in beside.claims] == [report.claim_line(claim) for claim in alone.claims]
+    assert beside.notes == alone.notes
+    assert [report.str(claim) for claim in beside.decisions] == [report.str(claim) for claim in alone.decisions]
     assert report.markdown(beside).startswith(report.markdown(alone))
 
 
@@ -225,7 +224,7 @@ def test_a_warning_that_holds_for_some_rows_names_them(result: Result) -> None:
     for row in rows[:4]:
         found = row.comparisons[result.primary]
         row.comparisons[result.primary] = replace(found, warning=f"{found.warning}; nothing differs")
-    told = [line for line in notes(result) if line.startswith("Beware")]
+    told = [line for line in result.notes if line.startswith("Beware")]
     names = [row.name for row in rows]
     assert "Beware: few videos." in told
     assert f"Beware, {names[1]}, {names[2]}: long tails." in told

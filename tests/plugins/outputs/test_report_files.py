@@ -269,7 +269,7 @@ def test_csv_gives_back_every_number_to_the_last_digit(reported: Lab, result: Re
 
 def test_hypotheses_stand_in_a_file_of_their_own(reported: Lab, result: Result) -> None:
     (line,) = csv.DictReader(io.StringIO((reported.folder / "runs" / "lab" / "hypotheses.csv").read_text(), newline=""))
-    verdict = result.claims[0].verdict
+    verdict = result.decisions[0].verdict
     assert (line["name"], line["verdict"], line["arms"]) == (
         "a_<b>_&_c",
         verdict.verdict,
@@ -311,7 +311,7 @@ def test_hypotheses_csv_says_of_each_hypothesis_what_its_columns_are_called(repo
     raw = [float(line["p"]) for line in lines]
     assert [float(line["p_corrected"]) for line in lines] == pytest.approx(holm(raw).tolist())
     assert raw[0] != raw[1]
-    assert [line["verdict"] for line in lines] == [claim.verdict.verdict for claim in result.claims]
+    assert [line["verdict"] for line in lines] == [claim.verdict.verdict for claim in result.decisions]
     assert {(line["family"], line["registration"]) for line in lines} == {("2", result.registration)}
     assert {line["times_scored"] for line in lines} == {str(6 * 2 + 1)}
 

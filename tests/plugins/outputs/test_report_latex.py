@@ -19,8 +19,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.evidence.findings import Result
-from core.evidence.results import Row, TrialResult
+from core.engine.plan import Plan, PlannedTrial
+from core.evidence.findings import Result, not_compared
+from core.evidence.results import Row
+from core.evidence.trials import Trial
 from core.measure.metrics import COSTS
 from core.measure.significance import Comparison
 from plugins.outputs.report.as_latex import escaped, latex
@@ -160,10 +162,9 @@ def result_of(
     are compared with the baseline.
     """
     plan = lab.plan(changes)
-    rows = [Row(variant.name, variant.is_baseline, []) for variant in plan.variants]
-    result = Result(plan, rows, [], "0123")
-    for row, variant in zip(rows, plan.variants, strict=True):
-        row.results = [TrialResult(trial, None) for trial in plan.trials_of(variant)]  # type: ignore[arg-type]
+    rows = [Row(variant, [made_up(plan, trial) for trial in plan.trials_of(variant)], []) for variant in plan.variants]
+    result = not_compared(plan, rows)
+    for row in rows:
         for number, found in enumerate(row.results):
             given_values = {name: own[number] for name, own in values.get(row.name, {}).items()}
             metrics = dict.fromkeys(result.metrics, 50.0) | given_values
@@ -173,6 +174,12 @@ def result_of(
             corrected = 0.5 if p is None else p[row.name]
             row.comparisons = {} if row.is_baseline else dict.fromkeys(result.metrics, compared(corrected))
     return result
+
+
+def made_up(plan: Plan, planned: PlannedTrial) -> Trial:
+    """A trial without an entry in the store."""
+    facts = planned.name, planned.variant.name, planned.seed, planned.last.key, plan, planned
+    return Trial(*facts, None)  # type: ignore[arg-type]
 
 
 def compared(p: float) -> Comparison:

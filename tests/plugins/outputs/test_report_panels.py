@@ -30,7 +30,7 @@ from plugins.outputs.panels import (
     trainings,
 )
 from plugins.outputs.panels.lines import drawn_interval
-from tests.engine import Lab
+from tests.engine import Lab, plan_of
 
 from .reported import EXPERIMENT, TEMPERATURE
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("error:constrained_layout not applied")
 
 def stored(result: Result, name: str, settings: dict[str, Any]) -> np.ndarray:
     """[seeds, queries] of a metric for the one variant with these settings, read from the store without findings."""
-    plan = result.plan
+    plan = plan_of(result)
     (variant,) = [v for v in plan.variants if all(v.value(key) == value for key, value in settings.items())]
     entries = [plan.workspace.store.read("evaluate", trial.last.key) for trial in plan.trials_of(variant)]
     return np.stack([entry.tensors()[name].numpy() for entry in entries]).astype(np.float64)
@@ -150,8 +150,8 @@ def test_training_curves_are_the_stored_histories(copied: Lab) -> None:
     panel = trainings(result)["model"]
     assert panel.lines == ("learning_rate 0.1", "learning_rate 0.001")
     assert panel.loss.shape == panel.validation.shape == (2, 2, 2)
-    for number, variant in enumerate(result.plan.variants):
-        for seed, trial in enumerate(result.plan.trials_of(variant)):
+    for number, variant in enumerate(plan_of(result).variants):
+        for seed, trial in enumerate(plan_of(result).trials_of(variant)):
             (fit,) = {step.key for step in trial.last.walk() if step.name == "fit"}
             history = json.loads((copied.store / "fit" / fit / "history.json").read_text())
             assert panel.loss[number, seed].tolist() == [record["loss"] for record in history]
