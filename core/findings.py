@@ -23,7 +23,6 @@ from .registration import earlier_tries, post_hoc, registration_digest, withdraw
 from .results import FailedTrial, Row, TrialResult
 from .significance import (
     DRAWS,
-    HANGS_ON,
     Comparison,
     Evidence,
     Verdict,
@@ -175,9 +174,7 @@ def _compare_with_baseline(result: Result) -> None:
         row.outcome = outcome(comparison)
         row.comparisons[result.primary] = comparison
         for name, found in row.comparisons.items():
-            smoother = metric(name).unit == "rank" and HANGS_ON in found.warning
-            found = _labelled(found, "MRR is the smoother metric" if smoother else "")
-            row.comparisons[name] = _labelled(found, label([row, baseline]))
+            row.comparisons[name] = _labelled(found.on(name), label([row, baseline]))
     for row in others:
         if row.name in result.refusals:
             row.outcome = f"{result.refusals[row.name].label}: not compared" if row.results else "failed"
