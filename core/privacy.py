@@ -7,11 +7,12 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import reduce
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
-from .addresses import hidden_addresses, with_safe
+from .addresses import hidden_addresses, is_cut_short, with_safe
 from .plan import Plan
 from .settings import plain
 
@@ -27,9 +28,10 @@ def hiding(plan: Plan) -> Hide:
     absolute or leads up (`../`), whether written plainly or as JSON, HTML and LaTeX escape it. The home is `~`.
     """
     tracking = plan.experiment.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or ""
+    addresses = [tracking] * bool(tracking) + [text for text in _configured(plan) if is_cut_short(text)]
 
     def closed(text: str) -> str:
-        return hidden_addresses(with_safe(text, tracking) if tracking else text)
+        return hidden_addresses(reduce(with_safe, addresses, text))
 
     if not plan.experiment.anonymous:
         return closed
@@ -63,11 +65,17 @@ def hidden_in(value: Any, hide: Hide) -> Any:
 
 def _known(plan: Plan) -> list[str]:
     """Paths that name the person or the machine: those of the configuration in its order, then home, cwd, store."""
-    values = [value for variant in plan.variants for value in _texts(plain(variant.experiment))]
-    written = [text for text in (*values, plan.document.file, *plan.document.origins.values()) if _names_a_place(text)]
+    texts = (*_configured(plan), plan.document.file, *plan.document.origins.values())
+    written = filter(_names_a_place, texts)
     folders = [Path.home(), Path.cwd(), plan.workspace.store.root.resolve()]
     paths = [spelled for text in written for spelled in (text.rstrip("/"), str(Path(text).expanduser()))]
     return list(dict.fromkeys([*paths, *(str(path) for path in folders if len(path.parts) > 1)]))
+
+
+def _configured(plan: Plan) -> list[str]:
+    """Every text of the configuration, once."""
+    texts = (text for variant in plan.variants for text in _texts(plain(variant.experiment)))
+    return list(dict.fromkeys(texts))
 
 
 def _names_a_place(text: str) -> bool:
