@@ -171,4 +171,4 @@ class _Side:
             }
         differences = np.stack([values - baseline for _, values in others])[:, None]
         made = paired_tests(differences, self.clusters, higher_is_better=higher, draws=draws, seed=seed)
-        return {name: one for (name, _), one in zip(others, made, strict=True)}
+        return {name: one.on(self.name) for (name, _), one in zip(others, made, strict=True)}

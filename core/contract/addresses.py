@@ -30,7 +30,13 @@ WEB = re.compile(r"((\w+\+)?https?|sqlite(\+\w+)?|file|git|ssh)://")
 """Begins addresses in whose path an `@` may stand."""
 
 SCHEME = re.compile(r"[a-zA-Z][\w+.-]{0,40}://")
-ADDRESS = re.compile(rf"\b({SCHEME.pattern.replace(':', '(?::|&#58;)')})([^\s\"'<>`]+)")
+END = r"\s\"'<>`"
+"""What ends an address within a text."""
+
+SPACED = rf"[^{END}:/?#@[]*:(?!\s|\d+([/,\s]|$))[^{END}@]*([ \t][^{END}@]*)+(@|&#64;)(?=[\w[])[^{END}]*"
+"""An address whose password, which is no port, holds spaces: within it they do not end the address."""
+
+ADDRESS = re.compile(rf"\b(?P<scheme>{SCHEME.pattern.replace(':', '(?::|&#58;)')})(?P<rest>{SPACED}|[^{END}]+)")
 """Within a text, also one that is Markdown already."""
 
 
@@ -78,7 +84,7 @@ def hidden_addresses(text: str) -> str:
 
 
 def _hidden(found: re.Match[str]) -> str:
-    scheme, rest = found[1], found[2].replace("&#64;", "@")
+    scheme, rest = found["scheme"], found["rest"].replace("&#64;", "@")
     secret = SECRET_SETTING.search(rest)
     shown = f"{rest[: secret.start()]}{secret[0].partition('=')[0]}={HIDDEN}" if secret else rest
     if "@" not in rest or (WEB.fullmatch(scheme.replace("&#58;", ":")) and re.match(rf"({HOST})?(/|$)", rest)):
@@ -86,6 +92,18 @@ def _hidden(found: re.Match[str]) -> str:
     if "@" not in shown:
         return scheme + HIDDEN
     return f"{scheme}{HIDDEN}@{shown.rpartition('@')[2]}"
+
+
+def is_cut_short(address: str) -> bool:
+    """Whether what opens an address goes on behind what would end the address within a text, as a space."""
+    begun = SCHEME.match(address)
+    if not begun:
+        return False
+    rest = address[begun.end() :]
+    login, setting = rest.rpartition("@")[0], SECRET_SETTING.search(rest)
+    secrets = [login] if re.match(rf"[^{END}/?#]*:", login) else []
+    secrets += [rest[setting.start() :]] if setting else []
+    return any(re.search(f"[{END}]", secret) for secret in secrets)
 
 
 def without(text: str, address: str) -> str:

@@ -146,12 +146,22 @@ def _called(kind: str, item: Registered, place: str = "") -> str:
 
 
 @contextmanager
-def exits_refused(doing: str) -> Iterator[None]:
-    """Have a plugin's `sys.exit` raise RunError: it is a fault of that plugin, and no end of the command."""
+def plugin_faults_told(doing: str) -> Iterator[None]:
+    """Have what a component raises, which is none of our errors, and `sys.exit` raise RunError that says whose it is.
+
+    What a full disk or the like raises, and what was raised in no component's code, is left as it is.
+    """
     try:
         yield
     except SystemExit as fault:
         raise RunError(str(failure_of(fault, doing))) from None
+    except UserError:
+        raise
+    except Exception as fault:
+        failure = failure_of(fault, doing)
+        if not failure.component or (isinstance(fault, OSError) and place_fault(fault)):
+            raise
+        raise RunError(str(failure)) from fault
 
 
 # ------------------------------------------------------------------------------------------------ faults of the store

@@ -12,7 +12,7 @@ from ..experiment.hypotheses import Hypothesis, read_hypotheses
 from ..experiment.published import read_published
 from ..experiment.variants import Variant, read_variants
 from .checks import composition_faults
-from .failures import Failure, exits_refused
+from .failures import Failure, plugin_faults_told
 from .graph import TrialGraph
 from .steps.step import Step, Workspace
 
@@ -88,7 +88,7 @@ def read_plan(path: str, overrides: Iterable[str], workspace: Workspace) -> Plan
 
     Raises ConfigError with every fault found.
     """
-    with exits_refused(path):
+    with plugin_faults_told(path):
         return _read_plan(path, overrides, workspace)
 
 
@@ -125,7 +125,7 @@ def add_trials(plan: Plan) -> None:
     Raises ConfigError where the data set's own fields turn out to point nowhere, DataError for faults of the data.
     """
     try:
-        with exits_refused(plan.document.file):
+        with plugin_faults_told(plan.document.file):
             _add_trials(plan)
     except ConfigError as fault:
         raise ConfigError(plan.document.blame(fault.problems)) from None

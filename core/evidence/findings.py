@@ -21,7 +21,6 @@ from ..experiment.selection import Variant
 from ..measure.metrics import metric
 from ..measure.significance import (
     DRAWS,
-    HANGS_ON,
     Comparison,
     Evidence,
     better,
@@ -161,9 +160,7 @@ def _compare_with_baseline(plan: Plan, result: Result) -> None:
         row.outcome = outcome(comparison)
         row.comparisons[result.primary] = comparison
         for name, found in row.comparisons.items():
-            smoother = metric(name).unit == "rank" and HANGS_ON in found.warning
-            found = _labelled(found, "MRR is the smoother metric" if smoother else "")
-            row.comparisons[name] = _labelled(found, label([row, baseline]))
+            row.comparisons[name] = _labelled(found.on(name), label([row, baseline]))
     for row in others:
         if row.name in result.refusals:
             row.outcome = f"{result.refusals[row.name].label}: not compared" if row.results else "failed"

@@ -7,11 +7,12 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
+from functools import reduce
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
-from ..contract.addresses import SCHEME, hidden_addresses, with_safe
+from ..contract.addresses import SCHEME, hidden_addresses, is_cut_short, with_safe
 from ..contract.settings import plain
 from ..engine.plan import Plan
 
@@ -29,9 +30,7 @@ def hiding(plan: Plan) -> Hide:
     addresses = _addresses(plan)
 
     def closed(text: str) -> str:
-        for address in addresses:
-            text = with_safe(text, address)
-        return hidden_addresses(text)
+        return hidden_addresses(reduce(with_safe, addresses, text))
 
     if not plan.experiment.anonymous:
         return closed
@@ -51,9 +50,9 @@ def hiding(plan: Plan) -> Hide:
 
 
 def _addresses(plan: Plan) -> list[str]:
-    """Addresses that outputs may use: those of their settings and of the environment."""
-    settings = _texts(plain(plan.experiment.outputs))
-    return list(dict.fromkeys(text for text in (*settings, *os.environ.values()) if SCHEME.match(text)))
+    """Addresses that outputs may use, of their settings and of the environment, and others whose end none can see."""
+    known = [text for text in (*_texts(plain(plan.experiment.outputs)), *os.environ.values()) if SCHEME.match(text)]
+    return list(dict.fromkeys([*known, *filter(is_cut_short, _configured(plan))]))
 
 
 def hidden_in(value: Any, hide: Hide) -> Any:
@@ -77,11 +76,17 @@ def hidden_in(value: Any, hide: Hide) -> Any:
 
 def _known(plan: Plan) -> list[str]:
     """Paths that name the person or the machine: those of the configuration in its order, then home, cwd, store."""
-    values = [value for variant in plan.variants for value in _texts(plain(variant.experiment))]
-    written = [text for text in (*values, plan.document.file, *plan.document.origins.values()) if _names_a_place(text)]
+    texts = (*_configured(plan), plan.document.file, *plan.document.origins.values())
+    written = filter(_names_a_place, texts)
     folders = [Path.home(), Path.cwd(), plan.workspace.store.root.resolve()]
     paths = [spelled for text in written for spelled in (text.rstrip("/"), str(Path(text).expanduser()))]
     return list(dict.fromkeys([*paths, *(str(path) for path in folders if len(path.parts) > 1)]))
+
+
+def _configured(plan: Plan) -> list[str]:
+    """Every text of the configuration, once."""
+    texts = (text for variant in plan.variants for text in _texts(plain(variant.experiment)))
+    return list(dict.fromkeys(texts))
 
 
 def _names_a_place(text: str) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.contract.addresses import hidden_addresses, safe_address, without
+from core.contract.addresses import hidden_addresses, is_cut_short, safe_address, without
 from core.contract.escaping import markdown
 
 SECRET = "hunter2"
@@ -57,6 +59,57 @@ def test_no_secret_of_an_address_is_left_in_a_text(place: str, password: str) ->
     text = hidden_addresses(f'uri: "{place.format(password)}", [see]({place.format(password)}) and so on')
     assert SECRET not in text
     assert text.endswith("and so on")
+
+
+SPACED = [f"a {SECRET}", f"{SECRET} b", f"a  {SECRET}\tb", f"{SECRET} ", f"1 {SECRET}x/y", f"({SECRET}, b)"]
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if "me:{}" in place and "://" in place])
+@pytest.mark.parametrize("password", [password for password in SPACED if not password.startswith("1 ")])
+def test_a_password_with_spaces_is_left_in_no_text_however_it_is_written(place: str, password: str) -> None:
+    address = place.format(password)
+    for written in (f"at {address}: and so on", f"'{address}' and so on", markdown(f"at {address} and so on")):
+        hidden = hidden_addresses(written)
+        assert SECRET not in hidden
+        assert "***@" in hidden
+        assert hidden.endswith("and so on")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://127.0.0.1:5000 is not reached by me@host",
+        "http://127.0.0.1:5000, http://host:80/a is not reached by me@host",
+        "postgresql://one:5432,two:5433/db is not reached by me@host",
+        "postgresql://[::1]:5432/db is not reached by me@host",
+        "https://example.org/a is not reached by me@host",
+        "git+ssh://host: 3 of 4 pairs count at R@1",
+        "postgresql://host/db has t2v/R1 and R @ 5",
+        "see http://a:b, or\nmail to me@host",
+    ],
+)
+def test_an_address_does_not_go_on_to_an_at_sign_that_is_another_words(text: str) -> None:
+    assert hidden_addresses(text) == text
+
+
+def test_a_long_text_of_what_might_be_one_password_takes_no_time() -> None:
+    text = "postgresql://me:" + "a b  " * 20_000
+    start = time.perf_counter()
+    assert hidden_addresses(text) == text
+    assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if "://" in place])
+@pytest.mark.parametrize("password", [*SPACED, f"{SECRET}'b", f'a"{SECRET}', f"a @b {SECRET}", f"a\n{SECRET}"])
+def test_an_address_that_a_text_would_cut_short_is_known(place: str, password: str) -> None:
+    if "{}:x@" not in place and "http://{}@" not in place and "#" not in place:
+        assert is_cut_short(place.format(password))
+    assert not is_cut_short(place.format(SECRET))
+
+
+def test_prose_is_no_address_that_is_cut_short() -> None:
+    for text in ("https://example.org/a says why", "https://example.org, or me@host", "a b://c d:e@f", "sqlite:///a b"):
+        assert not is_cut_short(text)
 
 
 @pytest.mark.parametrize(

@@ -150,3 +150,11 @@ def test_assumptions_are_said_aloud(scores):
     assert "the video that answers a text is the one of the same id" in told(same)
     assert "No text ids" not in told(same)
     assert "Rows are taken" not in told(same)
+
+
+def test_ranks_that_hang_on_few_queries_name_the_metric_that_does_not():
+    once = [1] * 99
+    files = [lines("a", *once, 1), lines("b", *once, 90)]
+    hangs = "1 of 100 differences carry half of the squares: p and interval hang on them"
+    assert compare_inputs(files, name="MnR").warnings == (f"{hangs}; MRR is the smoother metric",)
+    assert compare_inputs(files, name="MRR").warnings == (hangs,)

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import core
-from core import LossInputs, RunError, hookimpl, setting
+from core import LossInputs, RunError, Split, hookimpl, setting
 from core.contract.store import Draft
 from core.plugins import registry
 from core.run import main
@@ -31,7 +31,7 @@ from plugins.outputs.report import header
 from plugins.outputs.report import table as rows_of_table
 from plugins.outputs.report.as_csv import hypotheses_csv
 from tests.core.test_execute import spawn, work
-from tests.engine import Lab, ToyDot, ToyMatching
+from tests.engine import Lab, ToyDot, ToyEncoder, ToyMatching, ToyVideos
 
 ROOT = Path(__file__).parents[2]
 TRIED: Counter[str] = Counter()
@@ -45,15 +45,20 @@ FAULTS = {
 
 
 class OddLoss(ToyMatching):
-    """Fails in training, of one seed or of every one, unless it is mended."""
+    """Fails in training or at construction, of one seed or of every one, unless it is mended."""
 
     name = "odd_loss"
     mended: ClassVar[bool] = False
 
     @dataclass(frozen=True)
     class Config(ToyMatching.Config):
-        fault: str = setting("none", "how it fails", choices=("none", *FAULTS))
+        fault: str = setting("none", "how it fails", choices=("none", "construction", *FAULTS))
         seed: int = setting(-1, "the seed that fails; -1: every one")
+
+    def __init__(self, config: Any):
+        super().__init__(config)
+        if config.fault == "construction":
+            raise KeyError("constructed")
 
     def forward(self, inputs: LossInputs) -> Tensor:
         loss, fault = super().forward(inputs), self.config.fault
@@ -78,12 +83,14 @@ class OddDot(ToyDot):
 
     @dataclass(frozen=True)
     class Config(ToyDot.Config):
-        start: str = setting("well", "how it starts", choices=("well", "exit"))
+        start: str = setting("well", "how it starts", choices=("well", "exit", "raise"))
 
     def __init__(self, config: Any, shapes: Any):
         super().__init__(config, shapes)
         if config.start == "exit":
             sys.exit("I do not want to")
+        if config.start == "raise":
+            raise AttributeError("constructed\nin two lines")
 
     def score(self, text: Any, video: Any) -> Tensor:
         TRIED["score"] += 1
@@ -95,7 +102,44 @@ class OddDot(ToyDot):
         return super().score_settings(text, video, configs, lists=lists)
 
 
+class OddVideos(ToyVideos):
+    """Fails at construction or when it is read."""
+
+    name = "odd_videos"
+
+    @dataclass(frozen=True)
+    class Config(ToyVideos.Config):
+        fault: str = setting("none", "when it fails", choices=("none", "construction", "reading"))
+
+    def __init__(self, config: Any):
+        super().__init__(config)
+        if config.fault == "construction":
+            raise KeyError("constructed")
+
+    def prepare(self, folder: Path) -> dict[str, Split]:
+        if self.config.fault == "reading":
+            raise KeyError("read")
+        return super().prepare(folder)
+
+
+class OddEncoder(ToyEncoder):
+    """Cannot be constructed."""
+
+    name = "odd_encoder"
+
+    def __init__(self, config: Any):
+        raise TypeError("constructed")
+
+
 class OddPlugin:
+    @hookimpl
+    def register_datasets(self, register: Any) -> None:
+        register(OddVideos)
+
+    @hookimpl
+    def register_encoders(self, register: Any) -> None:
+        register(OddEncoder)
+
     @hookimpl
     def register_losses(self, register: Any) -> None:
         register(OddLoss)
@@ -669,6 +713,64 @@ def test_a_component_that_calls_exit_at_construction_is_named(wide: Lab, capsys:
     told = capsys.readouterr().err
     assert "interaction `odd_dot` (odd-package, test_failures.py line " in told
     assert "sys.exit('I do not want to') was called" in told
+
+
+ODD_PLACE = r"\(odd-package, test_failures\.py line \d+\)"
+AT_PLANNING = {
+    "reading data": ({"name": "odd_videos", "fault": "reading"}, "dataset `odd_videos` {}: KeyError: 'read'"),
+    "data": ({"name": "odd_videos", "fault": "construction"}, "dataset `odd_videos` {}: KeyError: 'constructed'"),
+    "encoder": ({"name": "odd_encoder"}, "encoder `odd_encoder` {}: TypeError: constructed"),
+    "interaction": ({"name": "odd_dot", "start": "raise"}, "interaction `odd_dot` {}: AttributeError: constructed …"),
+}
+
+
+@pytest.mark.parametrize("option", [[], ["--dry-run"], ["--check-videos"]], ids=["run", "dry run", "check videos"])
+@pytest.mark.parametrize("fault", AT_PLANNING)
+def test_a_component_that_fails_before_anything_runs_is_told_in_one_line(
+    wide: Lab, capsys: pytest.CaptureFixture[str], fault: str, option: list[str]
+) -> None:
+    settings, told = AT_PLANNING[fault]
+    key = {"encoder": "encoder", "interaction": "model.interactions.dot"}.get(fault, "data.dataset")
+    settings = settings | ({"root": str(wide.videos)} if key == "data.dataset" else {})
+    assert command(wide, variants(odd={"train.epochs": 2}) | {key: settings}, *option) == 1
+    shown = capsys.readouterr()
+    assert re.fullmatch(f"error: (data.dataset|.*yaml): {told.format(ODD_PLACE)}\n", shown.err)
+    assert shown.out == ""
+    assert written(wide) == []
+
+
+def test_what_no_component_raised_before_anything_runs_is_not_taken_for_its_fault(
+    wide: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(*_: Any) -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr("core.engine.plan._trial", odd)
+    with pytest.raises(KeyError, match="ours"):
+        command(wide, variants())
+
+
+def test_a_loss_that_cannot_be_constructed_costs_the_trials_that_train_with_it(
+    wide: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(wide, variants(odd={FAULT: "construction"})) == 1
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-1] == "9 of 12 trials done, 3 failed"
+    assert re.search(rf"failed: odd · seed 0: train: loss `odd_loss` {ODD_PLACE}: KeyError: 'constructed' ", shown.out)
+
+
+def test_a_disk_that_is_full_while_data_are_made_is_no_fault_of_the_data_set(
+    wide: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: OddVideos, folder: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "made"))
+
+    monkeypatch.setattr(OddVideos, "prepare", full)
+    data = {"name": "odd_videos", "root": str(wide.videos)}
+    assert command(wide, variants() | {"data.dataset": data}) == 1
+    told = capsys.readouterr().err
+    assert "/made: the disk is full: free some space" in told
+    assert "odd_videos` (" not in told
 
 
 def installed(folder: Path, source: str) -> dict[str, str]:

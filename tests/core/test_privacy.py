@@ -48,6 +48,22 @@ def test_the_address_of_the_experiment_is_known_however_it_is_written(anonymous:
         assert hide(f"x={written}").strip('"').removeprefix("x=").strip('"') == "http://***@host:5000"
 
 
+@pytest.mark.parametrize("anonymous", [False, True])
+@pytest.mark.parametrize("password", ["pa ss", "1 2", "p'a\"ss", "p@ ss", "ss\n"])
+def test_any_address_of_the_experiment_is_closed_where_its_password_holds_what_ends_a_word(
+    anonymous: bool, password: str
+) -> None:
+    address = f"postgresql://me:{password}@host/db"
+    hide = hiding(plan(anonymous=anonymous, data={"dataset": {"source": [address, "https://example.org/a b@c"]}}))
+    for written in (address, json.dumps(address), html.escape(address), markdown(address)):
+        assert hide(f"x={written}").strip('"').removeprefix("x=").strip('"') == "postgresql://***@host/db"
+    setting = f"postgresql://host/db?password={password}"
+    hide = hiding(plan(anonymous=anonymous, source=setting))
+    shown = "postgresql://***" if "@" in password else "postgresql://host/db?***"
+    assert hide(f"at {setting}: closed") == f"at {shown}: closed"
+    assert hide("https://example.org/a b@c") == "https://example.org/a b@c"
+
+
 def test_folders_are_told_unless_the_experiment_is_anonymous() -> None:
     text = "python -m core.run '/data/müller/work & co/depth.yaml' --store /scratch/müller/store"
     assert hiding(plan(anonymous=False))(text) == text

@@ -193,6 +193,13 @@ def test_one_seed_says_what_it_does_not_cover():
     assert "5 independent" in paired_test(d[:5]).warning
 
 
+@pytest.mark.parametrize(("seeds", "unseen"), [(2, "81%"), (5, "59%"), (28, "5%")])
+def test_several_seeds_say_that_a_collapse_that_is_rare_is_not_covered(seeds: int, unseen: str) -> None:
+    d = np.random.default_rng(13).normal(size=(seeds, 40))
+    told = f"but for a collapse of one run in ten, which {unseen} of such sets of seeds do not show"
+    assert paired_test(d).method.endswith(told)
+
+
 def test_seed_and_query_variance_add_up_by_hand():
     d = np.array([[1.0, 3, 2], [5, 4, 6]])
     ms_cluster, ms_seed = 2 * np.var([3, 3.5, 4], ddof=1), 3 * np.var([2, 5], ddof=1)
@@ -662,3 +669,12 @@ def test_two_matrices_are_compared_as_their_per_query_values_are() -> None:
     median = compare_scores(strong, weak, relevance, "t2v/MdR")
     assert median.difference == np.median(ranks_of[0]) - np.median(ranks_of[1]) < 0
     assert np.isnan(compare_scores(strong, weak, relevance, "v2t/MdR").p)
+
+
+def test_mean_ranks_that_one_query_decides_name_the_metric_that_it_does_not() -> None:
+    good, bad = np.eye(100), np.eye(100)
+    bad[0, 0] = -1
+    relevance = Relevance.from_dense(np.eye(100) > 0)
+    told = {name: compare_scores(bad, good, relevance, f"t2v/{name}").warning for name in ("MnR", "MRR")}
+    assert told["MnR"] == f"{told['MRR']}; MRR is the smoother metric"
+    assert "hang on them" in told["MRR"]

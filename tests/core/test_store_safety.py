@@ -16,11 +16,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.contract.store import Busy, Store, append_lines, files, leases, mark, read_lines
+from core.contract.store import Busy, Store, append_lines, files, leases, main, mark, read_lines
 from core.contract.store.files import locked, mend_lines
 from core.contract.store.mark import MARK
 from core.errors import StoreError
-from core.store import main
 
 KEY = "0123456789abcdef"
 OTHER = "fedcba9876543210"
@@ -324,6 +323,24 @@ def test_a_link_in_place_of_a_lease_leads_to_no_file_of_the_users_that_is_writte
             pass
     assert own.read_text() == "the user's own"
     assert not (tmp_path / "nothing-here").exists()
+
+
+def test_a_folder_in_place_of_a_lease_is_set_aside_with_what_is_in_it(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lease = lease_of(store)
+    lease.unlink()
+    lease.mkdir()
+    (lease / "own.txt").write_text("the user's own")
+    assert not store.leases.held("fit", KEY)
+    with store.leases.hold("fit", KEY, OTHER):
+        assert json.loads(lease.read_text())["pid"] == os.getpid()
+    (aside,) = (path for path in lease.parent.iterdir() if path.is_dir())
+    assert (aside / "own.txt").read_text() == "the user's own"
+    told = f"{lease}: a folder stood where a file is needed; set aside as {aside.name}\n"
+    assert capsys.readouterr().err == told
+    Store(store.root).leases.sweep()
+    assert (aside / "own.txt").is_file()
 
 
 def test_links_and_folders_in_a_draft_keep_no_entry_from_being_computed_and_lead_nowhere(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import StoreError
-from .files import checked, checksum, discard, follow_umask, read_text, sync, with_check
+from .files import checked, checksum, discard, follow_umask, read_text, set_aside, sync, with_check
 from .leases import Leases, token
 from .mark import claim, entry_folders, has_the_shape, is_marked, mend
 
@@ -210,7 +210,7 @@ class Store:
 
     def _commit(self, draft: Path, folder: Path) -> None:
         """Rename the draft; an entry that it replaces goes after it has taken the name."""
-        old = _set_aside(folder, f"old-{folder.name}") if folder.exists() else None
+        old = set_aside(folder, f"old-{folder.name}") if folder.exists() else None
         os.replace(draft, folder)
         sync(folder.parent)
         if old is not None:
@@ -287,13 +287,7 @@ def _differs(path: Path, file: Mapping[str, Any]) -> bool:
 def _removed(folder: Path) -> str:
     """Set a damaged entry aside; what became of it, and what to do."""
     try:
-        return f"set aside as {_set_aside(folder, f'damaged-{folder.name}').name}. Run again."
+        return f"set aside as {set_aside(folder, f'damaged-{folder.name}').name}. Run again."
     except OSError as fault:
         reason = fault.strerror or fault
         return f"it cannot be set aside: {reason}. Make the store writable, or name another one with --store"
-
-
-def _set_aside(folder: Path, name: str) -> Path:
-    aside = folder.with_name(f"{name}-{os.getpid():x}-{time.time_ns():x}")
-    folder.rename(aside)
-    return aside

@@ -111,6 +111,13 @@ def discard(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def set_aside(path: Path, name: str) -> Path:
+    """Give what stands at a place a name beside it that begins with `name`; the new place."""
+    aside = path.with_name(f"{name}-{os.getpid():x}-{time.time_ns():x}")
+    path.rename(aside)
+    return aside
+
+
 def sync(path: Path) -> None:
     """Have a file, or the names in a folder, on the disk before going on."""
     handle = os.open(path, os.O_RDONLY)

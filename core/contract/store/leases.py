@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .files import locked, read_text
+from .files import locked, read_text, set_aside
 
 HEARTBEAT = 5.0
 STALE = 60.0
@@ -85,7 +85,7 @@ class Leases:
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / ".lock"):
             for key, path in paths.items():
-                if path.exists() and not self._is_free(path):
+                if path.is_file() and not self._is_free(path):
                     raise Busy(step, key, _owner(path))
             self._take(paths.values())
         done = threading.Event()
@@ -110,6 +110,7 @@ class Leases:
         draft = self.folder / f".draft-{token()}"
         try:
             for path in paths:
+                _clear(path)
                 draft.write_text(json.dumps(vars(_me())))
                 os.replace(draft, path)
         except OSError:
@@ -142,7 +143,7 @@ class Leases:
     def held(self, step: str, key: str) -> bool:
         """Whether a living process holds a lease."""
         path = self._path(step, key)
-        return path.exists() and not self._is_free(path)
+        return path.is_file() and not self._is_free(path)
 
     def sweep(self) -> None:
         """Remove leases that dead processes left behind."""
@@ -209,6 +210,13 @@ def _owner(path: Path) -> Owner:
         return Owner(str(values["host"]), int(values["pid"]), str(values["token"]), float(values["since"]))
     except (OSError, ValueError, KeyError, TypeError):
         return Owner()
+
+
+def _clear(path: Path) -> None:
+    """Set a folder aside that stands where a lease is to be: nobody's lease, and perhaps a person's."""
+    if path.is_dir() and not path.is_symlink():
+        aside = set_aside(path, f"aside-{path.name}")
+        print(f"{path}: a folder stood where a file is needed; set aside as {aside.name}", file=sys.stderr)
 
 
 def is_running(pid: int) -> bool:

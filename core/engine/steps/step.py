@@ -18,6 +18,7 @@ from ...contract.settings import Spec, components_in
 from ...contract.store import Draft, Entry, FileDigests, Store, digest
 from ...errors import DataError
 from ...plugins import defining_modules, package_version, registry, source_digest
+from ..failures import plugin_faults_told
 
 NUMBERS = {
     "decode": 1,
@@ -129,18 +130,23 @@ class Workspace:
 
     def is_prepared(self, spec: Spec) -> bool:
         """Whether reading the data set writes nothing."""
-        return registry().make("dataset", spec).ready(self.dataset_folder(spec))
+        with plugin_faults_told("data.dataset"):
+            return registry().make("dataset", spec).ready(self.dataset_folder(spec))
 
     def splits(self, spec: Spec) -> dict[str, Split]:
         """The data set's splits; made on first use, by one process while the others wait."""
         key = digest(spec.resolved())
         if key not in self._splits:
-            folder, dataset = self.dataset_folder(spec), registry().make("dataset", spec)
-            self.store.claim()
-            folder.mkdir(parents=True, exist_ok=True)
-            with nullcontext() if dataset.ready(folder) else self.store.leases.wait_for("datasets", folder.name):
-                self._splits[key] = _named_once(dataset.prepare(folder))
+            with plugin_faults_told("data.dataset"):
+                self._splits[key] = self._prepared(spec)
         return self._splits[key]
+
+    def _prepared(self, spec: Spec) -> dict[str, Split]:
+        folder, dataset = self.dataset_folder(spec), registry().make("dataset", spec)
+        self.store.claim()
+        folder.mkdir(parents=True, exist_ok=True)
+        with nullcontext() if dataset.ready(folder) else self.store.leases.wait_for("datasets", folder.name):
+            return _named_once(dataset.prepare(folder))
 
     def encoder(self, spec: Spec) -> Encoder:
         """The encoder, its configuration read, its weights not yet."""

@@ -17,13 +17,11 @@ from .inversion import sign_flip
 from .planning import detectable_difference, mcnemar, published_difference, smallest_margin
 from .resampling import DRAWS
 from .scores import compare_scores
-from .skewness import HANGS_ON
 from .verdicts import Evidence, Verdict, better, cheaper, decide, equivalent, larger_gain, no_evidence, no_worse
 
 __all__ = [
     "CORRECTIONS",
     "DRAWS",
-    "HANGS_ON",
     "Comparison",
     "Evidence",
     "Verdict",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...errors import DataError
+from ..metrics import metric
 from .guards import effective_number, unseen_collapse, variance_units
 from .inversion import LEVEL, flip_test
 from .parametric import Finding, crossed, paired_t, spread_of
@@ -24,7 +25,7 @@ from .resampling import (
     resamples,
     unrounded,
 )
-from .skewness import beware_of_tails, skewed_t, skewness
+from .skewness import HANGS_ON, beware_of_tails, skewed_t, skewness
 
 MEDIAN_DRAWS = 2_000
 FEW = 20
@@ -85,6 +86,12 @@ class Comparison:
     def odds(self) -> float:
         """Wins for one loss, among the clusters that differ; nan where none does."""
         return self.wins / self.losses if self.losses else (np.inf if self.wins else np.nan)
+
+    def on(self, name: str) -> Comparison:
+        """With the metric that hangs less on few queries, where `name` is of ranks and hangs on them."""
+        if metric(name).unit != "rank" or HANGS_ON not in self.warning:
+            return self
+        return replace(self, warning=f"{self.warning}; MRR is the smoother metric")
 
     def size(self, name: str, single: bool = True) -> str:
         """`670 videos (27,763 captions)`: the independent units and, where they are others, the queries of `name`.

@@ -32,4 +32,4 @@ def compare_scores(
     units = first.clusters[direction] if clusters is None else clusters
     if metric(short).summary == "median":
         return paired_medians(values, reference, units, higher_is_better=higher)
-    return paired_test(values - reference, units, higher_is_better=higher)
+    return paired_test(values - reference, units, higher_is_better=higher).on(name)
