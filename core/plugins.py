@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import dataclasses
 import hashlib
 import importlib.util
+import inspect
+import json
 import re
 import sys
 import typing
@@ -24,10 +27,10 @@ import pluggy
 
 from . import hookspecs
 from .contract.command import command
-from .contract.components import KINDS, Component, Shapes
+from .contract.components import KINDS, Component, Levels, Shapes
 from .contract.escaping import plain_line
 from .contract.keys import join
-from .contract.settings import Checker, Spec
+from .contract.settings import BOUNDS, Checker, Spec, describe, plain
 from .errors import ConfigError, Problem, UserError, nearest
 
 GROUP = hookspecs.PROJECT
@@ -281,19 +284,85 @@ def _absolute(name: str, base: list[str]) -> str:
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print every component with its package, one line each, and the plugins that failed to load."""
-    found = registry()
+    """The command. Exit status 1 for a name that no component has."""
+    parser = argparse.ArgumentParser(prog="python -m core.plugins", description="List components, or show one.")
+    parser.add_argument("show", nargs="?", choices=["show"], help="show all that there is to know of a component")
+    parser.add_argument("name", nargs="?", help="its name")
+    chosen = parser.parse_args(arguments)
+    if chosen.show:
+        _show(chosen.name or "")
+    else:
+        _list()
+    return 0
+
+
+def _list() -> None:
+    """Every component with its package, one line each, and the plugins that failed to load."""
     for kind in KINDS:
         print(_plural(kind))
-        for (of_kind, name), item in sorted(found.found.items()):
+        for (of_kind, name), item in sorted(registry().found.items()):
             if of_kind == kind:
-                summary = (item.component.__doc__ or "").strip().split("\n")[0]
-                print(plain_line(f"  {name:<22} {item.package} {item.version}  {summary}"))
-                for setting in fields(item.component.Config):
-                    print(plain_line(f"      {setting.name}: {setting.metadata.get('doc', '')}"))
-    for plugin, reason in found.failed.items():
+                summary = (item.component.__doc__ or "").strip().partition("\n\n")[0]
+                print(plain_line(f"  {name:<22} {' '.join(summary.split())} ({item.package} {item.version})"))
+    for plugin, reason in registry().failed.items():
         print(plain_line(f"failed to load: {plugin}: {reason}"))
-    return 0
+    print("Fields, levels and source of one: python -m core.plugins show NAME")
+
+
+def _show(name: str) -> None:
+    """What a component is, its fields with type, default and limits, its levels, an example. Raises UserError."""
+    items = [(kind, item) for (kind, known), item in sorted(registry().found.items()) if known == name]
+    if not items:
+        names = {known for _, known in registry().found}
+        raise UserError(f"there is no component named `{name}`.{nearest(name, names)}")
+    for kind, item in items:
+        print(f"{name}: {kind.replace('_', ' ')} of {item.package} {item.version}\n")
+        print(f"{inspect.getdoc(item.component) or 'It has no description.'}\n")
+        hints = typing.get_type_hints(item.component.Config)
+        for setting in fields(item.component.Config):
+            print(plain_line(f"  {setting.name}: {_field(setting, hints[setting.name])}"))
+        for what, levels in _levels(item.component).items():
+            print(plain_line(f"  {what}: {levels}"))
+        needed = [setting.name for setting in fields(item.component.Config) if _is_needed(setting)]
+        example = ", ".join([f"name: {name}", *(f"{field}: …" for field in needed)])
+        print(f"\nIn a file: {{{example}}}")
+
+
+def _field(setting: Any, hint: Any) -> str:
+    """`a number = 0.1 (more than 0): what it is`"""
+    rules = setting.metadata
+    limits = [f"{words} {rules[rule]:,}" for rule, (_, words) in BOUNDS.items() if rules.get(rule) is not None]
+    limits += [" | ".join(map(str, rules["choices"]))] if rules.get("choices") else []
+    options = [option for option in typing.get_args(hint) if option is not type(None)] if _may_be_null(hint) else [hint]
+    kind = f"a {rules['kind'].replace('_', ' ')}" if rules.get("kind") else " or ".join(map(describe, options))
+    default = ""
+    if not _is_needed(setting):
+        value = setting.default if setting.default is not dataclasses.MISSING else setting.default_factory()
+        default = f" = {json.dumps(plain(value), ensure_ascii=False)}"
+    told_limits = f" ({'; '.join(limits)})" if limits else ""
+    told = f"{kind}{' or null' if _may_be_null(hint) else ''}{default}{told_limits}"
+    return f"{told}: {rules['doc']}" if rules.get("doc") else told
+
+
+def _may_be_null(hint: Any) -> bool:
+    return type(None) in typing.get_args(hint)
+
+
+def _is_needed(setting: Any) -> bool:
+    return setting.default is dataclasses.MISSING and setting.default_factory is dataclasses.MISSING
+
+
+def _levels(component: Any) -> dict[str, str]:
+    """Levels read and written and auxiliary tensors, with the default configuration; nothing where there is none."""
+    told: dict[str, str] = {}
+    for words in ("reads", "writes", "provides", "needs"):
+        try:
+            names = getattr(component, words)(component.Config())
+        except (AttributeError, TypeError):  # a kind without it, or fields that must be given
+            continue
+        flat = [*names.text, *names.video] if isinstance(names, Levels) else sorted(names)
+        told |= {words: ", ".join(flat)} if flat else {}
+    return told
 
 
 def package_version(name: str) -> str:

@@ -7,9 +7,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .contract.command import add_allow_env, command
 from .contract.escaping import plain_line
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def run_experiment(
-    file: str,
+    file: str | Path | Mapping[str, Any],
     overrides: Sequence[str] = (),
     *,
     store: str = "store",
@@ -34,8 +34,10 @@ def run_experiment(
     memory: str | None = None,
     allow_env: Sequence[str] = (),
 ) -> Result:
-    """Run an experiment file: what the store holds is not computed again. Returns the findings.
+    """Run an experiment: what the store holds is not computed again. Returns the findings.
 
+    file: an experiment file, or what would stand in one; that is written to `runs`/<experiment>/experiment.yaml first,
+    so that a command can repeat it.
     memory: what scoring may take, as `512MiB` or `4GB`; None: a quarter of what is free.
     allow_env: environment variables that `${oc.env:NAME}` in the file may read.
     The outputs write: by default the report, under `runs`/<experiment>, and MLflow's runs; what they tell a person is
@@ -51,11 +53,30 @@ def run_experiment(
 
     allow_environment(allow_env)
     limit_memory(memory)
+    file = _written(file, Path(runs)) if isinstance(file, Mapping) else str(file)
     plan, outputs = _prepared(file, overrides, store, runs, device, workers)
     result = _run(plan, outputs, _tally(plan))
     for fault in outputs.faults:
         warnings.warn(fault, RuntimeWarning, stacklevel=2)
     return result
+
+
+def _written(values: Mapping[str, Any], runs: Path) -> str:
+    """The file that an experiment given as a mapping is written to, in the folder of its reports."""
+    from yaml import YAMLError, safe_dump
+
+    from .contract.escaping import slug
+    from .contract.store import write_atomically
+
+    try:
+        text = safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+    except YAMLError as fault:
+        reason = f"holds what no file can: numbers, texts, true, false, null, lists and mappings can be written ({fault})"
+        raise ConfigError(Problem("", reason, "experiment")) from None
+    folder = runs / slug(str(values.get("name", "experiment")))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "experiment.yaml", text)
+    return str(folder / "experiment.yaml")
 
 
 def _prepared(

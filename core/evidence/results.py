@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field, fields, replace
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from .hiding import Hide, hidden_in
 from .trials import FailedTrial, Trial, runnable
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from ..contract.components import Encoder
     from .rankings import Rankings
 
@@ -47,7 +50,7 @@ class Refusal:
         return self.reason.format(one, other)
 
 
-@dataclass
+@dataclass(repr=False)
 class Row:
     """One variant of the table: means over seeds, their spread, and comparisons with the baseline by metric.
 
@@ -110,6 +113,16 @@ class Row:
         """The metric of each seed."""
         return [result.metrics[name] for result in self.results]
 
+    def to_frame(self) -> DataFrame:
+        """One row a seed, one column a metric, costs among them."""
+        from pandas import DataFrame
+
+        values = [trial.metrics | trial.costs for trial in self.results]
+        return DataFrame(values, index=[trial.name for trial in self.results])
+
+    def __repr__(self) -> str:
+        return f"Row({self.name}: {counted(len(self.results), 'trial')}, {self.outcome or 'not compared'})"
+
     def mean(self, name: str) -> float:
         """Over seeds; nan where no trial has a result."""
         return float(np.mean(self.values(name))) if self.results else math.nan
@@ -150,7 +163,7 @@ class Decision:
         return f"{self.verdict.verdict.upper()}: {told}{mark}"
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """What an experiment found, in plain data and texts. Outputs are handed it with nothing in it that is to be hidden.
 
@@ -191,6 +204,28 @@ class Result:
     data_and_encoders: list[str] = field(default_factory=list)
     _plan: Plan | None = field(default=None, repr=False)
     _hide: Hide = field(default=str, repr=False)
+
+    def to_frame(self) -> DataFrame:
+        """One row a variant: the mean of each metric over seeds, and how it compares with the baseline on the primary
+        one (difference, its 95 % interval, corrected p, outcome).
+        """
+        from pandas import DataFrame
+
+        rows = {row.name: {name: row.mean(name) for name in self.metrics} | self._compared(row) for row in self.rows}
+        return DataFrame.from_dict(rows, orient="index")
+
+    def _compared(self, row: Row) -> dict[str, object]:
+        tested = row.comparisons.get(self.primary)
+        numbers = (tested.difference, tested.low, tested.high, tested.p_corrected) if tested else (math.nan,) * 4
+        return dict(zip(("difference", "low", "high", "p"), numbers, strict=True)) | {"outcome": row.outcome}
+
+    def __repr__(self) -> str:
+        return f"Result({self.name}: {counted(len(self.rows), 'variant')}. {self.in_short})"
+
+    def _repr_html_(self) -> str:
+        """The table and the decisions, for a notebook."""
+        decided = "".join(f"<li>{escape(str(decision))}</li>" for decision in self.decisions)
+        return f"{self.to_frame().to_html(float_format='{:.2f}'.format)}<ul>{decided}</ul>"
 
     def hidden_by(self, hide: Hide) -> Result:
         """The same with every text in it hidden, those too that are read only when they are asked for."""

@@ -424,15 +424,31 @@ def test_the_digest_of_a_module_that_is_not_there_is_that_of_nothing():
 # ------------------------------------------------------------------------------------------------ the listing
 
 
-def test_python_m_core_plugins_lists_components_fields_and_what_failed(capsys, monkeypatch):
+def test_python_m_core_plugins_lists_components_a_line_each_and_what_failed(capsys, monkeypatch):
     monkeypatch.setitem(registry().failed, "broken-package:losses", "ImportError: no")
-    plugins_module.main()
+    assert plugins_module.main([]) == 0
     listed = capsys.readouterr().out.split("\n")
-    headings = [line for line in listed if line and not line.startswith((" ", "failed"))]
+    headings = [line for line in listed if line and not line.startswith((" ", "failed", "Fields"))]
     assert headings == [plugins_module._plural(kind) for kind in KINDS]
-    assert any(re.match(r"  tib +retrieval-ablations \S+  cos\(t", line) for line in listed)
-    assert any(line.startswith("      temperature: divides the cosines") for line in listed)
+    assert any(re.match(r"  tib +cos\(t.* \(retrieval-ablations \S+\)$", line) for line in listed)
+    assert len([line for line in listed if line.startswith("  ")]) == len(registry().found)
     assert "failed to load: broken-package:losses: ImportError: no" in listed
+
+
+def test_show_tells_fields_with_type_default_and_limits_levels_and_what_a_file_needs(capsys):
+    assert plugins_module.main(["show", "tib"]) == 0
+    lines = capsys.readouterr().out.split("\n")
+    assert "  temperature: a number = 0.1 (more than 0): divides the dot products before the softmax" in "\n".join(lines)
+    assert "  gate: a text or null = null: level that the attention weights come from; null: `level` itself" in lines
+    assert "  reads: sentence, frames" in lines
+    assert any(line.startswith("Source: EERCF") for line in lines)
+    assert plugins_module.main(["show", "crosstvr"]) == 0
+    assert "In a file: {name: crosstvr, train: …}" in capsys.readouterr().out
+
+
+def test_show_of_a_name_that_nobody_has_names_the_nearest(capsys):
+    assert plugins_module.main(["show", "tibb"]) == 1
+    assert capsys.readouterr().err == "error: there is no component named `tibb`. Did you mean `tib`?\n"
 
 
 def test_the_listing_runs_as_a_command():

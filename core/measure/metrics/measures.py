@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -153,11 +153,17 @@ class Evaluation:
     metrics    {"t2v/R1": 44.8, …}
     per_query  {"t2v": {"R1": float64 [queries], …}, …}
     clusters   {"t2v": int64 [queries], …}: queries with the same label are not independent (`Relevance.clusters`)
+    assumed    what was taken for granted because nobody said it; None for nothing
     """
 
     metrics: dict[str, float]
     per_query: dict[str, dict[str, NDArray[np.float64]]]
     clusters: dict[str, NDArray[np.int64]]
+    assumed: str | None = None
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{name} {value:.1f}" for name, value in self.metrics.items())
+        return f"Evaluation({numbers}{f'; assumed: {self.assumed}' if self.assumed else ''})"
 
     @classmethod
     def from_counts(
@@ -177,20 +183,30 @@ class Evaluation:
 
 def evaluate(
     scores: Any,
-    relevance: Relevance,
+    relevance: Any = None,
     metrics: Iterable[str] = DEFAULT_METRICS,
     directions: Iterable[str] = DIRECTIONS,
     ties: Ties = "expected",
 ) -> Evaluation:
     """Metrics of a whole score matrix [texts, videos], anything that `np.asarray` reads; higher scores are better.
 
+    relevance: which videos answer which text, as `Relevance.of` takes it: a bool array, a scipy.sparse matrix, a list
+    of (text row, video row), a Relevance. None: the video of each text is the one in its place, the diagonal; the
+    result says so.
+
+    >>> import core
+    >>> core.evaluate([[0.9, 0.1], [0.2, 0.8]]).metrics["t2v/R1"]
+    100.0
+    >>> core.evaluate([[0.9, 0.1], [0.2, 0.8]], [(0, 1), (1, 0)]).metrics["t2v/R1"]
+    0.0
+
     Raises RunError for NaN or infinite scores, DataError where shapes differ or a query has no relevant item.
     """
     matrix = np.asarray(scores)
-    if matrix.shape != relevance.shape or not matrix.size:
-        raise DataError(
-            f"scores are {list(matrix.shape)}, relevance {list(relevance.shape)}: both must be the same [texts, videos]"
-        )
+    if matrix.ndim != 2 or not matrix.size or matrix.dtype.kind not in "fiub":
+        raise DataError(f"scores: expected numbers [texts, videos], got {matrix.dtype} of shape {list(matrix.shape)}")
+    assumed = "the video of each text is the one in its place" if relevance is None else None
+    relevance = Relevance.of(relevance, (matrix.shape[0], matrix.shape[1]))
     counts = {}
     for direction in directions:
         asked = query_relevance(relevance, direction)
@@ -199,4 +215,4 @@ def evaluate(
         counts[direction] = RankCounts.join(
             [rank_counts(rows[at : at + step], asked, at) for at in range(0, len(rows), step)]
         )
-    return Evaluation.from_counts(counts, relevance, metrics, ties)
+    return replace(Evaluation.from_counts(counts, relevance, metrics, ties), assumed=assumed)

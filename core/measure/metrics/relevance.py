@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,6 +50,53 @@ class Relevance:
         dense = np.asarray(matrix, dtype=bool)
         rows, columns = np.nonzero(dense)
         return cls.from_pairs(rows, columns, (dense.shape[0], dense.shape[1]))
+
+    @classmethod
+    def of(cls, given: Any, shape: tuple[int, int]) -> Relevance:
+        """Relevance [texts, videos] from what a person has: a Relevance, a bool or 0/1 array, a scipy.sparse matrix, a
+        list of (text row, video row), or None for the diagonal of a square `shape`.
+
+        >>> Relevance.of([(0, 1), (1, 0)], (2, 2)).rows(0).tolist()
+        [1]
+
+        Raises DataError for anything else, for another shape, and for None where texts and videos are not as many.
+        """
+        if given is None:
+            if shape[0] != shape[1]:
+                raise DataError(
+                    f"relevance: is needed for {shape[0]:,} texts and {shape[1]:,} videos: without it the video of "
+                    "each text would be the one in its place, which takes as many of both"
+                )
+            return cls.from_pairs(np.arange(shape[0]), np.arange(shape[0]), shape)
+        relevance = given if isinstance(given, cls) else cls._from_matrix(given) or cls._from_list(given, shape)
+        if relevance.shape != shape:
+            raise DataError(f"relevance: is {list(relevance.shape)}, the scores {list(shape)}, [texts, videos] both")
+        return relevance
+
+    @classmethod
+    def _from_matrix(cls, given: Any) -> Relevance | None:
+        """Of a sparse matrix, or of an array or tensor that is no list of pairs; None for what is neither."""
+        if hasattr(given, "tocoo"):
+            entries = given.tocoo()
+            there = entries.data != 0
+            return cls.from_pairs(entries.row[there], entries.col[there], entries.shape)
+        if not hasattr(given, "shape"):
+            return None
+        matrix = np.asarray(given)
+        if matrix.ndim != 2 or not (matrix.dtype == bool or np.isin(matrix, (0, 1)).all()):
+            raise DataError(
+                f"relevance: expected a bool matrix [texts, videos], got {matrix.dtype} of shape {list(matrix.shape)}"
+            )
+        return cls.from_dense(matrix)
+
+    @classmethod
+    def _from_list(cls, given: Any, shape: tuple[int, int]) -> Relevance:
+        expected = "a Relevance, a bool matrix [texts, videos], a scipy.sparse matrix or a list of (text, video)"
+        try:
+            pairs = [(operator.index(text), operator.index(video)) for text, video in given]
+        except (TypeError, ValueError):
+            raise DataError(f"relevance: expected {expected}, got {type(given).__name__}") from None
+        return cls.from_pairs([text for text, _ in pairs], [video for _, video in pairs], shape)
 
     @cached_property
     def T(self) -> Relevance:
