@@ -303,7 +303,7 @@ def test_a_finished_store_that_is_read_only_is_still_reported(lab: Lab, monkeypa
         raise PermissionError(13, "Permission denied")
 
     for place in ("registration.append_twice", "ledger.append_twice", "recognition.write_atomically"):
-        monkeypatch.setattr(f"core.{place}", refused)
+        monkeypatch.setattr(f"core.evidence.{place}", refused)
     assert told(lab.result(FITTED)) == told(before)
 
 
