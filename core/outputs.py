@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .addresses import hidden_addresses
 from .components import Output
 from .config import Experiment
 from .errors import ConfigError, Problem, UserError, nearest
@@ -85,8 +86,8 @@ class Outputs:
 
 def _told(fault: BaseException) -> str:
     if isinstance(fault, UserError):
-        return str(fault)
-    return str((isinstance(fault, OSError) and place_fault(fault)) or failure_of(fault))
+        return hidden_addresses(str(fault))
+    return hidden_addresses(str((isinstance(fault, OSError) and place_fault(fault)) or failure_of(fault)))
 
 
 def chosen(experiment: Experiment) -> dict[str, Spec]:

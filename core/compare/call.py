@@ -36,7 +36,7 @@ def _refuse_metric(name: str) -> None:
     direction, slash, short = name.partition("/")
     if direction == "cost":
         raise _fault(
-            "--metric", f"{name} is a cost, which no query has a value of its own for: `python -m core.report` shows it"
+            "--metric", f"{name} is a cost, which no query has a value of its own for: the report shows it"
         )
     if slash and direction in DIRECTIONS:
         raise _fault("--metric", f"write {short}, and the direction as --direction {direction}")

@@ -219,3 +219,14 @@ def test_the_command_prints_the_bounds(capsys):
     assert main(["--published", "48.1", "47.8", "--n", "1000", "--json", "out.json"]) == 0
     assert "p >= 0.250 whatever the pairing" in capsys.readouterr().out
     assert json.loads(Path("out.json").read_text())["best"] == 0.25
+
+
+def test_no_name_is_markup_a_picture_or_a_control_in_a_comparison(capsys, monkeypatch):
+    from core.compare import Compared, Line, table
+
+    name = "[red]a[/red] :fire: \x1b[31mb"
+    monkeypatch.setattr(table, "sentences", lambda compared: compared.remarks)
+    table.show(Compared((Line(name, "t2v/R1", 50.0, None, "", ""),), (name,), (), (name,), ()))
+    printed = capsys.readouterr().out
+    assert printed.count("[red]a[/red] :fire: \\x1b[31mb") == 3
+    assert "\x1b" not in printed
