@@ -228,7 +228,10 @@ def _command(chosen: argparse.Namespace) -> int:
     problems: list[Problem] = []
     for file in files if further else ():
         try:
-            _checked_plan(file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
+            plan = _checked_plan(file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
+            from .outputs import Outputs
+
+            Outputs(plan, Path(chosen.runs), only=chosen.only)
         except ConfigError as fault:
             problems += fault.problems
     if problems:
@@ -272,6 +275,10 @@ def _write_again(chosen: argparse.Namespace) -> int:
     from .stored import stored_result
 
     result = stored_result(chosen.file, chosen.overrides, chosen.store)
+    if chosen.registered is not None:
+        from .receipt import check_registered
+
+        print(plain_line(check_registered(result.plan, chosen.registered)))
     outputs = Outputs(result.plan, Path(chosen.runs), print, chosen.only)
     outputs.replay(result)
     _print_faults(outputs)
