@@ -2,9 +2,9 @@
 
     python -m benchmarks.tracking --out benchmarks/results/tracking.json
 
-A trial is what core.tracking writes of one: metrics, training curves, params, tags, data, small artifacts. All places
-take turns, each time with a new experiment; making MLflow's tables is not counted. PostgreSQL is left out where it or
-its driver is not installed. The server has one worker, as the command that core prints has it; requests to it are
+A trial is what the output `mlflow` writes of one: metrics, training curves, params, tags, data, small artifacts. All
+places take turns, each time with a new experiment; making MLflow's tables is not counted. PostgreSQL is left out where
+it or its driver is not installed. The server has one worker, as the command that core prints has it; requests to it are
 compared with those to one with four, MLflow's default.
 """
 
@@ -48,7 +48,7 @@ SMALL = Size(trials=3, metrics=3, epochs=2, files=2, rounds=1)
 
 
 def write(server: Server, experiment: str, size: Size) -> None:
-    """Write the trials of one experiment, as core.tracking does."""
+    """Write the trials of one experiment, as the output `mlflow` does."""
     experiment_id = server.experiment(experiment)
     tags = {f"tag {number}": "as long as a commit's digest, or a bit more" for number in range(16)}
     metrics = [(f"t2v/metric {number}", number / 3, 0) for number in range(size.metrics)]

@@ -8,25 +8,25 @@ whole or not there, addresses without what opens them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .contract.addresses import HIDDEN, safe_address, without
+from .contract.addresses import HIDDEN, hidden_addresses, safe_address, without
 from .contract.components import Output
 from .contract.escaping import code, csv_cell, markdown, markdown_sentence, plain_line, slug
 from .contract.keys import join, lookup, split_key
 from .contract.places import place_fault
 from .contract.repository import GitState
-from .contract.settings import Spec
+from .contract.settings import Checker, Spec
 from .contract.store import digest, write_atomically
 from .contract.store.files import checked, checksum, follow_umask, locked, read_text, with_check
 from .contract.store.leases import is_running
 from .engine.failures import Failure, failure_of
 from .engine.plan import Plan
 from .engine.video import Clip
-from .errors import ConfigError, Problem, UserError, counted, nearest
+from .errors import ConfigError, Problem, RunError, UserError, counted, nearest
 from .evidence.ground import question, run_command
 from .evidence.hiding import hidden_in, hiding
 from .evidence.rankings import Gate, Rankings, Stage
@@ -128,7 +128,10 @@ class Outputs:
         """
         self._plan, self._say, self.folder = plan, say, runs / slug(plan.experiment.name)
         self._hide = hiding(plan)
-        self._outputs = _built(plan, _wanted(chosen(plan.experiment), only))
+        try:
+            self._outputs = _built(_wanted(chosen(plan.experiment), only))
+        except ConfigError as fault:
+            raise ConfigError(plan.document.blame(fault.problems)) from None
         self._faults: dict[str, int] = {}
 
     @property
@@ -159,11 +162,15 @@ class Outputs:
         """Have every output write, in their order."""
         result = result.hidden_by(self._hide)
         for name, output in self._outputs.items():
-            self._tell(self._by_itself(name, output.finished, result, self.folder) or ())
+            for line in self._by_itself(name, self._lines, output, result) or ():
+                self._say(line)
 
-    def _tell(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self._say("".join(part if COLOUR.fullmatch(part) else plain_line(part) for part in COLOUR.split(line)))
+    def _lines(self, output: Output, result: Result) -> list[str]:
+        """What an output tells once it has written, all of it: a generator may fail on its way."""
+        return [
+            "".join(part if COLOUR.fullmatch(part) else plain_line(part) for part in COLOUR.split(line))
+            for line in output.finished(result, self.folder) or ()
+        ]
 
     def _by_itself(self, name: str, call: Callable[..., Any], *arguments: object) -> Any:
         """What a call returns; None where it raised, which is kept for the end."""
@@ -192,28 +199,30 @@ def _planned(plan: Plan) -> Planned:
 
 def _told(fault: BaseException) -> str:
     if isinstance(fault, UserError):
-        return str(fault)
-    return str((isinstance(fault, OSError) and place_fault(fault)) or failure_of(fault))
+        return hidden_addresses(str(fault))
+    return hidden_addresses(str((isinstance(fault, OSError) and place_fault(fault)) or failure_of(fault)))
 
 
 def chosen(experiment: Experiment) -> dict[str, Spec]:
     """The outputs of an experiment by key: those that are there by default, as the file has them, then its others.
 
-    Raises ConfigError where it leaves out one that is not there.
+    Raises ConfigError where it leaves out one that is not there, and where one that is lacks settings.
     """
-    named = experiment.outputs
+    named, checker = experiment.outputs, Checker(registry().specify)
     defaults = {
-        name: Spec(name, item.component.Config())
+        name: item.component
         for (kind, name), item in registry().found.items()
         if kind == "output" and issubclass(item.component, Output) and item.component.by_default
     }
-    strange = [key for key, spec in named.items() if spec is None and key not in defaults]
-    if strange:
-        problems = [
-            Problem(join("outputs", key), f"there is no such output.{nearest(key, defaults)}") for key in strange
-        ]
-        raise ConfigError(problems)
-    return {key: spec for key, spec in (defaults | named).items() if spec is not None}
+    for key in (key for key, spec in named.items() if spec is None and key not in defaults):
+        checker.fail(join("outputs", key), f"there is no such output.{nearest(key, defaults)}")
+    found = {
+        name: named[name] if name in named else Spec(name, checker.build(component.Config, {}, join("outputs", name)))
+        for name, component in defaults.items()
+    }
+    if checker.problems:
+        raise ConfigError(checker.problems)
+    return {key: spec for key, spec in (found | named).items() if spec is not None}
 
 
 def _wanted(outputs: dict[str, Spec], only: Sequence[str] | None) -> dict[str, Spec]:
@@ -224,7 +233,7 @@ def _wanted(outputs: dict[str, Spec], only: Sequence[str] | None) -> dict[str, S
     return {key: spec for key, spec in outputs.items() if only is None or key in only}
 
 
-def _built(plan: Plan, outputs: dict[str, Spec]) -> dict[str, Output]:
+def _built(outputs: dict[str, Spec]) -> dict[str, Output]:
     """{what it is called in messages: output}"""
     built: dict[str, Output] = {}
     problems: list[Problem] = []
@@ -237,18 +246,30 @@ def _built(plan: Plan, outputs: dict[str, Spec]) -> dict[str, Output]:
         except (Exception, SystemExit) as fault:
             problems.append(Problem(join("outputs", key), str(failure_of(fault))))
     if problems:
-        raise ConfigError(plan.document.blame(problems))
+        raise ConfigError(problems)
     return built
 
 
 def trial_named(text: str) -> str | None:
-    """The key of the trial that a text names for any output, as it is without settings; None for none."""
+    """The key of the trial that a text names for any output, as it is without settings; None for none.
+
+    Raises UserError where none names one, and an output cannot tell.
+    """
+    faults: list[UserError] = []
     for (kind, name), item in registry().found.items():
-        if kind == "output" and issubclass(item.component, Output):
-            try:
-                output = registry().make("output", Spec(name, item.component.Config()))
-            except TypeError:  # it has fields that must be given
-                continue
+        if kind != "output":
+            continue
+        try:
+            output = registry().make("output", Spec(name, item.component.Config()))
+        except (Exception, SystemExit):  # it has fields that must be given
+            continue
+        try:
             if (key := output.trial_of(text)) is not None:
-                return key
+                return str(key)
+        except UserError as fault:
+            faults.append(fault)
+        except (Exception, SystemExit) as fault:  # an output may fail in any way
+            faults.append(RunError(str(failure_of(fault))))
+    if faults:
+        raise faults[0]
     return None

@@ -71,7 +71,9 @@ def _written(values: Mapping[str, Any], runs: Path) -> str:
     try:
         text = safe_dump(dict(values), sort_keys=False, allow_unicode=True)
     except YAMLError as fault:
-        reason = f"holds what no file can: numbers, texts, true, false, null, lists and mappings can be written ({fault})"
+        reason = (
+            f"holds what no file can: numbers, texts, true, false, null, lists and mappings can be written ({fault})"
+        )
         raise ConfigError(Problem("", reason, "experiment")) from None
     folder = runs / slug(str(values.get("name", "experiment")))
     folder.mkdir(parents=True, exist_ok=True)
@@ -256,7 +258,10 @@ def _command(chosen: argparse.Namespace) -> int:
     problems: list[Problem] = []
     for file in files if further else ():
         try:
-            _checked_plan(file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
+            plan = _checked_plan(file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
+            from .outputs import Outputs
+
+            Outputs(plan, Path(chosen.runs), only=chosen.only)
         except ConfigError as fault:
             problems += fault.problems
     if problems:
@@ -301,6 +306,10 @@ def _write_again(chosen: argparse.Namespace) -> int:
     from .outputs import Outputs
 
     plan, result = stored_result(chosen.file, chosen.overrides, chosen.store)
+    if chosen.registered is not None:
+        from .evidence.receipt import check_registered
+
+        print(plain_line(check_registered(plan, chosen.registered)))
     outputs = Outputs(plan, Path(chosen.runs), print, chosen.only)
     outputs.replay(result)
     _print_faults(outputs)

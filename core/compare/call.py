@@ -35,9 +35,7 @@ def refuse_call(
 def _refuse_metric(name: str) -> None:
     direction, slash, short = name.partition("/")
     if direction == "cost":
-        raise _fault(
-            "--metric", f"{name} is a cost, which no query has a value of its own for: `python -m core.report` shows it"
-        )
+        raise _fault("--metric", f"{name} is a cost, which no query has a value of its own for: the report shows it")
     if slash and direction in DIRECTIONS:
         raise _fault("--metric", f"write {short}, and the direction as --direction {direction}")
     try:

@@ -80,7 +80,7 @@ def test_faults_end_the_command_with_a_message(capsys):
         ("a.npy b.npy --metric foo.bar", "--metric: unknown metric `foo.bar`. Known: MRR"),
         ("a.npy b.npy --metric a/R1", "--metric: unknown metric `a/R1`"),
         ("a.npy b.npy --metric t2v/R1", "--metric: write R1, and the direction as --direction t2v"),
-        ("a.npy b.npy --metric cost/latency_ms", "is a cost, which no query has a value of its own for: `python -m co"),
+        ("a.npy b.npy --metric cost/latency_ms", "is a cost, which no query has a value of its own for: the report"),
         ("a.npy b.npy --seed -1", "--seed: 0 or more, not -1"),
         ("a.npy b.npy --draws 19", "--draws: 19 are too few: no p could be below .05; 20 at least"),
         ("a.npy b.npy c.npy --direction both --draws 79", "no p of 4 comparisons, corrected for each other, could be"),
@@ -110,7 +110,7 @@ def test_the_same_input_twice_is_refused_however_it_is_written(scores, capsys, m
     a, _ = save(a=scores[0], b=scores[1])
     put_trial(Store("store"), KEYS[0], ranks(scores[0]) == 1, np.arange(N))
     Path("link.npy").symlink_to("a.npy")
-    monkeypatch.setattr("core.compare.sources._trial_of_run", lambda run_id: KEYS[0])
+    monkeypatch.setattr("core.outputs.trial_named", lambda run_id: KEYS[0])
     for inputs, told_so in (
         ([a, a], "a.npy is given twice: it has no difference from itself"),
         ([a, "./a.npy"], "a.npy and ./a.npy are the same file"),
@@ -219,3 +219,14 @@ def test_the_command_prints_the_bounds(capsys):
     assert main(["--published", "48.1", "47.8", "--n", "1000", "--json", "out.json"]) == 0
     assert "p >= 0.250 whatever the pairing" in capsys.readouterr().out
     assert json.loads(Path("out.json").read_text())["best"] == 0.25
+
+
+def test_no_name_is_markup_a_picture_or_a_control_in_a_comparison(capsys, monkeypatch):
+    from core.compare import Compared, Line, table
+
+    name = "[red]a[/red] :fire: \x1b[31mb"
+    monkeypatch.setattr(table, "sentences", lambda compared: compared.remarks)
+    table.show(Compared((Line(name, "t2v/R1", 50.0, None, "", ""),), (name,), (), (name,), ()))
+    printed = capsys.readouterr().out
+    assert printed.count("[red]a[/red] :fire: \\x1b[31mb") == 3
+    assert "\x1b" not in printed

@@ -239,7 +239,7 @@ def test_a_component_of_another_name_replaces_the_inherited_one_whole(tmp_path):
 
 
 def test_the_name_of_the_experiment_does_not_make_it_another_component(tmp_path):
-    assert chain(tmp_path, {"name": "a", "export": "x"}, {"name": "b"}).values == {"name": "b", "export": "x"}
+    assert chain(tmp_path, {"name": "a", "claim": "x"}, {"name": "b"}).values == {"name": "b", "claim": "x"}
 
 
 @pytest.mark.parametrize("key", ["ablate", "one_at_a_time", "variants", "hypotheses", "baseline"])
@@ -349,8 +349,8 @@ def test_extending_twice_is_extending_by_the_merged_files(first, second, third):
     [
         ("train.epochs=3", "train", {"epochs": 3}),
         ("seeds=[1, 2]", "seeds", [1, 2]),
-        ("export=null", "export", None),
-        ("export=", "export", None),
+        ("claim=null", "claim", None),
+        ("claim=", "claim", None),
         ("name=a=b", "name", "a=b"),
         ("name='3'", "name", "3"),
         ("train={epochs: 1, keep: last}", "train", {"epochs": 1, "keep": "last"}),

@@ -18,12 +18,11 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from plugins.outputs.report.__main__ import main as report_main
 from safetensors import SafetensorError
 from torch import Tensor
 
 import core
-from core import LossInputs, RunError, Split, hookimpl, setting
+from core import LossInputs, Output, RunError, Split, UserError, hookimpl, setting
 from core.contract.store import Draft
 from core.plugins import registry
 from core.run import main
@@ -131,6 +130,19 @@ class OddEncoder(ToyEncoder):
         raise TypeError("constructed")
 
 
+class OddOutput(Output):
+    """Fails when a trial is finished: by what `fault` raises."""
+
+    name = "odd_output"
+
+    @staticmethod
+    def fault(name: str) -> None:
+        """Called with the name of a trial."""
+
+    def trial_finished(self, trial: Any) -> None:
+        type(self).fault(trial.name)
+
+
 class OddPlugin:
     @hookimpl
     def register_datasets(self, register: Any) -> None:
@@ -147,6 +159,10 @@ class OddPlugin:
     @hookimpl
     def register_interactions(self, register: Any) -> None:
         register(OddDot)
+
+    @hookimpl
+    def register_outputs(self, register: Any) -> None:
+        register(OddOutput)
 
 
 FAULT, SEED, WEIGHT = "model.losses.odd.fault", "model.losses.odd.seed", "model.losses.odd.weight"
@@ -387,19 +403,13 @@ def test_a_file_that_a_plugin_may_not_read_is_its_fault_and_not_the_stores(wide:
 def test_a_run_that_is_stopped_says_what_was_not_tried(
     wide: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Stopping:
-        @hookimpl
-        def trial_finished(self, result: Any) -> None:
-            if result.name == "light · seed 1":
-                raise KeyboardInterrupt
+    def stop(name: str) -> None:
+        if name == "light · seed 1":
+            raise KeyboardInterrupt
 
+    monkeypatch.setattr(OddOutput, "fault", stop)
     changes = variants() | {"variants": {"base": {}, "odd": {FAULT: "nan"}, **SOUND}}
-    plugin = Stopping()
-    registry().add_plugin(plugin, "stopping", "1")
-    try:
-        assert command(wide, changes) == 130
-    finally:
-        registry().remove_plugin(plugin)
+    assert command(wide, changes | {"outputs": {"mlflow": None, "odd_output": {}}}) == 130
     shown = capsys.readouterr()
     assert shown.out.splitlines()[-1] == "5 of 12 trials done, 3 failed, 4 not tried"
     assert "stopped; what was computed is kept" in shown.err
@@ -566,23 +576,20 @@ def test_what_the_store_has_is_reported_again_with_its_holes(wide: Lab, capsys: 
     changes = ONE_SEED | {"ablate": {}}
     command(wide, changes)
     before = {name: report(wide, name) for name in ("report.md", "table.csv", "table.tex", "hypotheses.csv")}
-    arguments = [str(wide.write(changes)), "--store", str(wide.store), "--out", str(wide.folder / "runs")]
     TRIED.clear()
-    assert report_main(arguments) == 0
+    assert command(wide, changes, "--stored") == 0
     assert {name: report(wide, name) for name in before} == before
     assert not TRIED
-    capsys.readouterr()
-    out = str(wide.folder / "a.svg")
-    assert figures_main([str(wide.write(changes)), "--store", str(wide.store), "--out", out]) == 1
-    assert "nothing to draw" in capsys.readouterr().err
+    assert "11 of 12 trials done, 1 failed" in capsys.readouterr().out
 
 
 def test_where_all_failed_there_is_nothing_to_report(wide: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     every = variants() | {FAULT: "raise"}
     command(wide, every)
     capsys.readouterr()
-    assert report_main([str(wide.write(every)), "--store", str(wide.store), "--out", str(wide.folder / "runs")]) == 1
+    assert command(wide, every, "--stored") == 1
     assert "all of its 9 trials failed" in capsys.readouterr().err
+    assert written(wide) == ["registration.json"]
 
 
 # ---------------------------------------------------------------------------------------------- MLflow
@@ -627,8 +634,7 @@ def test_mlflow_has_failed_trials_as_failed_runs_and_as_finished_ones_when_they_
         assert parent.info.status == "FAILED"
         assert "11 of 12 trials done, 1 failed" in parent.data.tags["mlflow.note.content"]
         assert parent.data.tags["verdict/odd_helps"].startswith("not decided")
-    where = ["--store", str(wide.store), "--runs", str(wide.folder / "runs")]
-    assert tracking_main(["sync", str(wide.write(tracked)), *where]) == 0
+    assert command(wide, tracked, "--stored", "--only", "mlflow") == 0
     assert runs_of(wide)["odd · seed 1"].info.status == "FAILED"
     OddLoss.mended = True
     assert command(wide, tracked) == 0
@@ -644,59 +650,25 @@ def test_mlflow_has_failed_trials_as_failed_runs_and_as_finished_ones_when_they_
 # ---------------------------------------------------------------------------------------------- other plugins' faults
 
 
-@pytest.mark.parametrize("hook", ["experiment_started", "trial_finished", "experiment_finished"])
-@pytest.mark.parametrize("fault", [ValueError("no"), SystemExit(0)], ids=["raise", "exit"])
-def test_an_observer_that_raises_costs_neither_trial_nor_report_nor_another_observer(
-    wide: Lab, capsys: pytest.CaptureFixture[str], hook: str, fault: BaseException
-) -> None:
-    seen: list[str] = []
-
-    def watch(experiment: Any) -> None:
-        seen.append(experiment.name)
-
-    def broken(experiment: Any) -> None:
-        raise fault
-
-    watching = [type("Watching", (), {hook: staticmethod(hookimpl(call))})() for call in (watch, broken, watch)]
-    for plugin in watching:
-        registry().add_plugin(plugin, "watching", "1")
-    try:
-        assert command(wide, variants()) == 1
-    finally:
-        for plugin in watching:
-            registry().remove_plugin(plugin)
-    times = 9 if hook == "trial_finished" else 1
-    assert seen == ["lab"] * 2 * times
-    shown = capsys.readouterr()
-    assert f"warning: {hook} of Watching (" in shown.err
-    assert ("sys.exit(0) was called" if isinstance(fault, SystemExit) else "ValueError: no") in shown.err
-    assert ("(9 times)" in shown.err) == (times == 9)
-    assert shown.err.count("warning") == 1
-    assert "Report:" in shown.out
-    assert len(wide.entries("evaluate")) == 9
-
-
 HOSTILE = "\x1b[2J\u202e no postgresql://bob:hunter2@db/x"
 
 
+@pytest.mark.parametrize("fault", [ValueError(HOSTILE), UserError(HOSTILE)], ids=["exception", "message"])
 def test_what_a_plugin_says_of_its_failure_neither_moves_the_cursor_nor_tells_a_password(
-    wide: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    wide: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     def odd(self: OddLoss, inputs: LossInputs) -> Tensor:
         if self.config.fault != "none":
-            raise ValueError(HOSTILE)
+            raise fault
         return ToyMatching.forward(self, inputs)
 
-    def broken(experiment: Any) -> None:
-        raise ValueError(HOSTILE)
+    def broken(name: str) -> None:
+        raise fault
 
     monkeypatch.setattr(OddLoss, "forward", odd)
-    watching = type("Watching", (), {"trial_finished": staticmethod(hookimpl(broken))})()
-    registry().add_plugin(watching, "watching", "1")
-    try:
-        assert command(wide, HOLE | {"outputs": {"mlflow": {"uri": f"sqlite:///{wide.folder / 'mlflow.db'}"}}}) == 1
-    finally:
-        registry().remove_plugin(watching)
+    monkeypatch.setattr(OddOutput, "fault", broken)
+    outputs = {"mlflow": {"uri": f"sqlite:///{wide.folder / 'mlflow.db'}"}, "odd_output": {}}
+    assert command(wide, HOLE | {"outputs": outputs}) == 1
     shown = capsys.readouterr()
     kept = [file for place in ("runs", "store", "mlartifacts") for file in (wide.folder / place).rglob("*")]
     texts = [file.read_bytes().decode(errors="replace") for file in kept if file.is_file()]

@@ -170,7 +170,7 @@ def test_nothing_to_measure_is_refused(tmp_path, key):
 
 # ------------------------------------------------------------------------------------------------ YAML
 
-LAUGHS = "export: x\ntracking:\n  a0: &a0 [1, 1]\n" + "".join(
+LAUGHS = "claim: x\noutputs:\n  a0: &a0 [1, 1]\n" + "".join(
     f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
 )
 
@@ -188,16 +188,16 @@ LAUGHS = "export: x\ntracking:\n  a0: &a0 [1, 1]\n" + "".join(
         ("seeds: [!!int abc]", "seeds[0]: `abc` is no whole number"),
         ("seeds: [!!float abc]", "seeds[0]: `abc` is no number"),
         ("anonymous: !!bool abc", "anonymous: `abc` is no true or false"),
-        ("export: !!timestamp abc", "export: `abc` is no date"),
-        ("export: !!timestamp 2024-01-01", "export: expected a text, a number, true, false, null"),
-        ("export: !!binary aGVsbG8=", "export: expected a text, a number, true, false, null"),
-        ("export: !!set {a, b}", "export: expected a text, a number, true, false, null"),
-        ("export: !!omap [a: 1]", "export[0]: expected a text, a number, true, false, null"),
-        ("export: !!python/object/apply:os.system [true]", "could not determine a constructor"),
-        ("export: !!python/object/apply:pathlib.Path [a]", "could not determine a constructor"),
-        ('export: "\\ud800"', "is not valid YAML"),
-        ('export: "a\\0b"', "export: holds a character that is none of a text: U+0000"),
-        ('export: "a\\e[31mb"', "export: holds a character that is none of a text: U+001B"),
+        ("claim: !!timestamp abc", "claim: `abc` is no date"),
+        ("claim: !!timestamp 2024-01-01", "claim: expected a text, a number, true, false, null"),
+        ("claim: !!binary aGVsbG8=", "claim: expected a text, a number, true, false, null"),
+        ("claim: !!set {a, b}", "claim: expected a text, a number, true, false, null"),
+        ("claim: !!omap [a: 1]", "claim[0]: expected a text, a number, true, false, null"),
+        ("claim: !!python/object/apply:os.system [true]", "could not determine a constructor"),
+        ("claim: !!python/object/apply:pathlib.Path [a]", "could not determine a constructor"),
+        ('claim: "\\ud800"', "is not valid YAML"),
+        ('claim: "a\\0b"', "claim: holds a character that is none of a text: U+0000"),
+        ('claim: "a\\e[31mb"', "claim: holds a character that is none of a text: U+001B"),
         ('variants: {"a\\e": {train.epochs: 3}}', "a key holds a character that is none of a text: U+001B"),
         ("variants: {? " + "a" * 5000 + " : 1}", "a key has at most 1000 letters, this one 5,000"),
         ("claim: {text: a, source: b, text: c}", "found duplicate key text"),
@@ -226,7 +226,7 @@ def test_what_stands_under_two_aliases_is_changed_in_one_place_only(tmp_path):
 @pytest.mark.parametrize("password", ["a${hunter2", "${hunter2:x}", "a${hunter2}b${hunter2 c}"])
 def test_a_password_with_a_reference_in_it_is_not_shown(tmp_path, password):
     told = fault(tmp_path, TEXT, f"outputs.mlflow.uri=postgresql://user:{password}@host/db")
-    assert "tracking.uri: " in told
+    assert "outputs.mlflow.uri: " in told
     assert "hunter2" not in told
 
 
@@ -268,9 +268,9 @@ def test_a_file_that_names_a_package_runs_none_of_its_code(tmp_path, monkeypatch
 
 
 def bomb(levels: int, text: bool) -> str:
-    lines = ["tracking:", "  x0: xxxxxxxxxx" if text else "  x0: {a: 1}"]
+    lines = ["outputs:", "  x0: xxxxxxxxxx" if text else "  x0: {a: 1}"]
     for level in range(1, levels):
-        before = f"${{tracking.x{level - 1}}}"
+        before = f"${{outputs.x{level - 1}}}"
         inner = f"'{before * 10}'" if text else "{" + ", ".join(f"k{n}: '{before}'" for n in range(10)) + "}"
         lines.append(f"  x{level}: {inner}")
     return TEXT + "\n".join(lines) + "\n"
@@ -280,7 +280,7 @@ def bomb(levels: int, text: bool) -> str:
 @pytest.mark.parametrize("levels", [8, 200])
 def test_references_that_multiply_are_refused(tmp_path, text, levels):
     message = fault(tmp_path, bomb(levels, text))
-    assert "tracking.x5" in message
+    assert "outputs.x5" in message
     assert "more than 200,000 values" in message
 
 
@@ -316,8 +316,8 @@ def test_what_is_more_than_a_repeated_value_is_refused_at_its_key(tmp_path, name
 
 
 def test_a_long_chain_of_references_is_refused_and_a_short_one_read(tmp_path):
-    links = {f"x{n}": f"${{tracking.x{n + 1}}}" for n in range(3000)}
-    assert "a chain of more than 30 references" in fault(tmp_path, changed({"tracking": {**links, "x3000": 1}}))
+    links = {f"x{n}": f"${{outputs.x{n + 1}}}" for n in range(3000)}
+    assert "a chain of more than 30 references" in fault(tmp_path, changed({"outputs": {**links, "x3000": 1}}))
     assert resolve({"a": "${b}", "b": "${c}", "c": 3}) == {"a": 3, "b": 3, "c": 3}
 
 

@@ -329,8 +329,8 @@ CLAIM = {"better": {TOP_K: 5}, "than": {TOP_K: 1}}
 
 
 @pytest.mark.parametrize(
-    "override", ["name=other", "outputs.mlflow=null", "export=folder", "ablate[retrieve.rerank.top_k]=[1,5,7]",
-                 "evaluate.metrics=[R1]", "baseline=top_k=1"]
+    "override", ["name=other", "outputs.mlflow=null", "outputs.export.folder=x", "baseline=top_k=1",
+                 "ablate[retrieve.rerank.top_k]=[1,5,7]", "evaluate.metrics=[R1]"]
 )  # fmt: skip
 def test_what_does_not_change_the_comparison_does_not_make_it_another_claim(read, override):
     assert digest_of(read, CLAIM, LINE, override) == digest_of(read, CLAIM)

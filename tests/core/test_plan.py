@@ -45,7 +45,7 @@ def test_a_folder_that_moved_changes_nothing(done: Lab) -> None:
         {"name": "another"},
         {"encoder.model": "elsewhere"},
         {"outputs": {"mlflow": None}},
-        {"export": "somewhere"},
+        {"outputs.export": {"folder": "somewhere"}},
         {"variants": {"named so": {}}},
         {"train.sampler": "random"},
         {"train.encoder_learning_rate": 0.5},

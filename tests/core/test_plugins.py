@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from core import ConfigError, Interaction, Loss, UserError, create, hookimpl, hookspecs, setting
+from core import ConfigError, Interaction, Loss, Output, UserError, create, hookimpl, hookspecs, setting
 from core import plugins as plugins_module
 from core.contract.components import KINDS, Dataset, Encoder, FeatureTransform, Reranker, ScoreTransform
 from core.contract.settings import Checker
@@ -37,6 +37,12 @@ class Flip(ScoreTransform):
     """Nothing."""
 
     name = "toy_flip"
+
+
+class Silent(Output):
+    """Nothing."""
+
+    name = "toy_silent"
 
 
 def offering(kind: str, *classes: type) -> Any:
@@ -90,28 +96,8 @@ def test_hook_register_score_transforms():
     check_registers("score_transform", Flip)
 
 
-def check_observes(hook: str, **arguments: object) -> None:
-    """An observer gets all arguments; one that asks for fewer gets those."""
-    seen: list[dict[str, object]] = []
-    names = ", ".join(arguments)
-    scope: dict[str, Any] = {"seen": seen}
-    exec(f"def every({names}): seen.append(dict({', '.join(f'{n}={n}' for n in arguments)}))", scope)
-    exec("def one(experiment): seen.append(dict(experiment=experiment))", scope)
-    with plugged(plugin_of(**{hook: scope["every"]})), plugged(plugin_of(**{hook: scope["one"]})):
-        getattr(registry().manager.hook, hook)(**arguments)
-    assert sorted(seen, key=len) == [{"experiment": arguments["experiment"]}, arguments]
-
-
-def test_hook_experiment_started():
-    check_observes("experiment_started", experiment="e", plan="p")
-
-
-def test_hook_trial_finished():
-    check_observes("trial_finished", experiment="e", result="r")
-
-
-def test_hook_experiment_finished():
-    check_observes("experiment_finished", experiment="e", result="r")
+def test_hook_register_outputs():
+    check_registers("output", Silent)
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -438,7 +424,9 @@ def test_python_m_core_plugins_lists_components_a_line_each_and_what_failed(caps
 def test_show_tells_fields_with_type_default_and_limits_levels_and_what_a_file_needs(capsys):
     assert plugins_module.main(["show", "tib"]) == 0
     lines = capsys.readouterr().out.split("\n")
-    assert "  temperature: a number = 0.1 (more than 0): divides the dot products before the softmax" in "\n".join(lines)
+    assert "  temperature: a number = 0.1 (more than 0): divides the dot products before the softmax" in "\n".join(
+        lines
+    )
     assert "  gate: a text or null = null: level that the attention weights come from; null: `level` itself" in lines
     assert "  reads: sentence, frames" in lines
     assert any(line.startswith("Source: EERCF") for line in lines)

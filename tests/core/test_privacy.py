@@ -24,7 +24,7 @@ def plan(anonymous: bool, uri: str | None = None, **values: Any) -> Any:
     """As much of a plan as hiding reads."""
     experiment = {"anonymous": anonymous, **values}
     return SimpleNamespace(
-        experiment=SimpleNamespace(**experiment, tracking=SimpleNamespace(uri=uri)),
+        experiment=SimpleNamespace(**experiment, outputs={"mlflow": {"uri": uri}}),
         document=SimpleNamespace(file="/data/müller/work & co/depth.yaml", origins={"seeds": "command line"}),
         variants=[SimpleNamespace(experiment=experiment)],
         workspace=SimpleNamespace(store=SimpleNamespace(root=Path("/scratch/müller/store"))),
@@ -141,4 +141,4 @@ def test_a_stored_trial_says_what_was_computed_and_not_where_it_is_told(done: La
     assert stored
     for experiment in stored:
         assert {"name", "data", "model", "retrieve", "evaluate"} <= experiment.keys()
-        assert not {"tracking", "anonymous", "export", "references", "claim"} & experiment.keys()
+        assert not {"outputs", "anonymous", "references", "claim"} & experiment.keys()

@@ -35,6 +35,11 @@ ABLATION = {
 }
 
 
+def exported(folder: Path) -> dict[str, object]:
+    """Changes that have the encoder of one seed written to a folder."""
+    return {"outputs": {"mlflow": None, "export": {"folder": str(folder)}}, "seeds": [0]}
+
+
 def command(lab: Lab, *more: str, **changes: object) -> int:
     file = lab.write({**ABLATION, **changes})
     return main([str(file), "--store", str(lab.store), "--runs", str(lab.folder / "runs"), "--workers", "0", *more])
@@ -193,7 +198,7 @@ def test_a_trained_encoder_is_exported_as_trained_and_a_frozen_one_as_it_was(lab
     exported = {}
     for trainable in (True, False):
         folder = lab.folder / f"exported-{trainable}"
-        assert command(lab, **{"encoder.trainable": trainable, "export": str(folder), "seeds": [0]}) == 0
+        assert command(lab, **{"encoder.trainable": trainable, **exported(folder)}) == 0
         exported[trainable] = load_file(folder / "toy.safetensors")
         assert set(exported[trainable]) == start
     weights = next(e.tensors() for e in lab.entries("fit") if "encoder.layer.weight" in e.tensors())
@@ -208,20 +213,20 @@ def test_an_export_replaces_an_earlier_one_and_nothing_of_anybody_elses(
     folder.mkdir()
     mine = folder / "toy.safetensors"
     mine.write_bytes(b"weeks of training")
-    assert command(lab, export=str(folder), seeds=[0]) == 2
-    assert f"export: {folder} holds files that no export wrote" in capsys.readouterr().err
+    assert command(lab, **exported(folder)) == 2
+    assert f"outputs.export.folder: {folder} holds files that no export wrote" in capsys.readouterr().err
     assert (mine.read_bytes(), lab.entries("encode")) == (b"weeks of training", [])
     mine.unlink()
-    assert command(lab, export=str(folder), seeds=[0]) == 0
+    assert command(lab, **exported(folder)) == 0
     (folder / "README.md").write_text("mine")
-    assert command(lab, export=str(folder), seeds=[0]) == 0
+    assert command(lab, **exported(folder)) == 0
     assert (folder / "README.md").read_text() == "mine"
     with monkeypatch.context() as patched:  # killed while the files are moved into place
         patched.setattr("plugins.outputs.export.os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        assert command(lab, **{"export": str(folder), "seeds": [0], "encoder.trainable": True}) == 130
-    assert command(lab, **{"export": str(folder), "seeds": [0], "encoder.trainable": True}) == 0
+        assert command(lab, **{"encoder.trainable": True, **exported(folder)}) == 130
+    assert command(lab, **{"encoder.trainable": True, **exported(folder)}) == 0
     mine.write_bytes(mine.read_bytes() + b"fine-tuned since")
-    assert command(lab, export=str(folder), seeds=[0]) == 2
+    assert command(lab, **exported(folder)) == 2
     assert "changed since they were exported (toy.safetensors)" in capsys.readouterr().err
     assert mine.read_bytes().endswith(b"fine-tuned since")
 
@@ -238,19 +243,19 @@ def test_an_export_with_folders_is_whole_and_removes_nothing_outside_its_own(
 
     with monkeypatch.context() as patched:
         patched.setattr(ToyEncoder, "export", with_folder)
-        assert [command(lab, export=str(folder), seeds=[0]) for _ in range(2)] == [0, 0]
+        assert [command(lab, **exported(folder)) for _ in range(2)] == [0, 0]
     assert (folder / "vocabulary" / "words.txt").read_text() == "one two"
     mine.write_text("mine")
     said = json.loads((folder / "exported.json").read_text())["files"]
     files = said | {"../mine.txt": [zlib.crc32(b"mine")], str(mine): [zlib.crc32(b"mine")]}
     (folder / "exported.json").write_text(json.dumps({"files": files}))
-    assert command(lab, export=str(folder), seeds=[0]) == 0
+    assert command(lab, **exported(folder)) == 0
     assert mine.read_text() == "mine"
     assert not (folder / "vocabulary" / "words.txt").exists()
 
 
 def test_an_export_waits_for_another_process_that_trains_the_same(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = {"encoder.trainable": True, "export": str(lab.folder / "model"), "seeds": [0]}
+    asked = {"encoder.trainable": True, **exported(lab.folder / "model")}
     assert command(lab, **asked) == 0
     (entry,) = lab.entries("fit")
     aside, key = lab.folder / "aside", entry.meta["key"]
@@ -278,10 +283,12 @@ def test_an_encoder_that_cannot_be_exported_costs_neither_the_report_nor_the_tra
 
     database, model = lab.folder / "mlflow.db", lab.folder / "model"
     monkeypatch.setattr(ToyEncoder, "export", broken)
-    asked = {"export": str(model), "seeds": [0], "outputs": {"mlflow": {"uri": f"sqlite:///{database}"}}}
+    outputs = {"export": {"folder": str(model)}, "mlflow": {"uri": f"sqlite:///{database}"}}
+    asked = {"outputs": outputs, "seeds": [0]}
     assert command(lab, **asked) == 1
     printed = capsys.readouterr()
-    assert re.search(r"error: export: .*model could not be written: encoder `toy_encoder` .*no room for", printed.err)
+    assert "error: output `export` (retrieval-ablations): export: " in printed.err
+    assert re.search(r"model could not be written: encoder `toy_encoder` .*no room for the tokenizer", printed.err)
     assert "Traceback" not in printed.err
     assert run_count(database) > 0
     assert not model.exists()
@@ -290,7 +297,7 @@ def test_an_encoder_that_cannot_be_exported_costs_neither_the_report_nor_the_tra
 def test_a_trained_encoder_that_cannot_be_trained_again_is_told_at_export(
     lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = {"encoder.trainable": True, "export": str(lab.folder / "model"), "seeds": [0]}
+    asked = {"encoder.trainable": True, **exported(lab.folder / "model")}
     assert command(lab, **asked) == 0
     shutil.rmtree(lab.entries("fit")[0].folder)
 

@@ -382,7 +382,7 @@ def test_faults_of_different_variants_are_reported_together(faults):
 @pytest.mark.parametrize(
     "key",
     [
-        "seeds", "baseline", "hypotheses", "name", "export", "tracking.enabled", "evaluate", "evaluate.metrics",
+        "seeds", "baseline", "hypotheses", "name", "outputs", "outputs.mlflow.uri", "evaluate", "evaluate.metrics",
         "evaluate.correction",
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ from .retrieval import Reranker, RerankerSettings, ScoreTransform, TrainedRerank
 
 KINDS: dict[str, type[Component]] = {
     base.kind: base
-    for base in (Dataset, Encoder, FeatureTransform, Interaction, Loss, Output, Reranker, ScoreTransform)
+    for base in (Dataset, Encoder, FeatureTransform, Interaction, Loss, Reranker, ScoreTransform, Output)
 }
 Register = Callable[[type[Component]], None]
 

@@ -13,6 +13,8 @@ import pytest
 
 from core.contract.escaping import markdown as escaped
 from core.contract.escaping import markdown_sentence as sentence
+from core.experiment.config import Claim
+from plugins.outputs import claims, terminal
 from plugins.outputs.figures import drawing
 from plugins.outputs.report import page
 from plugins.outputs.report.as_csv import _written
@@ -76,29 +78,19 @@ def test_no_name_leaves_its_place_in_html(name):
 
 
 def test_no_name_is_html_link_or_second_line_on_the_page_of_claims():
-    from core import claims
-
     for name in HOSTILE:
-        told = SimpleNamespace(text=name, source=name, reported=name, fairness=name)
-        plan = SimpleNamespace(document=SimpleNamespace(file=name))
-        one: Any = SimpleNamespace(claim=told, plan=plan, name=name, command=name, result=None)
-        ((cell, *_),) = claims._overview(one)
-        for line in [*claims._section(one), cell]:
+        document = SimpleNamespace(file=name, origins={}, values={})
+        workspace = SimpleNamespace(store=SimpleNamespace(root=name), device=SimpleNamespace(type="cpu"))
+        plan = SimpleNamespace(document=document, workspace=workspace, hypotheses=[])
+        nothing: dict[str, Any] = {"rows": [], "claims": [], "incomparable": [], "primary": "t2v/R1"}
+        result: Any = SimpleNamespace(name=name, plan=plan, withdrawn=[name], **nothing)
+        claim = Claim(name, name, name, name)
+        part = {"name": name, "ground": [name], "overview": claims._overview(result, claim)}
+        for line in claims.page([part | {"section": claims._section(result, claim)}]).splitlines():
             bare = re.sub(r"`[^`]*`", "", line)
             assert "<script" not in bare
             assert not re.search(r"(?<!\\)\]\(j", bare)
             assert not any(letter in line for letter in "\n\x1b\u202e")
-
-
-def test_no_name_is_markup_a_picture_or_a_control_in_a_comparison(capsys, monkeypatch):
-    from core.compare import Compared, Line, table
-
-    name = "[red]a[/red] :fire: \x1b[31mb"
-    monkeypatch.setattr(table, "sentences", lambda compared: compared.remarks)
-    table.show(Compared((Line(name, "t2v/R1", 50.0, None, "", ""),), (name,), (), (name,), ()))
-    printed = capsys.readouterr().out
-    assert printed.count("[red]a[/red] :fire: \\x1b[31mb") == 3
-    assert "\x1b" not in printed
 
 
 def test_no_name_is_a_formula_of_matplotlib(tmp_path):
@@ -121,13 +113,10 @@ def test_no_name_is_a_command_of_latex(name):
     assert "%" not in written.replace("\\%", "")
 
 
-def test_no_name_is_markup_or_a_picture_on_the_terminal(result: Any, capsys, monkeypatch):
-    from plugins.outputs.report import on_terminal
-
+def test_no_name_is_markup_or_a_picture_on_the_terminal(result: Any, monkeypatch):
     name = "[red]a[/red] :fire: \x1b[31mb"
-    monkeypatch.setattr(on_terminal, "header", lambda found: [name, *header(found)[1:]])
-    monkeypatch.setattr(on_terminal, "notes", lambda found: [name])
-    on_terminal.show_report(result)
-    printed = capsys.readouterr().out
+    monkeypatch.setattr(terminal, "header", lambda found: [name, *header(found)[1:]])
+    monkeypatch.setattr(terminal, "notes", lambda found: [name])
+    printed = terminal.shown(result)
     assert "[red]a[/red] :fire: \\x1b[31mb" in printed
     assert "\x1b" not in printed
