@@ -26,6 +26,8 @@ from core.significance import detectable_difference
 from core.store import Store
 from tests.engine import COUNTS, Lab, ToyEncoder
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ABLATION = {
     "ablate": {"retrieve.rerank.top_k": [1, 2, 3]},
     "baseline": {"retrieve.rerank": None},
@@ -271,12 +273,12 @@ def test_an_export_waits_for_another_process_that_trains_the_same(lab: Lab, caps
 
 
 def test_an_encoder_that_cannot_be_exported_costs_neither_the_report_nor_the_tracking(
-    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    lab: Lab, template: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: ToyEncoder, folder: Path) -> None:
         raise ValueError("no room for the tokenizer")
 
-    database, model = lab.folder / "mlflow.db", lab.folder / "model"
+    database, model = shutil.copy(template, lab.folder / "mlflow.db"), lab.folder / "model"
     monkeypatch.setattr(ToyEncoder, "export", broken)
     asked = {"export": str(model), "seeds": [0], "tracking": {"uri": f"sqlite:///{database}"}}
     assert command(lab, **asked) == 1
@@ -302,8 +304,8 @@ def test_a_trained_encoder_that_cannot_be_trained_again_is_told_at_export(
     assert "no weights today" in capsys.readouterr().err
 
 
-def test_a_call_from_python_prints_nothing(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    file = lab.write({**ABLATION, "tracking": {"uri": f"sqlite:///{lab.folder / 'mlflow.db'}"}})
+def test_a_call_from_python_prints_nothing(lab: Lab, template: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = lab.write({**ABLATION, "tracking": {"uri": f"sqlite:///{shutil.copy(template, lab.folder / 'mlflow.db')}"}})
     core.run_experiment(str(file), store=str(lab.store), runs=str(lab.folder / "runs"), workers=0)
     assert capsys.readouterr().out == ""
 

@@ -104,16 +104,6 @@ def _plugin() -> Iterator[None]:
     registry().remove_plugin(plugin, "still-life")
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables: making one takes seconds, copying it does not."""
-    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    Server(f"sqlite:///{database}").runs("0", "none")
-    with sqlite3.connect(database) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return database
-
-
 @dataclass
 class Place:
     """A folder with the experiment file, its store and its MLflow database."""
