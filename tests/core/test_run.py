@@ -9,7 +9,6 @@ import shutil
 import signal
 import sqlite3
 import threading
-import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from core.command import command as ends_quietly
 from core.run import main
 from core.scoring import memory
 from core.significance import detectable_difference
-from core.store import Store
+from core.store import Busy, Patience, Store
 from tests.engine import COUNTS, Lab, ToyEncoder
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -251,7 +250,9 @@ def test_an_export_with_folders_is_whole_and_removes_nothing_outside_its_own(
     assert not (folder / "vocabulary" / "words.txt").exists()
 
 
-def test_an_export_waits_for_another_process_that_trains_the_same(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_export_waits_for_another_process_that_trains_the_same(
+    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = {"encoder.trainable": True, "export": str(lab.folder / "model"), "seeds": [0]}
     assert command(lab, **asked) == 0
     (entry,) = lab.entries("fit")
@@ -261,10 +262,16 @@ def test_an_export_waits_for_another_process_that_trains_the_same(lab: Lab, caps
     def other() -> None:
         with Store(lab.store).leases.hold("fit", key):
             taken.set()
-            time.sleep(2)
+            told.wait(60)
             aside.rename(entry.folder)
 
-    taken, thread = threading.Event(), threading.Thread(target=other)
+    def telling(patience: Patience, busy: Busy, what: str) -> None:
+        tell(patience, busy, what)
+        told.set()
+
+    taken, told, tell = threading.Event(), threading.Event(), Patience.tell
+    monkeypatch.setattr(Patience, "tell", telling)
+    thread = threading.Thread(target=other)
     thread.start()
     assert taken.wait(30)
     assert command(lab, **asked) == 0

@@ -77,6 +77,7 @@ def quick(template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "_fill", partial(shutil.copyfile, template))
 
 
+@pytest.mark.usefixtures("template")  # children that were forked before have all of MLflow to import first
 @pytest.mark.parametrize("chains", [2, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_first_write_that_is_killed_at_any_moment_succeeds_when_it_is_let(chains: int, tmp_path: Path) -> None:
     chance = random.Random(chains)
