@@ -4,6 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.engine import undrawn
+
+__all__ = ["undrawn"]
+
 
 def pytest_collection_finish() -> None:
     """Leave what is imported by now out of every later search for garbage, of which each takes a second otherwise."""

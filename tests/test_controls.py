@@ -16,6 +16,8 @@ import core
 from core.findings import Result
 from core.results import Row
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ROOT = Path(__file__).parents[1]
 VIDEOS = 100
 

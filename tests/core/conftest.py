@@ -6,7 +6,7 @@ import pytest
 from core.tracking.server import Server
 from tests.core.experiments import toy_components
 from tests.core.reported import copied, reported, reported_folder, result
-from tests.engine import done, done_folder, lab, toys, undrawn
+from tests.engine import done, done_folder, lab, toys
 
 __all__ = [
     "copied",
@@ -18,7 +18,6 @@ __all__ = [
     "result",
     "toy_components",
     "toys",
-    "undrawn",
 ]
 
 

@@ -530,7 +530,7 @@ def test_the_uri_is_the_files_then_the_environments_then_a_database_here(
 
 
 def test_sync_writes_from_the_store_and_names_trials_that_lack_a_result(
-    place: Place, capsys: pytest.CaptureFixture[str]
+    undrawn: None, place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = place.result("seeds=[0]")
     arguments = ["sync", place.file, "--store", str(place.folder / "store"), "--uri", place.uri]
