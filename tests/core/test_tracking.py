@@ -671,7 +671,7 @@ def test_only_files_of_the_report_reach_mlflow(place: Place) -> None:
     assert note.count("get-artifact") == 1
 
 
-def test_what_a_killed_report_left_is_removed_by_the_next(place: Place) -> None:
+def test_what_a_killed_report_left_is_removed_by_the_next(undrawn: None, place: Place) -> None:
     result = place.result("seeds=[0]")
     gone = subprocess.Popen(["true"])
     gone.wait()
