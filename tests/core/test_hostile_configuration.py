@@ -368,7 +368,7 @@ MAPPINGS = st.fixed_dictionaries({"x": LEAVES, "y": LEAVES})
 LISTS = st.lists(LEAVES, min_size=1, max_size=3)
 
 
-@settings(max_examples=50)  # texts that hold themselves take the recursion to its limit, for a tenth of a second
+@settings(max_examples=50, deadline=None)  # texts that hold themselves take recursion to its limit: a tenth of a second
 @given(st.fixed_dictionaries({"a": LEAVES, "b": LEAVES, "c": MAPPINGS, "d": LISTS, "e": MAPPINGS}))
 def test_what_omegaconf_resolves_is_never_refused(values):
     try:

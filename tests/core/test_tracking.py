@@ -722,6 +722,7 @@ def test_what_opens_a_server_that_cannot_be_reached_is_written_and_printed_nowhe
     uri: str, place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr("core.report.files.FORMATS", (".svg",))  # whose words are there to be read
     monkeypatch.chdir(place.folder)
     for given in (uri, None):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
