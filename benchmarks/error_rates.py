@@ -213,14 +213,14 @@ def speed(variants: int, draws: int, queries: int) -> dict[str, Any]:
 
 
 def run(small: bool) -> dict[str, Any]:
-    runs, draws = (300, 300) if small else (10_000, 2_000)
+    runs, draws = (100, 300) if small else (10_000, 2_000)
     seeds = (2,) if small else (2, 3, 5, 10)
     return {
         "benchmark": "error rates",
         "machine": machine() | {"scipy": scipy.__version__, "numpy": np.__version__},
         "size": {"runs": runs, "draws": draws, "level": LEVEL, "limit": LIMIT, "audit_limit": AUDIT_LIMIT},
         "error": over_queries(runs, draws) + at_the_edge(runs, draws) + families(runs, draws),
-        "over_seeds": over_seeds(60 if small else runs, seeds, 100 if small else 400),
+        "over_seeds": over_seeds(20 if small else runs, seeds, 100 if small else 400),
         "power": power(runs, draws),
         "audit": audit.run(runs, draws // 2, seeds),
         "speed": speed(*(5, 500, 100) if small else (100, 10_000, 1_000)),

@@ -456,6 +456,17 @@ def lab(toys: None, tmp_path: Path) -> Lab:
     return Lab(tmp_path)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports get empty files in place of figures, to draw which takes most of the time of a small run."""
+
+    def draw(title: str, panels: object, notes: object, *files: Path) -> None:
+        for file in files:
+            file.touch()
+
+    monkeypatch.setattr("plugins.outputs.figures.files.draw", draw)
+
+
 @pytest.fixture(scope="session")
 def done_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with registered_toys():

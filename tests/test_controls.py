@@ -17,6 +17,8 @@ from core.evidence.findings import Result
 from core.evidence.results import Row
 from tests.engine import plan_of
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ROOT = Path(__file__).parents[1]
 VIDEOS = 100
 

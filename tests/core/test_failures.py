@@ -8,10 +8,12 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,7 +32,7 @@ from plugins.outputs.report import header
 from plugins.outputs.report import table as rows_of_table
 from plugins.outputs.report.as_csv import hypotheses_csv
 from tests.core.test_execute import spawn, work
-from tests.engine import Lab, ToyDot, ToyEncoder, ToyMatching, ToyVideos
+from tests.engine import Lab, ToyDot, ToyEncoder, ToyMatching, ToyVideos, registered_toys
 
 ROOT = Path(__file__).parents[2]
 TRIED: Counter[str] = Counter()
@@ -193,19 +195,46 @@ ONE_SEED = variants(odd={FAULT: "nan", SEED: 1}) | {"hypotheses": CLAIMS}
 HOLE = variants(odd={FAULT: "raise"}) | {"hypotheses": CLAIMS}
 
 
-@pytest.fixture
-def odd(toys: None) -> Iterator[None]:
+@contextmanager
+def registered_odd() -> Iterator[None]:
     plugin = OddPlugin()
     registry().add_plugin(plugin, "odd-package", "1")
     TRIED.clear()
-    yield
-    OddLoss.mended = False
-    registry().remove_plugin(plugin, "odd-package")
+    try:
+        yield
+    finally:
+        OddLoss.mended = False
+        registry().remove_plugin(plugin, "odd-package")
 
 
 @pytest.fixture
-def wide(odd: None, tmp_path: Path) -> Lab:
-    return Lab(tmp_path, {"train": 6, "val": 4, "test": 24})
+def odd(toys: None) -> Iterator[None]:
+    with registered_odd():
+        yield
+
+
+def new_lab(folder: Path) -> Lab:
+    return Lab(folder, {"train": 6, "val": 4, "test": 24})
+
+
+@pytest.fixture
+def wide(odd: None, undrawn: None, tmp_path: Path) -> Lab:
+    return new_lab(tmp_path)
+
+
+@pytest.fixture
+def drawn(odd: None, tmp_path: Path) -> Lab:
+    """The same, with its figures drawn."""
+    return new_lab(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, str]]:
+    """The table of the sound variants, run without any other."""
+    with registered_toys(), registered_odd():
+        lab = new_lab(tmp_path_factory.mktemp("alone"))
+        assert command(lab, variants()) == 0
+    return table(lab)
 
 
 def command(lab: Lab, changes: dict[str, Any], *more: str) -> int:
@@ -236,14 +265,10 @@ def records(lab: Lab) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_whatever_fails_in_one_variant_the_others_get_the_results_they_would_have_had(
-    wide: Lab, capsys: pytest.CaptureFixture[str], fault: str
+    alone: dict[tuple[str, str], dict[str, str]], wide: Lab, capsys: pytest.CaptureFixture[str], fault: str
 ) -> None:
-    assert command(wide, variants()) == 0
-    alone = table(wide)
-    other = Lab(wide.folder / "other", {"train": 6, "val": 4, "test": 24})
-    capsys.readouterr()
-    assert command(other, variants(odd={FAULT: fault})) == 1
-    found = table(other)
+    assert command(wide, variants(odd={FAULT: fault})) == 1
+    found = table(wide)
     of_family = ("p_corrected", "family", "outcome")
     for place, line in alone.items():
         kept = {name: value for name, value in found[place].items() if name not in of_family}
@@ -522,23 +547,23 @@ GRID = HOLE | {
 }
 
 
-def test_every_file_of_the_report_shows_the_hole_and_why(wide: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    command(wide, HOLE)
+def test_every_file_of_the_report_shows_the_hole_and_why(drawn: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    command(drawn, HOLE)
     why = "the loss is odd"
     printed = capsys.readouterr().out
-    for text in (printed, report(wide, "report.md"), report(wide, "report.html")):
+    for text in (printed, report(drawn, "report.md"), report(drawn, "report.html")):
         assert "9 of 12 trials done, 3 failed" in text
         assert why in text
         assert "NOT DECIDED" in text
-    assert "| odd | failed |  |  |  | failed |  |" in report(wide, "report.md")
-    line = table(wide)["odd", "t2v/R1"]
+    assert "| odd | failed |  |  |  | failed |  |" in report(drawn, "report.md")
+    line = table(drawn)["odd", "t2v/R1"]
     assert (line["mean"], line["seeds"], line["values"], line["outcome"]) == ("", "0", "", "failed")
-    latex = report(wide, "table.tex")
+    latex = report(drawn, "table.tex")
     assert r"odd$^\S$ & --" in latex
     assert r"\multicolumn{3}{c}{failed}" in latex
     assert r"$^\S$\,Trials failed" in latex
-    drawn = {path.name for path in (wide.folder / "runs" / "lab" / "figures").glob("*.svg")}
-    assert {"differences.svg", "training_model.svg"} <= drawn
+    figures = {path.name for path in (drawn.folder / "runs" / "lab" / "figures").glob("*.svg")}
+    assert {"differences.svg", "training_model.svg"} <= figures
 
 
 def test_figures_leave_out_what_failed(wide: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -615,10 +640,11 @@ def failure_text(lab: Lab, run: Any) -> str:
 
 
 def test_mlflow_has_failed_trials_as_failed_runs_and_as_finished_ones_when_they_succeed(
-    wide: Lab, monkeypatch: pytest.MonkeyPatch
+    wide: Lab, template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(wide.folder)
-    tracked = ONE_SEED | {"outputs": {"mlflow": {"uri": f"sqlite:///{wide.folder / 'mlflow.db'}"}}}
+    database = shutil.copy(template, wide.folder / "mlflow.db")
+    tracked = ONE_SEED | {"outputs": {"mlflow": {"uri": f"sqlite:///{database}"}}}
     for _ in range(2):  # writing again adds nothing
         assert command(wide, tracked) == 1
         runs = runs_of(wide)
@@ -655,7 +681,11 @@ HOSTILE = "\x1b[2J\u202e no postgresql://bob:hunter2@db/x"
 
 @pytest.mark.parametrize("fault", [ValueError(HOSTILE), UserError(HOSTILE)], ids=["exception", "message"])
 def test_what_a_plugin_says_of_its_failure_neither_moves_the_cursor_nor_tells_a_password(
-    wide: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fault: Exception
+    drawn: Lab,
+    template: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Exception,
 ) -> None:
     def odd(self: OddLoss, inputs: LossInputs) -> Tensor:
         if self.config.fault != "none":
@@ -667,16 +697,17 @@ def test_what_a_plugin_says_of_its_failure_neither_moves_the_cursor_nor_tells_a_
 
     monkeypatch.setattr(OddLoss, "forward", odd)
     monkeypatch.setattr(OddOutput, "fault", broken)
-    outputs = {"mlflow": {"uri": f"sqlite:///{wide.folder / 'mlflow.db'}"}, "odd_output": {}}
-    assert command(wide, HOLE | {"outputs": outputs}) == 1
+    database = shutil.copy(template, drawn.folder / "mlflow.db")
+    outputs = {"mlflow": {"uri": f"sqlite:///{database}"}, "odd_output": {}}
+    assert command(drawn, HOLE | {"outputs": outputs}) == 1
     shown = capsys.readouterr()
-    kept = [file for place in ("runs", "store", "mlartifacts") for file in (wide.folder / place).rglob("*")]
+    kept = [file for place in ("runs", "store", "mlartifacts") for file in (drawn.folder / place).rglob("*")]
     texts = [file.read_bytes().decode(errors="replace") for file in kept if file.is_file()]
     assert r"\x1b[2J\u202e no postgresql://***@db/x" in shown.out
     assert r"\x1b[2J\u202e no postgresql://***@db/x" in shown.err
     for secret in ("\x1b[2J", "\u202e", "hunter2"):
         assert not any(secret in text for text in (shown.out, shown.err, *texts))
-    assert "hunter2" not in (wide.folder / "mlflow.db").read_bytes().decode(errors="replace")
+    assert "hunter2" not in database.read_bytes().decode(errors="replace")
 
 
 def test_a_component_that_calls_exit_at_construction_is_named(wide: Lab, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from core.engine.steps.step import Step
 from core.engine.training import fit as train
 from core.evidence.findings import findings
 from core.evidence.registration import post_hoc
-from tests.engine import COUNTS, Lab, ToyEncoder
+from tests.engine import COUNTS, Lab, ToyEncoder, registered_toys
 
 WHOLE = {
     "ablate": {"retrieve.rerank.top_k": [1, 2]},
@@ -28,6 +28,22 @@ WHOLE = {
     "baseline": {"retrieve.rerank.top_k": 1},
     "hypotheses": {"helps": {"better": {"retrieve.rerank.top_k": 2}, "than": "baseline"}},
 }
+
+
+@pytest.fixture(scope="module")
+def whole_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    with registered_toys():
+        Lab(folder / "lab").run(WHOLE)
+    shutil.copytree(folder / "lab", folder / "kept")
+    return folder
+
+
+@pytest.fixture
+def whole(toys: None, whole_folder: Path) -> Lab:
+    """A lab in which WHOLE was run, at the same place for every test: claims are of the place of their videos too."""
+    shutil.rmtree(whole_folder / "lab")
+    return Lab(shutil.copytree(whole_folder / "kept", whole_folder / "lab"))
 
 
 def numbers(lab: Lab, changes: dict[str, Any]) -> list[Any]:
@@ -53,21 +69,21 @@ def flip(file: Path) -> None:
 @pytest.mark.parametrize(
     "steps", [("encode", "evaluate"), ("fit", "candidates"), ("encode", "fit", "rank"), ("score",)]
 )
-def test_a_run_after_pruning_some_steps_gives_the_same_table(lab: Lab, steps: tuple[str, ...]) -> None:
-    before = numbers(lab, WHOLE)
+def test_a_run_after_pruning_some_steps_gives_the_same_table(whole: Lab, steps: tuple[str, ...]) -> None:
+    before = numbers(whole, WHOLE)
     for step in steps:
-        prune(lab, "--step", step)
-    assert numbers(lab, WHOLE) == before
-    assert numbers(lab, {**WHOLE, "retrieve.rerank.weights": {"linear": 1.0, "dot": 0.5}}) != before
+        prune(whole, "--step", step)
+    assert numbers(whole, WHOLE) == before
+    assert numbers(whole, {**WHOLE, "retrieve.rerank.weights": {"linear": 1.0, "dot": 0.5}}) != before
 
 
-def test_what_was_pruned_and_is_not_needed_is_not_computed_again(lab: Lab) -> None:
-    before = numbers(lab, WHOLE)
+def test_what_was_pruned_and_is_not_needed_is_not_computed_again(whole: Lab) -> None:
+    before = numbers(whole, WHOLE)
     for step in ("encode", "fit", "candidates"):
-        prune(lab, "--step", step)
-    assert numbers(lab, WHOLE) == before
+        prune(whole, "--step", step)
+    assert numbers(whole, WHOLE) == before
     assert COUNTS == {}
-    assert lab.entries("fit") == []
+    assert whole.entries("fit") == []
 
 
 DAMAGE: dict[str, Callable[[Path], None]] = {
@@ -83,19 +99,19 @@ EVERYWHERE = [(step, "flipped") for step in ("encode", "fit", "candidates", "ran
 
 @pytest.mark.parametrize(("step", "damage"), [*EVERYWHERE, *(("score", damage) for damage in DAMAGE)])
 def test_damage_at_any_depth_heals_with_the_same_command(
-    lab: Lab, step: str, damage: str, capsys: pytest.CaptureFixture[str]
+    whole: Lab, step: str, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Everything above the damaged step is gone, so that it is read."""
     above = {"encode": ("score", "fit"), "fit": ("candidates", "rank"), "score": ("rank",), "candidates": ("rank",)}
-    before = numbers(lab, WHOLE)
-    for entry in lab.entries(step):
+    before = numbers(whole, WHOLE)
+    for entry in whole.entries(step):
         DAMAGE[damage](next(entry.folder.glob("*.safetensors")))
     for upper in (*above.get(step, ()), "evaluate"):
         if upper != step:
-            prune(lab, "--step", upper)
-    assert numbers(lab, WHOLE) == before
+            prune(whole, "--step", upper)
+    assert numbers(whole, WHOLE) == before
     assert "computed again, because" in capsys.readouterr().err
-    assert numbers(lab, WHOLE) == before
+    assert numbers(whole, WHOLE) == before
     assert COUNTS == {}
 
 
@@ -213,19 +229,19 @@ def test_a_torn_registration_does_not_mark_its_claim_post_hoc(lab: Lab) -> None:
     assert post_hoc(lab.plan(WHOLE)) == set()
 
 
-def test_a_torn_ledger_neither_loses_a_scoring_nor_stops_the_run(lab: Lab) -> None:
-    plan = lab.run(WHOLE)
-    file = lab.store / "ledger.jsonl"
+def test_a_torn_ledger_neither_loses_a_scoring_nor_stops_the_run(whole: Lab) -> None:
+    plan = whole.run(WHOLE)
+    file = whole.store / "ledger.jsonl"
     file.write_text(file.read_text()[:-20])
-    again = lab.run(WHOLE)
+    again = whole.run(WHOLE)
     claim = findings(again).decisions[0]
     assert (claim.times_scored, claim.post_hoc) == (len(plan.trials), False)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", ["registrations.jsonl", "registrations.copy.jsonl", "ledger.jsonl"])
-def test_a_damaged_registration_or_ledger_changes_no_mark_and_no_count(lab: Lab, name: str, damage: str) -> None:
-    result = findings(lab.run(WHOLE))
+def test_a_damaged_registration_or_ledger_changes_no_mark_and_no_count(whole: Lab, name: str, damage: str) -> None:
+    result = findings(whole.run(WHOLE))
     late = {
         **WHOLE,
         "hypotheses": {
@@ -233,24 +249,24 @@ def test_a_damaged_registration_or_ledger_changes_no_mark_and_no_count(lab: Lab,
             "late": {"better": {"retrieve.rerank.top_k": 1}, "than": {"retrieve.rerank.top_k": 2}},
         },
     }
-    before = [(claim.post_hoc, claim.times_scored) for claim in findings(lab.run(late)).decisions]
+    before = [(claim.post_hoc, claim.times_scored) for claim in findings(whole.run(late)).decisions]
     assert [post_hoc for post_hoc, _ in before] == [False, True]
-    DAMAGE[damage](lab.store / name)
-    assert [(claim.post_hoc, claim.times_scored) for claim in findings(lab.run(late)).decisions] == before
+    DAMAGE[damage](whole.store / name)
+    assert [(claim.post_hoc, claim.times_scored) for claim in findings(whole.run(late)).decisions] == before
     assert [claim.post_hoc for claim in result.decisions] == [False]
 
 
 @pytest.mark.parametrize("line", ["{}", '{"experiment": "lab"}', "[1]", "null"])
 @pytest.mark.parametrize("name", ["registrations.jsonl", "ledger.jsonl", "digests.jsonl"])
-def test_a_strange_line_is_left_out(lab: Lab, name: str, line: str) -> None:
-    before = numbers(lab, WHOLE)
-    with (lab.store / name).open("a") as handle:
+def test_a_strange_line_is_left_out(whole: Lab, name: str, line: str) -> None:
+    before = numbers(whole, WHOLE)
+    with (whole.store / name).open("a") as handle:
         handle.write(line + "\n")
-    assert numbers(lab, WHOLE) == before
+    assert numbers(whole, WHOLE) == before
 
 
-def test_a_finished_store_that_is_read_only_is_read(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = numbers(lab, WHOLE)
+def test_a_finished_store_that_is_read_only_is_read(whole: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = numbers(whole, WHOLE)
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
@@ -262,9 +278,9 @@ def test_a_finished_store_that_is_read_only_is_read(lab: Lab, monkeypatch: pytes
     ):
         monkeypatch.setattr(name, refuse)
     monkeypatch.setattr("os.access", lambda *_: False)
-    (lab.store / "digests.jsonl").unlink()
-    assert numbers(lab, WHOLE) == before
-    assert Store(lab.store).remains() == []
+    (whole.store / "digests.jsonl").unlink()
+    assert numbers(whole, WHOLE) == before
+    assert Store(whole.store).remains() == []
 
 
 def test_another_process_that_finishes_while_its_rows_are_copied_costs_nothing(

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -368,6 +368,7 @@ MAPPINGS = st.fixed_dictionaries({"x": LEAVES, "y": LEAVES})
 LISTS = st.lists(LEAVES, min_size=1, max_size=3)
 
 
+@settings(max_examples=50, deadline=None)  # texts that hold themselves take recursion to its limit: a tenth of a second
 @given(st.fixed_dictionaries({"a": LEAVES, "b": LEAVES, "c": MAPPINGS, "d": LISTS, "e": MAPPINGS}))
 def test_what_omegaconf_resolves_is_never_refused(values):
     try:

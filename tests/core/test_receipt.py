@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from core.errors import ConfigError
 from core.evidence.receipt import check_registered, receipt
 from core.run import main
-from tests.engine import Lab
+from tests.engine import Lab, registered_toys
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 CLAIMS: dict[str, Any] = {
     "ablate": {"retrieve.rerank.top_k": [1, 2]},
@@ -25,10 +28,18 @@ def run(lab: Lab, *more: str, changes: dict[str, Any] | None = None, store: str 
     return main([str(file), *places, "--workers", "0", *more])
 
 
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with registered_toys():
+        lab = Lab(tmp_path_factory.mktemp("registered"))
+        assert run(lab) == 0
+    return lab.folder
+
+
 @pytest.fixture
-def kept(lab: Lab) -> str:
-    """A run's registration, put away."""
-    assert run(lab) == 0
+def kept(lab: Lab, run_folder: Path) -> str:
+    """A run's registration, put away, in a laboratory that holds what the run left."""
+    shutil.copytree(run_folder, lab.folder, dirs_exist_ok=True)
     return str(shutil.copy(lab.folder / "runs" / "lab" / "registration.json", lab.folder / "kept.json"))
 
 

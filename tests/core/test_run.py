@@ -9,7 +9,6 @@ import shutil
 import signal
 import sqlite3
 import threading
-import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +19,13 @@ from safetensors.torch import load_file
 
 import core
 from core.contract.command import command as ends_quietly
-from core.contract.store import Store
+from core.contract.store import Busy, Patience, Store
 from core.engine.scoring import memory
 from core.measure.significance import detectable_difference
 from core.run import main
 from tests.engine import COUNTS, Lab, ToyEncoder
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 ABLATION = {
     "ablate": {"retrieve.rerank.top_k": [1, 2, 3]},
@@ -254,7 +255,9 @@ def test_an_export_with_folders_is_whole_and_removes_nothing_outside_its_own(
     assert not (folder / "vocabulary" / "words.txt").exists()
 
 
-def test_an_export_waits_for_another_process_that_trains_the_same(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_export_waits_for_another_process_that_trains_the_same(
+    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = {"encoder.trainable": True, **exported(lab.folder / "model")}
     assert command(lab, **asked) == 0
     (entry,) = lab.entries("fit")
@@ -264,10 +267,16 @@ def test_an_export_waits_for_another_process_that_trains_the_same(lab: Lab, caps
     def other() -> None:
         with Store(lab.store).leases.hold("fit", key):
             taken.set()
-            time.sleep(2)
+            told.wait(60)
             aside.rename(entry.folder)
 
-    taken, thread = threading.Event(), threading.Thread(target=other)
+    def telling(patience: Patience, busy: Busy, what: str) -> None:
+        tell(patience, busy, what)
+        told.set()
+
+    taken, told, tell = threading.Event(), threading.Event(), Patience.tell
+    monkeypatch.setattr(Patience, "tell", telling)
+    thread = threading.Thread(target=other)
     thread.start()
     assert taken.wait(30)
     assert command(lab, **asked) == 0
@@ -276,12 +285,12 @@ def test_an_export_waits_for_another_process_that_trains_the_same(lab: Lab, caps
 
 
 def test_an_encoder_that_cannot_be_exported_costs_neither_the_report_nor_the_tracking(
-    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    lab: Lab, template: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: ToyEncoder, folder: Path) -> None:
         raise ValueError("no room for the tokenizer")
 
-    database, model = lab.folder / "mlflow.db", lab.folder / "model"
+    database, model = shutil.copy(template, lab.folder / "mlflow.db"), lab.folder / "model"
     monkeypatch.setattr(ToyEncoder, "export", broken)
     outputs = {"export": {"folder": str(model)}, "mlflow": {"uri": f"sqlite:///{database}"}}
     asked = {"outputs": outputs, "seeds": [0]}
@@ -309,8 +318,9 @@ def test_a_trained_encoder_that_cannot_be_trained_again_is_told_at_export(
     assert "no weights today" in capsys.readouterr().err
 
 
-def test_a_call_from_python_prints_nothing(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
-    file = lab.write({**ABLATION, "outputs": {"mlflow": {"uri": f"sqlite:///{lab.folder / 'mlflow.db'}"}}})
+def test_a_call_from_python_prints_nothing(lab: Lab, template: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    database = shutil.copy(template, lab.folder / "mlflow.db")
+    file = lab.write({**ABLATION, "outputs": {"mlflow": {"uri": f"sqlite:///{database}"}}})
     core.run_experiment(str(file), store=str(lab.store), runs=str(lab.folder / "runs"), workers=0)
     assert capsys.readouterr().out == ""
 

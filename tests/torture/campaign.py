@@ -6,12 +6,13 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from .facts import facts, stable, there
 from .verdict import Judge, Verdict
@@ -48,10 +49,11 @@ def phase(path: str) -> str:
 
 
 @contextmanager
-def campaign() -> Iterator[Campaign]:
-    """A world in a temporary folder, the command run in it undisturbed, twice; removed at the end."""
+def campaign(patches: Mapping[str, Any] | None = None) -> Iterator[Campaign]:
+    """A world in a temporary folder, the command run in it undisturbed, twice; removed at the end. patches: of every
+    run, {dotted name: value}."""
     base = Path(tempfile.mkdtemp(prefix="torture-"))
-    with World(base) as world:
+    with World(base, patches) as world:
         log = base / "operations"
         first = world.run(log=log)
         assert first.status == 0, first.stderr

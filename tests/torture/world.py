@@ -86,8 +86,8 @@ class Running:
 class World:
     """Folders, the process that forks, and the undisturbed results. Use it as a context."""
 
-    def __init__(self, base: Path):
-        self.base, self.around = base, base / "around"
+    def __init__(self, base: Path, patches: Mapping[str, Any] | None = None):
+        self.base, self.around, self.patches = base, base / "around", dict(patches or {})
         self.cwd = self.around / "cwd"
         self.number = 0
 
@@ -137,7 +137,7 @@ class World:
         if fresh:
             return self._fresh(folder, env, argv)
         files = {name: str(folder / name) for name in ("stdout", "stderr", "stacks")}
-        order = {"argv": argv, "cwd": str(self.cwd), "env": env, "patches": dict(patches or {}), **files}
+        order = {"argv": argv, "cwd": str(self.cwd), "env": env, "patches": self.patches | dict(patches or {}), **files}
         pid = self.nursery.start(order)
         return Running(pid, lambda: self.nursery.status(pid), folder)
 

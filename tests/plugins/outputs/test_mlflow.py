@@ -107,16 +107,6 @@ def _plugin() -> Iterator[None]:
     registry().remove_plugin(plugin, "still-life")
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables: making one takes seconds, copying it does not."""
-    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    Server(f"sqlite:///{database}").runs("0", "none")
-    with sqlite3.connect(database) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return database
-
-
 @dataclass
 class Place:
     """A folder with the experiment file, its store and its MLflow database."""
@@ -547,7 +537,7 @@ def test_the_uri_is_the_files_then_the_environments_then_a_database_here(
 
 
 def test_the_command_writes_from_the_store_and_names_trials_that_lack_a_result(
-    place: Place, capsys: pytest.CaptureFixture[str]
+    undrawn: None, place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = place.result("seeds=[0]")
     arguments = [place.file, "seeds=[0]", f"outputs.mlflow.uri={place.uri}", "--stored", "--only", "mlflow"]
@@ -695,7 +685,7 @@ def test_only_files_of_the_report_reach_mlflow(place: Place) -> None:
     assert note.count("get-artifact") == 1
 
 
-def test_what_a_killed_report_left_is_removed_by_the_next(place: Place) -> None:
+def test_what_a_killed_report_left_is_removed_by_the_next(undrawn: None, place: Place) -> None:
     result = place.result("seeds=[0]")
     gone = subprocess.Popen(["true"])
     gone.wait()
@@ -746,6 +736,7 @@ def test_what_opens_a_server_that_cannot_be_reached_is_written_and_printed_nowhe
     uri: str, place: Place, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr("plugins.outputs.figures.files.FORMATS", (".svg",))  # whose words are there to be read
     monkeypatch.chdir(place.folder)
     for given in (uri, None):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

@@ -13,18 +13,15 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from plugins.outputs.mlflow import server
+from plugins.outputs.mlflow import database, server
 from plugins.outputs.mlflow.database import BESIDE, Unusable, ready
 from plugins.outputs.mlflow.server import Server, held
-
-from .test_mlflow import template
-
-__all__ = ["template"]
 
 SECONDS = 2.0
 """About what making the tables takes."""
@@ -74,7 +71,14 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if not path.name.endswith(BESIDE[1:])}
 
 
-@pytest.mark.parametrize("chains", [4, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.fixture
+def quick(template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new file gets a copy of MLflow's tables, which take seconds to make."""
+    monkeypatch.setattr(database, "_fill", partial(shutil.copyfile, template))
+
+
+@pytest.mark.usefixtures("template")  # children that were forked before have all of MLflow to import first
+@pytest.mark.parametrize("chains", [2, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_first_write_that_is_killed_at_any_moment_succeeds_when_it_is_let(chains: int, tmp_path: Path) -> None:
     chance = random.Random(chains)
     for chain in range(chains):
@@ -99,7 +103,7 @@ def test_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tables", [(), ("experiments", "registered_models"), ("_alembic_tmp_runs", "runs")])
 def test_a_file_that_an_earlier_version_left_half_made_is_made_anew_and_said_so(
-    tables: tuple[str, ...], tmp_path: Path
+    quick: None, tables: tuple[str, ...], tmp_path: Path
 ) -> None:
     file = tmp_path / "mlflow.db"
     half_made(file, *tables)
@@ -116,7 +120,7 @@ def test_a_file_that_an_earlier_version_left_half_made_is_made_anew_and_said_so(
     assert f"{file}.broken-2" in write(file)
 
 
-def test_an_empty_file_is_filled(tmp_path: Path) -> None:
+def test_an_empty_file_is_filled(quick: None, tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").touch()
     assert write(tmp_path / "mlflow.db") == ""
     assert write(tmp_path / "mlflow.db") == ""
