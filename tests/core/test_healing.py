@@ -13,13 +13,13 @@ import torch
 
 from core.contract.features import Tokens
 from core.contract.store import Entry, Store
-from core.contract.store import main as store_command
 from core.engine.resuming import load_resumed, save_resumed
 from core.engine.steps import encoding, fitting
 from core.engine.steps.step import Step
 from core.engine.training import fit as train
 from core.evidence.findings import findings
 from core.evidence.registration import post_hoc
+from core.store import main as store_command
 from tests.engine import COUNTS, Lab, ToyEncoder, registered_toys
 
 WHOLE = {

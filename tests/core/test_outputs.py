@@ -20,10 +20,10 @@ import core
 from core import ConfigError, Output, Problem, UserError, setting
 from core.compare import compare_inputs
 from core.engine.plan import add_trials, read_plan
+from core.evidence.ground import file_version
 from core.evidence.receipt import RECEIPT
 from core.outputs import Outputs
 from core.run import main
-from plugins.outputs.mlflow.experiment import file_version
 from tests.core.experiments import plugged, plugin_of
 from tests.engine import COUNTS, Lab, registered_toys
 

@@ -357,7 +357,7 @@ def test_a_damaged_figure_is_not_shown_for_ever(
         for figure in files:
             figure.write_bytes(contents[figure.name])
 
-    monkeypatch.setattr("core.figures.draw", draw)
+    monkeypatch.setattr("plugins.outputs.figures.files.draw", draw)
     for damaged in (b"", sound[: len(sound) // 2], sound[:40] + bytes([sound[40] ^ 1]) + sound[41:], b"\xff{"):
         file.write_bytes(damaged)
         write(result, runs, ["figures"])
