@@ -196,15 +196,15 @@ def run_count(database: Path) -> int:
 
 def test_a_trained_encoder_is_exported_as_trained_and_a_frozen_one_as_it_was(lab: Lab) -> None:
     start = {"layer." + name for name in ("weight", "bias")}
-    exported = {}
+    folders = {}
     for trainable in (True, False):
         folder = lab.folder / f"exported-{trainable}"
         assert command(lab, **{"encoder.trainable": trainable, **exported(folder)}) == 0
-        exported[trainable] = load_file(folder / "toy.safetensors")
-        assert set(exported[trainable]) == start
+        folders[trainable] = load_file(folder / "toy.safetensors")
+        assert set(folders[trainable]) == start
     weights = next(e.tensors() for e in lab.entries("fit") if "encoder.layer.weight" in e.tensors())
-    assert torch.equal(exported[True]["layer.weight"], weights["encoder.layer.weight"])
-    assert not torch.equal(exported[True]["layer.weight"], exported[False]["layer.weight"])
+    assert torch.equal(folders[True]["layer.weight"], weights["encoder.layer.weight"])
+    assert not torch.equal(folders[True]["layer.weight"], folders[False]["layer.weight"])
 
 
 def test_an_export_replaces_an_earlier_one_and_nothing_of_anybody_elses(

@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from core.contract.store import Busy, FileDigests, Store, append_lines, digest, entries, leases, main, read_lines
+from core.contract.store import Busy, FileDigests, Store, append_lines, digest, entries, leases, read_lines
 from core.errors import StoreError
+from core.store import main
 
 KEY = "0123456789abcdef"
 OTHER = "fedcba9876543210"

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.contract.store import Busy, Store, append_lines, files, leases, main, mark, read_lines
+from core.contract.store import Busy, Store, append_lines, files, leases, mark, read_lines
 from core.contract.store.files import locked, mend_lines
 from core.contract.store.mark import MARK
 from core.errors import StoreError
+from core.store import main
 
 KEY = "0123456789abcdef"
 OTHER = "fedcba9876543210"
