@@ -44,6 +44,8 @@ ONLY_IN = {
     "decord": {"core.engine.video"},
     "omegaconf": {"core.experiment.config"},
     "pluggy": {"core.hookspecs", "core.plugins"},
+    "jinja2": {"plugins.outputs.pages"},
+    "markupsafe": {"plugins.outputs.pages"},
     "faiss": {"core.engine.index"},
     "ray": set(),
 }
@@ -265,7 +267,7 @@ def heavy(stderr: str) -> set[str]:
     """Those packages among the ones that take long, or that plugins bring, which a run with -X importtime imported."""
     loaded = {line.rpartition("|")[2].strip() for line in stderr.splitlines() if line.startswith("import time:")}
     assert loaded
-    return loaded & {"torch", "mlflow", "decord", "transformers", "matplotlib", "scipy", "plugins", "numpy"}
+    return loaded & {"torch", "mlflow", "decord", "transformers", "matplotlib", "scipy", "plugins", "numpy", "jinja2"}
 
 
 @pytest.mark.parametrize("command", [("-c", "import core"), ("-m", "core.run", "--help")], ids=" ".join)

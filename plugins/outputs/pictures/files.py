@@ -7,7 +7,11 @@ from pathlib import Path
 
 from core.outputs import Result, digest, read_text, write_atomically
 
+from ..pages import TEMPLATES
+
 PAGE = "pictures.html"
+CODE = (".py", ".j2", ".css")
+"""Endings of the files that decide how pictures look."""
 
 
 def write_page(file: Path, state: str, page: str) -> None:
@@ -26,9 +30,10 @@ def shows(file: Path, state: str) -> bool:
 
 
 def shown(result: Result, chosen: list[object]) -> str:
-    """Digest of all that decides what pictures show, and of the code that draws."""
+    """Digest of all that decides what pictures show, and of the code and templates that draw."""
     trials = [[row.name, *(found.key for found in row.results)] for row in result.rows]
-    code = [path.read_text() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    files = [path for folder in (Path(__file__).parent, TEMPLATES) for path in sorted(folder.iterdir())]
+    code = [path.read_text(encoding="utf-8") for path in files if path.suffix in CODE]
     facts = [result.name, result.primary, result.experiment.anonymous, chosen]
     return digest([code, trials, facts])
 

@@ -405,7 +405,7 @@ def test_pictures_of_the_queries_that_the_best_variant_moved_most_lie_beside_the
     assert len(moving) == 4
     best = max(moving, key=lambda row: row.mean("t2v/R1"))
     assert f"<h1>lab: {best.name} · seed 0</h1>" in text
-    assert 1 <= text.count("<section id=q") <= 6
+    assert 1 <= text.count('<section id="q') <= 6
 
 
 def test_pictures_are_made_again_only_where_the_result_changed(
