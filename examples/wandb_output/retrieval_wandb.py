@@ -130,7 +130,7 @@ def curves(trial: Trial) -> dict[int, dict[str, float]]:
 
 
 def overview(result: Result) -> Record:
-    """What was found. Its id follows from all of it: where a verdict changes, another run says so."""
+    """What was found. Its id follows from that: where a verdict changes, another run says so."""
     config = {"version": result.version, "registration": result.registration, "command": result.command}
     summary = {"in_short": result.in_short}
     for decision in result.decisions:
@@ -138,9 +138,10 @@ def overview(result: Result) -> Record:
         summary[f"verdict/{decision.hypothesis.name}"] = decision.verdict.verdict + late
     summary |= {f"verdict/{claim.name}": f"no verdict: {reason}" for claim, reason in result.incomparable}
     summary |= {f"failed/{trial.name}": str(trial.failure) for trial in result.failed}
-    told = [result.in_short, *map(str, result.decisions), *result.notes]
-    page = "".join(f"<p>{escape(line)}</p>" for line in told) + table(result)
-    return Record(digest([result.name, config, summary, page]), result.name, "summary", config, summary, page=page)
+    decisions, variants = [str(decision) for decision in result.decisions], table(result)
+    page = "".join(f"<p>{escape(line)}</p>" for line in [result.in_short, *decisions, *result.notes]) + variants
+    run = digest([result.name, result.version, summary, decisions, variants])  # notes tell of other experiments too
+    return Record(run, result.name, "summary", config, summary, page=page)
 
 
 def table(result: Result) -> str:
@@ -151,7 +152,7 @@ def table(result: Result) -> str:
 
 
 def _cells(result: Result, row: Row) -> list[str]:
-    measured = [f"{row.mean(name):.2f}" for name in result.metrics]
+    measured = [f"{row.mean(name):.2f}" if row.results else "" for name in result.metrics]
     if len(row.results) > 1:
         measured[0] += f" ± {row.spread(result.primary):.2f}"
     tested = row.comparisons.get(result.primary)

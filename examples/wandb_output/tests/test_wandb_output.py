@@ -249,6 +249,17 @@ def test_writing_again_adds_nothing_and_a_further_seed_what_is_new(lab: Lab) -> 
     assert not list(lab.folder.glob("runs/lab/wandb/.*/*"))
 
 
+def test_what_other_experiments_find_in_the_same_store_adds_nothing_to_this_one(lab: Lab) -> None:
+    lab.run()
+    before = lab.runs
+    lab.run(name="other", ablate={"train.learning_rate": [0.01, 0.5]}, seeds=[0], hypotheses={})  # 0.01 is shared
+    lab.run()
+    assert lab.runs == before
+    others = {read(folder).id for folder in lab.folder.glob("runs/other/wandb/offline-run-*")}
+    assert len(others) == 3
+    assert not others & {read(folder).id for folder in lab.runs}
+
+
 def test_a_run_that_was_cut_off_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
 
