@@ -135,7 +135,7 @@ class Lab:
             },
             "train": {"epochs": 2, "batch_size": 3, "learning_rate": 0.01, "keep": "best"},
             "retrieve": {"first_stage": "mean"},
-            "evaluate": {"metrics": ["R1", "MnR"]},
+            "evaluate": {"metrics": ["R1", "MnR"], "efficiency": True},
             "seeds": [0, 1],
             "ablate": {"train.learning_rate": [0.01, 0.1]},
             "baseline": {"train.learning_rate": 0.01},
@@ -215,7 +215,9 @@ def test_a_run_a_trial_holds_what_was_measured_and_by_what(lab: Lab) -> None:
             assert (run.group, run.project) == ("lab", "x")
             assert run.config["train.learning_rate"] == row.variant.value("train.learning_rate")
             assert (run.config["seed"], run.config["trial_key"]) == (trial.seed, trial.key)
-            assert {name: run.summary[name] for name in trial.metrics} == pytest.approx(trial.metrics)
+            measured = trial.metrics | trial.costs
+            assert {"t2v/R1", "cost/latency_ms"} <= measured.keys()
+            assert {name: run.summary[name] for name in measured} == pytest.approx(measured)
             told = trial.fits["train"].history
             assert run.history["_step"] == [1, 2]
             assert run.history["train/loss"] == pytest.approx([epoch["loss"] for epoch in told])
