@@ -34,6 +34,14 @@ def example(session: nox.Session) -> None:
 
 
 @nox.session(python="3.11")
+def wandb(session: nox.Session) -> None:
+    """The example output: installed with wandb, and tested against wandb's own offline runs."""
+    install(session)
+    session.install("-c", "constraints.txt", "-e", "examples/wandb_output")
+    session.run("python", "-m", "pytest", "examples/wandb_output", *session.posargs)
+
+
+@nox.session(python="3.11")
 def triton(session: nox.Session) -> None:
     """The GPU kernel without a GPU: in Triton's interpreter, and compiled."""
     install(session)
