@@ -60,7 +60,7 @@ def test_rows_stand_in_the_order_of_the_file_with_means_and_spread_over_seeds(wi
 
 
 def test_the_result_of_a_trial_is_read_once(wide: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = findings(wide.run(SWEEP))
+    plan = wide.run(SWEEP)
     read: list[Path] = []
     json_of = Entry.json
 
@@ -69,10 +69,13 @@ def test_the_result_of_a_trial_is_read_once(wide: Lab, monkeypatch: pytest.Monke
         return json_of(entry, file)
 
     monkeypatch.setattr(Entry, "json", counted)
+    result = findings(plan)
     for _ in range(2):
         table(result)
         assert result.size
-    assert sorted(read) == sorted({found.entry.folder / "result.json" for row in result.rows for found in row.results})
+    results = sorted(path for path in read if path.name == "result.json" and path.parent.parent.name == "evaluate")
+    folders = [plan.workspace.store.root / "evaluate" / trial.last.key for trial in plan.trials]
+    assert results == sorted(folder / "result.json" for folder in folders)
 
 
 def test_the_baseline_is_in_no_family_and_the_others_are_one_holm_family(wide: Lab) -> None:

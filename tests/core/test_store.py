@@ -342,7 +342,7 @@ def test_prune_without_a_filter_is_refused(store: Store) -> None:
 
 def test_the_module_runs_as_a_command(store: Store) -> None:
     write(store)
-    command = [sys.executable, "-m", "core.contract.store", "--store", str(store.root)]
+    command = [sys.executable, "-m", "core.store", "--store", str(store.root)]
     assert KEY in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

@@ -462,7 +462,7 @@ def test_a_lock_that_a_stopped_process_holds_is_told_and_given_up(
 
 def test_a_list_that_nobody_reads_on_ends_quietly(store: Store) -> None:
     write(store)
-    command = [sys.executable, "-m", "core.contract.store", "--store", str(store.root)]
+    command = [sys.executable, "-m", "core.store", "--store", str(store.root)]
     reading, writing = os.pipe()
     os.close(reading)
     ended = subprocess.run(command, check=False, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)

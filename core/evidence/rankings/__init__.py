@@ -29,12 +29,14 @@ __all__ = ["Gate", "Rankings", "Stage", "rankings"]
 class Rankings:
     """Texts, videos and stages of one trial. Q texts, B_v videos, each by its row in the scored split.
 
-    name: of the trial. reason: why it is this one; None where it was asked for. stages: the first ranks all videos.
+    name: of experiment and trial. reason: why it is this one; None where it was asked for. stages: the first ranks all
+    videos.
     Scores and candidates are read from the store, none is computed again where it holds them; the frames of videos are
     decoded anew.
     """
 
     name: str
+    variant: str
     reason: str | None
     stages: list[Stage]
     _workspace: Workspace
@@ -103,7 +105,8 @@ def rankings(plan: Plan, variant: str | None, hide: Callable[[str], str]) -> Ran
     workspace, rank = replace(plan.workspace, device=torch.device("cpu")), _rank(trial)
     rows = kept(workspace, rank.payload.split, feature_steps(rank.inputs))
     told = None if reason is None else hide(reason)
-    return Rankings(hide(trial.name), told, stages(workspace, rank, rows), workspace, rank, rows, hide)
+    name = hide(f"{plan.experiment.name}: {trial.name}")
+    return Rankings(name, hide(trial.variant.name), told, stages(workspace, rank, rows), workspace, rank, rows, hide)
 
 
 def _rank(trial: PlannedTrial) -> Step:

@@ -29,7 +29,7 @@ def chosen_trial(plan: Plan, name: str | None = None) -> tuple[PlannedTrial, str
     """
     variants = plan.variants if name is None else select(plan.variants, name)[:1]
     if not variants:
-        raise UserError(f"variant: {reference_fault(plan.variants, str(name))}")
+        raise UserError(f"outputs.pictures.variant: {reference_fault(plan.variants, str(name))}")
     finished = [trial for variant in variants for trial in plan.trials_of(variant) if _finished(plan, trial)]
     if not finished:
         raise UserError(_lacking(plan, f"results of {plan.document.file if name is None else f'`{variants[0].name}`'}"))
@@ -72,5 +72,5 @@ def chosen_rows(queries: Sequence[str], rows: Kept) -> list[int]:
     for query in queries:
         if query not in known:
             near = ", ".join(f"`{name}`" for name in get_close_matches(query, known, n=3, cutoff=0))
-            raise UserError(f"queries: the scored split has no text `{query}`; the nearest are {near}")
+            raise UserError(f"outputs.pictures.queries: the scored split has no text `{query}`; the nearest are {near}")
     return [known[query] for query in queries]

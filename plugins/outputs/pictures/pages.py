@@ -88,7 +88,8 @@ def most_changed_rows(first: NDArray[np.int64], last: NDArray[np.int64], count: 
     if not rows:
         single = len(rankings.stages) == 1
         why = "ranks in one stage" if single else "leaves the first right video of every query where it was"
-        raise UserError(f"`{rankings.name}` {why}: choose texts by `queries`, or another `variant`")
+        told = f"`{rankings.variant}` {why}: choose texts by outputs.pictures.queries"
+        raise UserError(f"{told}, or another outputs.pictures.variant")
     return rows
 
 

@@ -96,7 +96,7 @@ def test_a_claim_stands_beside_what_the_store_holds(wide: Lab) -> None:
     told = section(text, "toy")
     for words in ("Claim: Re-ranking helps.", "Source: Toy paper, Table 1", "Fairness: same seeds"):
         assert f"- {words}" in told
-    assert f"`python -m core.run {wide.folder / 'claims' / 'toy.yaml'} --store {wide.store}`" in told
+    assert f"`python -m core.run {wide.folder / 'claims' / 'toy.yaml'}`" in told
     reranked, alone = per_query(plan_of(result), "top_k=2"), per_query(plan_of(result), "rerank=none")
     row = cells(told, "top_k=2")
     assert row[1] == f"{reranked.mean():.1f} ± {reranked.mean(1).std(ddof=1):.1f}"
@@ -234,7 +234,7 @@ def test_results_of_a_gpu_are_found_and_their_command_says_so(wide: Lab) -> None
     add_trials(plan)
     plan.workspace.device = torch.device("cpu")
     execute(plan, lambda trial: None)
-    assert f"{file} --store {wide.store} --device cuda`" in section(written(wide), "toy")
+    assert f"{file} --device cuda`" in section(written(wide), "toy")
 
 
 def test_the_faults_of_all_files_are_told(wide: Lab, capsys: pytest.CaptureFixture[str]) -> None:

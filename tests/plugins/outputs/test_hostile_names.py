@@ -65,11 +65,8 @@ def test_ordinary_cells_are_written_as_they_are():
 
 def test_no_name_is_html_link_or_second_line_on_the_page_of_claims():
     for name in HOSTILE:
-        document = SimpleNamespace(file=name, origins={}, values={})
-        workspace = SimpleNamespace(store=SimpleNamespace(root=name), device=SimpleNamespace(type="cpu"))
-        plan = SimpleNamespace(document=document, workspace=workspace, hypotheses=[])
-        nothing: dict[str, Any] = {"rows": [], "claims": [], "incomparable": [], "primary": "t2v/R1"}
-        result: Any = SimpleNamespace(name=name, plan=plan, withdrawn=[name], **nothing)
+        nothing: dict[str, Any] = {"rows": [], "decisions": [], "hypotheses": [], "incomparable": []}
+        result: Any = SimpleNamespace(name=name, file=name, command=name, withdrawn=[name], primary="t2v/R1", **nothing)
         claim = Claim(name, name, name, name)
         part = {"name": name, "ground": [name], "overview": claims._overview(result, claim)}
         for line in claims.page([part | {"section": claims._section(result, claim)}]).splitlines():
@@ -102,7 +99,7 @@ def test_no_name_is_a_command_of_latex(name):
 def test_no_name_is_markup_or_a_picture_on_the_terminal(result: Any, monkeypatch):
     name = "[red]a[/red] :fire: \x1b[31mb"
     monkeypatch.setattr(terminal, "header", lambda found: [name, *header(found)[1:]])
-    monkeypatch.setattr(terminal, "notes", lambda found: [name])
+    result.notes = [name]
     printed = terminal.shown(result)
     assert "[red]a[/red] :fire: \\x1b[31mb" in printed
     assert "\x1b" not in printed

@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +30,8 @@ from core.contract.store import Store
 from core.engine.plan import Plan, PlannedTrial, add_trials, read_plan
 from core.engine.steps.step import Workspace
 from core.evidence.findings import Result, findings
+from core.evidence.ground import closed_yaml
+from core.evidence.hiding import hiding
 from core.evidence.ledger import enter
 from core.evidence.registration import register
 from core.evidence.trials import Trial
@@ -145,7 +147,8 @@ class Place:
     def track(self, result: Result) -> Tracked:
         spec = plan_of(result).experiment.outputs["mlflow"]
         assert spec is not None
-        return track(result, self.report(result), spec.fields.uri)
+        hidden = result.hidden_by(hiding(plan_of(result)))
+        return track(hidden, self.report(result), spec.fields.uri)
 
     def report(self, result: Result) -> Path:
         """The folder of the report; where a test did not write one, which takes seconds, with something in it."""
@@ -264,8 +267,9 @@ def test_where_weights_are_exported_to_does_not_make_another_version(tracked: Si
 
 def test_nothing_is_written_where_the_output_is_left_out(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", place.uri)
-    outputs = Outputs(place.result("outputs.mlflow=null").plan, place.folder / "runs")
-    outputs.finished(findings(place.plan(place.file, "outputs.mlflow=null")))
+    result = place.result("outputs.mlflow=null")
+    outputs = Outputs(plan_of(result), place.folder / "runs")
+    outputs.finished(result)
     assert outputs.faults == []
     assert place.client.get_experiment_by_name("depth") is None
 
@@ -365,9 +369,8 @@ def test_the_parents_note_has_question_table_figures_and_how_to_repeat_it(tracke
     assert all(run == parent.info.run_id and (artifacts(tracked.place, parent) / path).is_file() for path, run in shown)
 
 
-def test_a_long_note_is_cut_at_a_line(tracked: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment.report, "notes", lambda result: 1000 * ["one more line"])
-    note = experiment.note(tracked.result, "#/", [])
+def test_a_long_note_is_cut_at_a_line(tracked: SimpleNamespace) -> None:
+    note = experiment.note(replace(tracked.result, notes=1000 * ["one more line"]), "#/", [])
     assert len(note) <= 8000
     assert note.endswith("one more line\n\nThe rest is in the artifact report/report.html.")
 
@@ -606,7 +609,7 @@ def test_a_password_in_the_experiment_file_reaches_no_artifact(place: Place) -> 
     ],
 )
 def test_the_addresses_of_a_files_outputs_are_safe_to_show_however_yaml_spells_them(written: str) -> None:
-    shown = experiment.closed_yaml(f"name: x\n{written}\nseeds: [0]  # one\n")
+    shown = closed_yaml(f"name: x\n{written}\nseeds: [0]  # one\n")
     assert yaml.safe_load(shown).keys() >= {"name", "seeds"}
     assert 'http://***@host"' in shown
     assert shown.endswith("\nseeds: [0]  # one\n")
@@ -621,7 +624,7 @@ def test_an_experiment_file_that_tells_nothing_is_kept_as_it_is_written() -> Non
         "outputs: {report: null}",
     ]
     for text in (EXPERIMENT, *plain, "", "- a"):
-        assert experiment.closed_yaml(text) == text
+        assert closed_yaml(text) == text
 
 
 # ------------------------------------------------------------------------------------------------ only what is ours
@@ -631,13 +634,12 @@ HOSTILE = "<img src=x onerror=alert(1)> [a](javascript:alert(1)) <script>b</scri
 
 
 def test_texts_of_others_make_no_html_and_no_links_in_mlflows_notes(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place,
 ) -> None:
     question = f"# Question: does {HOSTILE.replace('?', '')} help?\n# {HOSTILE}\n"
     Path(place.file).write_text(question + EXPERIMENT.partition("\n")[2].replace("depth_helps", f"'{HOSTILE}'"))
-    monkeypatch.setattr(experiment.report, "notes", lambda result: [f"Beware: {HOSTILE}", "`a` <b>"])
-    monkeypatch.setattr(experiment, "facts", lambda result: {"Data set": HOSTILE})
-    answer = place.track(place.result("seeds=[0]"))
+    hostile = {"notes": [f"Beware: {HOSTILE}", "`a` <b>"], "facts": {"Data set": HOSTILE}}
+    answer = place.track(replace(place.result("seeds=[0]"), **hostile))
     notes = [
         place.client.get_run(answer.run_id).data.tags["mlflow.note.content"],
         place.client.get_experiment(answer.experiment_id).tags["mlflow.note.content"],

@@ -428,8 +428,9 @@ def assert_told(fault: RunError, place: Place) -> None:
     """One clear error, without the password."""
     message = str(fault)
     assert "could not be written" in message
-    assert f"No result is lost: all are in {place.folder / 'store'}" in message
+    assert "No result is lost: all are in the store" in message
     assert f"python -m core.run {place.file} " in message
+    assert f"--store {place.folder / 'store'} --stored --only mlflow" in message
     assert PASSWORD not in "".join(traceback.format_exception(fault))
     assert len(message.splitlines()) == 4
 

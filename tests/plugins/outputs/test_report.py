@@ -10,12 +10,13 @@ from dataclasses import replace
 import pytest
 
 from core.evidence.findings import Result
+from core.evidence.wording import notes
 from plugins.outputs import report
 from plugins.outputs.figures.files import apart
 from plugins.outputs.report.as_html import html
 from plugins.outputs.report.as_latex import latex
 from plugins.outputs.terminal import shown
-from tests.engine import Lab, write_videos
+from tests.engine import Lab, plan_of, write_videos
 
 CHANGES = {
     "ablate": {"retrieve.rerank.top_k": [1, 2, 3]},
@@ -84,9 +85,9 @@ def test_what_could_have_been_shown_stands_beside_every_outcome_that_is_not_sign
 def test_weights_that_were_chosen_on_the_split_that_is_scored_are_told(lab: Lab) -> None:
     trained = {"retrieve": {"first_stage": "linear"}, "evaluate.split": "val"}
     told = "Beware: weights were chosen by their results on the val split, which is scored here."
-    assert told in report.notes(lab.result(trained | {"train.keep": "best"}))
-    assert told not in report.notes(lab.result(trained | {"train.keep": "last"}))
-    assert told not in report.notes(lab.result({"retrieve": {"first_stage": "dot"}, "evaluate.split": "val"}))
+    assert told in lab.result(trained | {"train.keep": "best"}).notes
+    assert told not in lab.result(trained | {"train.keep": "last"}).notes
+    assert told not in lab.result({"retrieve": {"first_stage": "dot"}, "evaluate.split": "val"}).notes
 
 
 def test_a_median_as_the_primary_metric_is_in_no_family(lab: Lab) -> None:
@@ -185,7 +186,7 @@ def test_published_numbers_change_no_test_and_no_table(lab: Lab) -> None:
     beside = lab.result({**CHANGES, "references": ["toys.yaml"]})
     assert report.csv(beside) == report.csv(alone)
     assert beside.notes == alone.notes
-    assert [report.str(claim) for claim in beside.decisions] == [report.str(claim) for claim in alone.decisions]
+    assert [str(claim) for claim in beside.decisions] == [str(claim) for claim in alone.decisions]
     assert report.markdown(beside).startswith(report.markdown(alone))
 
 
@@ -224,7 +225,7 @@ def test_a_warning_that_holds_for_some_rows_names_them(result: Result) -> None:
     for row in rows[:4]:
         found = row.comparisons[result.primary]
         row.comparisons[result.primary] = replace(found, warning=f"{found.warning}; nothing differs")
-    told = [line for line in result.notes if line.startswith("Beware")]
+    told = [line for line in notes(plan_of(result), result) if line.startswith("Beware")]
     names = [row.name for row in rows]
     assert "Beware: few videos." in told
     assert f"Beware, {names[1]}, {names[2]}: long tails." in told

@@ -23,6 +23,7 @@ from core.engine.plan import Plan, PlannedTrial
 from core.evidence.findings import Result, not_compared
 from core.evidence.results import Row
 from core.evidence.trials import Trial
+from core.evidence.wording import basis
 from core.measure.metrics import COSTS
 from core.measure.significance import Comparison
 from plugins.outputs.report.as_latex import escaped, latex
@@ -173,6 +174,7 @@ def result_of(
         if p is None or row.name in p:
             corrected = 0.5 if p is None else p[row.name]
             row.comparisons = {} if row.is_baseline else dict.fromkeys(result.metrics, compared(corrected))
+    result.basis = basis(result)
     return result
 
 
@@ -291,7 +293,8 @@ def test_what_has_no_p_and_what_is_no_number_is_a_dash(lab: Lab) -> None:
 
 def test_a_long_name_is_broken_into_lines_that_hold_all_of_it(lab: Lab) -> None:
     result = result_of(lab, variants("a"), {})
-    result.rows[1].name = "x" * 50 + " " + "word_of_it=5 " * 6 + "end"
+    name = "x" * 50 + " " + "word_of_it=5 " * 6 + "end"
+    result.rows[1].variant = replace(result.rows[1].variant, name=name)
     for table in tables(latex(result)):
         found = re.fullmatch(r"\\begin{tabular}\[t\]{@{}l@{}}(.*)\\end{tabular}", table.rows[1][0])
         assert found is not None
@@ -392,7 +395,7 @@ def test_tables_compile_and_fit_where_they_stand(lab: Lab, tmp_path: Path) -> No
     metrics = {"evaluate": {"metrics": ["R1", "R5", "R10", "MdR", "MnR", "MRR"]}, "references": ["toys.yaml"]}
     nasty = result_of(lab, variants(*"abcdefgh") | metrics | {"name": "naïve_α & 100% ▲ \\frac{1}"}, {})
     for row, name in zip(nasty.rows[1:], NAMES, strict=True):
-        row.name = name
+        row.variant = replace(row.variant, name=name)
         for found in row.results:
             found.stored["costs"] = dict.fromkeys(COSTS, 1.5e6)
     many = result_of(lab, variants(*(f"v{number}" for number in range(60))) | metrics, {})
