@@ -99,6 +99,13 @@ class Trial(_Tried):
 
     _entry: Entry = field(repr=False)
 
+    def hidden_by(self, hide: Hide) -> Trial:
+        """The same, with every text in it hidden. What was read of it and holds no text of others is not read again."""
+        hidden: Trial = super().hidden_by(hide)
+        kept = [name for name in ("stored", "tensors", "fits") if name in self.__dict__]
+        hidden.__dict__.update({name: self.__dict__[name] for name in kept})
+        return hidden
+
     @cached_property
     def stored(self) -> dict[str, Any]:
         """`result.json`: metrics, ceilings, and how many videos and texts were ranked."""

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.engine.plan import Plan, PlannedTrial
-from core.evidence.findings import Result, not_compared
-from core.evidence.results import Row
+from core.evidence.findings import Result, not_compared, row_of
 from core.evidence.trials import Trial
 from core.evidence.wording import basis
 from core.measure.metrics import COSTS
@@ -163,7 +162,7 @@ def result_of(
     are compared with the baseline.
     """
     plan = lab.plan(changes)
-    rows = [Row(variant, [made_up(plan, trial) for trial in plan.trials_of(variant)], []) for variant in plan.variants]
+    rows = [row_of(plan, v, [made_up(plan, trial) for trial in plan.trials_of(v)], []) for v in plan.variants]
     result = not_compared(plan, rows)
     for row in rows:
         for number, found in enumerate(row.results):
