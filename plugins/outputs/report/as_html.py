@@ -11,11 +11,11 @@ from pathlib import Path
 
 from core.outputs import Comparison, Decision, Result, Row, counted
 
-from ..panels import distinct, keys_of, own, words
+from ..axes import distinct, keys_of, own, words
+from ..numbers import interval, p_value
+from ..tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title
+from ..tables import table as text_table
 from . import page
-from .numbers import interval, p_value
-from .tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title
-from .tables import table as text_table
 
 LIBRARIES = ("torch", "numpy", "scipy", "transformers", "decord", "safetensors")
 SECTIONS = {

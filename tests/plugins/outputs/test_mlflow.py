@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,6 +39,7 @@ from core.run import main
 from plugins.outputs.mlflow import Tracked, experiment, track
 from plugins.outputs.mlflow.server import Server, held, tracking_uri
 from plugins.outputs.mlflow.trial import TrialRecord, allowed, rounded
+from plugins.outputs.tables import header
 from tests.engine import plan_of
 
 from .reported import write
@@ -375,9 +376,8 @@ def test_the_parents_note_has_question_table_figures_and_how_to_repeat_it(tracke
     assert all(run == parent.info.run_id and (artifacts(tracked.place, parent) / path).is_file() for path, run in shown)
 
 
-def test_a_long_note_is_cut_at_a_line(tracked: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment.report, "notes", lambda result: 1000 * ["one more line"])
-    note = experiment.note(tracked.result, "#/", [])
+def test_a_long_note_is_cut_at_a_line(tracked: SimpleNamespace) -> None:
+    note = experiment.note(replace(tracked.result, notes=1000 * ["one more line"]), "#/", [])
     assert len(note) <= 8000
     assert note.endswith("one more line\n\nThe rest is in the artifact report/report.html.")
 
@@ -385,8 +385,8 @@ def test_a_long_note_is_cut_at_a_line(tracked: SimpleNamespace, monkeypatch: pyt
 def test_the_note_of_many_variants_shows_the_first_and_counts_the_rest(
     tracked: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = ["x", *[""] * (len(experiment.report.header(tracked.result)) - 1)]
-    monkeypatch.setattr(experiment.report, "table", lambda result: [row] * 53)
+    row = ["x", *[""] * (len(header(tracked.result)) - 1)]
+    monkeypatch.setattr(experiment, "table", lambda result: [row] * 53)
     note = experiment.note(tracked.result, "#/", [])
     assert note.count("| x |") == experiment.ROWS_IN_NOTE
     assert "33 more variants: [table](#/)" in note
