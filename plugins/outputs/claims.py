@@ -16,8 +16,8 @@ from typing import Any
 from core import Output, setting
 from core.outputs import Claim, Decision, Result, Row, code, markdown, markdown_sentence, write_atomically
 
+from .numbers import interval, with_spread
 from .report.as_markdown import markdown_table
-from .report.numbers import interval, with_spread
 
 PART = "claim.json"
 

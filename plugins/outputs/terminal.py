@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from core import Output
 from core.outputs import Published, Result, plain_line
 
-from .report.tables import header, published_notes, published_table, published_title, table
+from .tables import header, published_notes, published_table, published_title, table
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable

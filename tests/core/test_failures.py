@@ -28,9 +28,9 @@ from core import LossInputs, Output, RunError, Split, UserError, hookimpl, setti
 from core.contract.store import Draft
 from core.plugins import registry
 from core.run import main
-from plugins.outputs.report import header
-from plugins.outputs.report import table as rows_of_table
 from plugins.outputs.report.as_csv import hypotheses_csv
+from plugins.outputs.tables import header
+from plugins.outputs.tables import table as rows_of_table
 from tests.core.test_execute import spawn, work
 from tests.engine import Lab, ToyDot, ToyEncoder, ToyMatching, ToyVideos, registered_toys
 
@@ -567,7 +567,7 @@ def test_every_file_of_the_report_shows_the_hole_and_why(drawn: Lab, capsys: pyt
 
 
 def test_figures_leave_out_what_failed(wide: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    from plugins.outputs.panels import panels
+    from plugins.outputs.figures.figure import figures_of
 
     plain = OddLoss.forward
 
@@ -579,22 +579,22 @@ def test_figures_leave_out_what_failed(wide: Lab, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(OddLoss, "forward", failing)
     for seed, shown in ((1, "seed 1 failed: not compared"), (-2, "n.s.")):
         result = wide.result(GRID | {SEED: seed, "seeds": [0, 1]})
-        made = panels(result)
-        grid, curves = made["grid"], made.get("sweep_weight")
+        figures = figures_of(result)
+        grid, curves = figures["grid"], figures.get("sweep_weight")
         assert grid.outcomes[0][0] == shown  # type: ignore[union-attr]
         assert (curves is None) == (seed == 1)
 
 
 def test_a_sweep_is_drawn_without_the_value_that_failed(wide: Lab) -> None:
-    from plugins.outputs.panels import curves
+    from plugins.outputs.figures.curves import Curves
 
     changes = variants() | {"variants": None, FAULT: "none", "baseline": {WEIGHT: 0.5}}
     result = wide.result(
         changes | {"ablate": {WEIGHT: [0.5, 1.0, 2.0]}, "variants": {"odd": {FAULT: "nan", WEIGHT: 9}}}
     )
-    panel = curves(result, WEIGHT)
-    assert panel is not None
-    assert panel.at == (0.5, 1.0, 2.0)
+    figure = Curves.of(result, WEIGHT)
+    assert figure is not None
+    assert figure.at == (0.5, 1.0, 2.0)
 
 
 def test_what_the_store_has_is_reported_again_with_its_holes(wide: Lab, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from core.evidence.results import Row
 from core.experiment.hypotheses import Hypothesis
 from core.measure.significance import Comparison, paired_test, paired_tests
 from core.plugins import registry
-from plugins.outputs.report import table
+from plugins.outputs.tables import table
 from tests.engine import Lab, write_videos
 
 SWEEP = {

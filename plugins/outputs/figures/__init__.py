@@ -1,4 +1,4 @@
-"""Figures of an experiment, drawn with matplotlib from the panels that its findings make."""
+"""Figures of an experiment, drawn with matplotlib: a module for each, with its data and how it is drawn."""
 
 from __future__ import annotations
 

@@ -9,52 +9,53 @@ from typing import Any
 from core import UserError
 from core.outputs import Result, checked, checksum, digest, read_text, slug, with_check, write_atomically
 
-from ..panels import TOP_K, Panel, curves, gain_maps, panels
+from .curves import TOP_K, Curves
 from .drawing import draw
+from .figure import Figure, figures_of
+from .gain_map import gain_maps
 
 DRAWN = "drawn.json"
 FORMATS = (".svg", ".png", ".pdf")
 
 
 def write_figures(result: Result, folder: Path) -> None:
-    """Draw what the plan has panels for, as SVG, PNG and PDF. Nothing is drawn twice that is whole."""
-    state, known = _shown(result), _drawn_before(folder)
-    if _is_whole(known, state, folder):
+    """Draw what the plan has figures for, as SVG, PNG and PDF. Nothing is drawn twice that is whole."""
+    state, record = _state(result), _record(folder)
+    if _is_whole(record, state, folder):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    drawn_panels = panels(result)
-    names = apart(drawn_panels)
-    found = {names[name]: panel for name, panel in drawn_panels.items()}
-    for name, panel in found.items():
-        draw("", [panel], [], *(folder / f"{name}{suffix}" for suffix in FORMATS))
-    files = {f"{name}{suffix}": checksum(folder / f"{name}{suffix}") for name in found for suffix in FORMATS}
-    for stale in known.get("files", {}).keys() - files:
+    figures = figures_of(result)
+    names = apart(figures)
+    for name, figure in figures.items():
+        draw("", [figure], [], *(folder / f"{names[name]}{suffix}" for suffix in FORMATS))
+    files = {f"{name}{suffix}": checksum(folder / f"{name}{suffix}") for name in names.values() for suffix in FORMATS}
+    for stale in record.get("files", {}).keys() - files:
         (folder / stale).unlink(missing_ok=True)
-    captions = {name: panel.caption for name, panel in found.items()}
+    captions = {names[name]: figure.caption for name, figure in figures.items()}
     write_atomically(folder / DRAWN, with_check({"state": state, "captions": captions, "files": files}))
 
 
 def captions(result: Result, folder: Path) -> dict[str, str]:
     """{name: caption} of the figures that a folder holds of these findings; none of others."""
-    known = _drawn_before(folder)
-    return known["captions"] if _is_whole(known, _shown(result), folder) else {}
+    record = _record(folder)
+    return record["captions"] if _is_whole(record, _state(result), folder) else {}
 
 
 def write_sheet(result: Result, file: Path) -> None:
-    """Draw, on one page with the question and what it rests on, a panel for each hypothesis that leaves two axes open,
+    """Draw, on one page with the question and what it rests on, a figure for each hypothesis that leaves two axes open,
     and one over `top_k` where that varies.
 
     Raises UserError where there is nothing of the kind.
     """
-    lines = curves(result)
-    drawn_panels: list[Panel] = [*gain_maps(result).values(), *([lines] if lines else [])]
-    if not drawn_panels:
+    curves = Curves.of(result)
+    figures: list[Figure] = [*gain_maps(result).values(), *([curves] if curves else [])]
+    if not figures:
         raise UserError(
             f"{file}: nothing to draw: it needs a hypothesis that leaves two axes open, or variants that differ in "
             f"{TOP_K} and in at most one other axis"
         )
     file.parent.mkdir(parents=True, exist_ok=True)
-    draw(result.question or result.name, drawn_panels, _ground(result), file)
+    draw(result.question or result.name, figures, _ground(result), file)
 
 
 def _ground(result: Result) -> list[str]:
@@ -67,18 +68,18 @@ def _ground(result: Result) -> list[str]:
     ]
 
 
-def _drawn_before(folder: Path) -> dict[str, Any]:
+def _record(folder: Path) -> dict[str, Any]:
     """What the figures that are there show, and their checksums; nothing where that is not to be relied on."""
     try:
-        known = checked(read_text(folder / DRAWN))
+        record = checked(read_text(folder / DRAWN))
     except (OSError, ValueError):
         return {}
-    return known if known.keys() == {"state", "captions", "files"} else {}
+    return record if record.keys() == {"state", "captions", "files"} else {}
 
 
-def _is_whole(known: dict[str, Any], state: str, folder: Path) -> bool:
+def _is_whole(record: dict[str, Any], state: str, folder: Path) -> bool:
     """Whether the figures that are there show a state, each as it was written."""
-    return known.get("state") == state and all(_has_sum(folder / name, v) for name, v in known["files"].items())
+    return record.get("state") == state and all(_has_sum(folder / name, v) for name, v in record["files"].items())
 
 
 def _has_sum(file: Path, value: int) -> bool:
@@ -88,16 +89,16 @@ def _has_sum(file: Path, value: int) -> bool:
         return False
 
 
-def _shown(result: Result) -> str:
+def _state(result: Result) -> str:
     """Digest of all that figures show: results, what they are compared with and called, and the code that draws."""
-    costs = [found.costs for row in result.rows for found in row.results]
-    claims = [[str(claim.hypothesis), claim.verdict.reason, claim.post_hoc] for claim in result.decisions]
+    costs = [trial.costs for row in result.rows for trial in row.results]
+    claims = [[str(decision.hypothesis), decision.verdict.reason, decision.post_hoc] for decision in result.decisions]
     outcomes = [row.outcome for row in result.rows]
-    trials = [[row.name, *(found.key for found in row.results)] for row in result.rows]
+    trials = [[row.name, *(trial.key for trial in row.results)] for row in result.rows]
     compared = [trials, outcomes, costs, claims, result.primary, result.baseline.name]
-    here = Path(__file__).parents[1]
-    code = [path.read_text() for part in ("panels", "figures") for path in sorted((here / part).glob("*.py"))]
-    return digest([code, compared])
+    here = Path(__file__).parent
+    modules = [here.parent / "axes.py", here.parent / "numbers.py", *sorted(here.glob("*.py"))]
+    return digest([[module.read_text() for module in modules], compared])
 
 
 def apart(names: Iterable[str]) -> dict[str, str]:

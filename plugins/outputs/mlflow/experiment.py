@@ -8,7 +8,8 @@ from typing import Any
 
 from core.outputs import Result, code, markdown, markdown_sentence
 
-from .. import report
+from ..report import markdown_table
+from ..tables import header, table
 from .trial import allowed, as_yaml
 
 LONGEST_NOTE = 8000
@@ -29,17 +30,17 @@ def experiment_tags(result: Result) -> dict[str, str]:
     }
 
 
-def note(result: Result, table: str, figures: Sequence[str]) -> str:
+def note(result: Result, table_link: str, figures: Sequence[str]) -> str:
     """Markdown on top of the parent's page, which shows its first lines: what was found, then what that rests on.
 
-    table: link to the saved view; figures: addresses of pictures. At most LONGEST_NOTE characters.
+    table_link: address of the saved view; figures: addresses of pictures. At most LONGEST_NOTE characters.
     """
     asked = result.question
-    rows = [cells[:COLUMNS_IN_NOTE] for cells in report.table(result)]
-    shown = report.markdown_table(report.header(result)[:COLUMNS_IN_NOTE], rows[:ROWS_IN_NOTE])
-    more = [f"\n{len(rows) - ROWS_IN_NOTE} more variants: [table]({table})"] if len(rows) > ROWS_IN_NOTE else []
+    rows = [cells[:COLUMNS_IN_NOTE] for cells in table(result)]
+    shown = markdown_table(header(result)[:COLUMNS_IN_NOTE], rows[:ROWS_IN_NOTE])
+    more = [f"\n{len(rows) - ROWS_IN_NOTE} more variants: [table]({table_link})"] if len(rows) > ROWS_IN_NOTE else []
     parts = [
-        [f"**{_in_short(result) or 'One variant: nothing is compared.'}** [Table of the trials]({table})"],
+        [f"**{_in_short(result) or 'One variant: nothing is compared.'}** [Table of the trials]({table_link})"],
         [f"- {markdown_sentence(str(decision))}" for decision in result.decisions],
         [f"Question: {markdown(asked)}"] if asked else [],
         [*shown, *more],
@@ -81,7 +82,7 @@ def _opening(result: Result) -> list[str]:
 
 def experiment_files(result: Result) -> dict[str, str]:
     """Artifacts of the parent by path, beside its report."""
-    rows = {"columns": report.header(result), "data": report.table(result)}
+    rows = {"columns": header(result), "data": table(result)}
     return {
         "ablation_table.json": json.dumps(rows),
         "hypotheses.json": json.dumps(_hypotheses(result), indent=1),

@@ -15,7 +15,8 @@ from typing import Any
 
 from core.outputs import FailedTrial, Failure, Fit, Result, Row, Trial, Variant, metric, short_key, short_value
 
-from .. import report
+from ..axes import keys_of
+from ..numbers import interval, p_value
 from .server import DataInput
 
 NOT_APPLICABLE = "-"
@@ -77,7 +78,7 @@ class TrialRecord:
     def current_tags(self) -> dict[str, str]:
         """Tags that may change: how it fared depends on the other variants."""
         tested = self.row.comparisons.get(self.result.primary)
-        difference = f"{tested.difference:+.2f} ({report.interval(tested)})" if tested else NOT_APPLICABLE
+        difference = f"{tested.difference:+.2f} ({interval(tested)})" if tested else NOT_APPLICABLE
         if self.failure:
             told = {"outcome": "failed", "difference": NOT_APPLICABLE, FAILURE: str(self.failure)[:LONGEST_TAG]}
             return {"role": "trial", **told}
@@ -157,13 +158,13 @@ def outcome(row: Row, primary: str) -> str:
     """`▲ better p=0.030`; p is corrected for the family."""
     if row.outcome not in MARKS:
         return row.outcome
-    p = report.p_value(row.comparisons[primary].p_corrected)
+    p = p_value(row.comparisons[primary].p_corrected)
     return f"{MARKS[row.outcome]} {row.outcome} p{p.replace(' ', '') if p.startswith('<') else f'={p}'}"
 
 
 def param_keys(result: Result) -> dict[str, str]:
     """{dotted key: shortest name} of what varies among the variants, and the seed."""
-    keys = list(dict.fromkeys(key for variant in result.variants for key in variant.assignments))
+    keys = keys_of(result)
     return {key: allowed(short_key(key, [*keys, "seed"])) for key in keys} | {"": "seed"}
 
 

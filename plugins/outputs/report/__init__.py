@@ -11,22 +11,8 @@ from .as_csv import csv
 from .as_markdown import markdown, markdown_table
 from .files import write_report
 from .folder import report_files
-from .numbers import interval, p_value, with_spread
-from .tables import header, table
 
-__all__ = [
-    "Report",
-    "csv",
-    "header",
-    "interval",
-    "markdown",
-    "markdown_table",
-    "p_value",
-    "report_files",
-    "table",
-    "with_spread",
-    "write_report",
-]
+__all__ = ["Report", "csv", "markdown", "markdown_table", "report_files", "write_report"]
 
 
 class Report(Output):

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from core.outputs import Comparison, Decision, Published, Result, Row, counted
 
+from ..axes import distinct, keys_of, own, words
+from ..numbers import interval, p_value
 from ..pages import Cell, Table, embedded, render
-from ..panels import distinct, keys_of, own, words
-from .numbers import interval, p_value
-from .tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title, table
+from ..tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title, table
 
 LIBRARIES = ("torch", "numpy", "scipy", "transformers", "decord", "safetensors")
 PICTURES = "pictures.html"

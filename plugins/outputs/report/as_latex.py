@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from core.outputs import Comparison, Published, Result, Row, metric
 
-from .numbers import p_value
-from .tables import PUBLISHED_TEXTS, cost_table, published_notes, published_table, published_title
+from ..numbers import p_value
+from ..tables import PUBLISHED_TEXTS, cost_table, published_notes, published_table, published_title
 
 NEEDS = r"""% Needs \usepackage{booktabs} and \usepackage{adjustbox}.
 % A table shrinks to the width that it is given; for a single column write table for table*.

@@ -8,7 +8,7 @@ from core.outputs import Result, code
 from core.outputs import markdown as escaped
 from core.outputs import markdown_sentence as sentence
 
-from .tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title, table
+from ..tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title, table
 
 
 def markdown(result: Result) -> str:

@@ -19,9 +19,11 @@ from core.evidence.findings import Result, findings
 from core.evidence.ground import question
 from core.evidence.stored import stored_result
 from core.run import main
-from plugins.outputs.figures.drawing import draw as write_panels
+from plugins.outputs.axes import words
+from plugins.outputs.figures.curves import Curves
+from plugins.outputs.figures.drawing import draw as write_figure
 from plugins.outputs.figures.files import write_sheet
-from plugins.outputs.panels import Curves, curves, gain_maps, words
+from plugins.outputs.figures.gain_map import gain_maps
 from tests.engine import COUNTS, Lab, plan_of, registered_toys, write_videos
 
 pytestmark = pytest.mark.filterwarnings("error:constrained_layout not applied")
@@ -123,24 +125,24 @@ def test_each_cell_of_a_map_is_the_gain_of_its_setting_with_its_interval(
     drawn: Lab, number: int, name: str, sign: int
 ) -> None:
     result = findings(drawn.plan(grids(drawn.folder)))
-    panel = list(gain_maps(result).values())[number]
+    figure = list(gain_maps(result).values())[number]
     roots = [str(drawn.folder / root) for root in ROOTS]
-    assert (panel.metric, panel.rows.name, panel.columns.name) == (name, "root", "gain")
-    assert (panel.rows.values, panel.columns.values) == (tuple(roots), ("1.0", "0.3"))
+    assert (figure.metric, figure.rows.name, figure.columns.name) == (name, "root", "gain")
+    assert (figure.rows.values, figure.columns.values) == (tuple(roots), ("1.0", "0.3"))
     claims = {claim.hypothesis.name: claim for claim in result.decisions}
     for row, root in enumerate(roots):
         for column, gain in enumerate((1.0, 0.3)):
             trained, untrained = (stored(plan_of(result), arm(root, gain, side), name) for side in ("linear", "dot"))
             expected = sign * (trained.mean() - untrained.mean())
-            assert panel.gain[row, column] == pytest.approx(expected)
+            assert figure.gain[row, column] == pytest.approx(expected)
             claim = claims[f"{('wins', 'ranks')[number]} [root={root} gain={gain}]"]
             found = claim.verdict.evidence.comparison
             assert found is not None
             bounds = sorted((sign * found.low, sign * found.high))
-            assert [panel.low[row, column], panel.high[row, column]] == pytest.approx(bounds)
-            assert panel.low[row, column] <= expected <= panel.high[row, column]
-    assert np.array_equal(panel.clear, np.sign(panel.low) * np.sign(panel.high) > 0)
-    assert len({*panel.gain.ravel()}) > 1
+            assert [figure.low[row, column], figure.high[row, column]] == pytest.approx(bounds)
+            assert figure.low[row, column] <= expected <= figure.high[row, column]
+    assert np.array_equal(figure.clear, np.sign(figure.low) * np.sign(figure.high) > 0)
+    assert len({*figure.gain.ravel()}) > 1
 
 
 def test_a_map_says_what_is_compared_and_only_claims_with_two_open_axes_have_one(drawn: Lab) -> None:
@@ -153,21 +155,21 @@ def test_a_map_says_what_is_compared_and_only_claims_with_two_open_axes_have_one
 @pytest.fixture
 def lines(drawn: Lab) -> tuple[Result, Curves]:
     result = findings(drawn.plan(grids(drawn.folder)))
-    panel = curves(result)
-    assert panel is not None
-    return result, panel
+    figure = Curves.of(result)
+    assert figure is not None
+    return result, figure
 
 
 def test_each_point_of_a_curve_is_the_mean_of_its_variant(drawn: Lab, lines: tuple[Result, Curves]) -> None:
-    result, panel = lines
+    result, figure = lines
     roots = [str(drawn.folder / root) for root in ROOTS]
-    assert (panel.metric, panel.at, panel.lines.name) == ("t2v/R1", KS, "root")
-    assert panel.lines.values == tuple(roots)
+    assert (figure.metric, figure.at, figure.lines.name) == ("t2v/R1", KS, "root")
+    assert figure.lines.values == tuple(roots)
     for number, root in enumerate(roots):
         for place, k in enumerate(KS):
             values = stored(plan_of(result), {"data.dataset.root": root, "retrieve.rerank.top_k": k}, "t2v/R1")
-            assert panel.mean[number, place] == pytest.approx(values.mean())
-    assert panel.held == "gain 1.0, first_stage dot, rerank score_fusion(weights:(linear:1.0))"
+            assert figure.mean[number, place] == pytest.approx(values.mean())
+    assert figure.held == "gain 1.0, first_stage dot, rerank score_fusion(weights:(linear:1.0))"
 
 
 def test_the_best_k_of_a_line_is_the_smallest_of_the_equally_good(lines: tuple[Result, Curves]) -> None:
@@ -177,17 +179,17 @@ def test_the_best_k_of_a_line_is_the_smallest_of_the_equally_good(lines: tuple[R
 
 
 def test_of_ranks_the_smallest_is_the_best(drawn: Lab) -> None:
-    panel = curves(drawn.result({**grids(drawn.folder), "evaluate.primary": "t2v/MnR"}))
-    assert panel is not None
-    assert np.array_equal(panel.best, panel.mean.argmin(axis=1))
-    assert np.ptp(panel.mean, axis=1).all()
+    figure = Curves.of(drawn.result({**grids(drawn.folder), "evaluate.primary": "t2v/MnR"}))
+    assert figure is not None
+    assert np.array_equal(figure.best, figure.mean.argmin(axis=1))
+    assert np.ptp(figure.mean, axis=1).all()
 
 
 def test_the_band_holds_the_means_that_a_test_over_videos_does_not_reject(wide: Lab) -> None:
     depth = {"retrieve.first_stage": "dot", "retrieve.rerank": {"name": "toy_listwise", "top_k": 2}}
     result = wide.result({**depth, "ablate": {"retrieve.rerank.top_k": [1, 24], "encoder.gain": [1.0, 0.3]}})
-    panel = curves(result)
-    assert panel is not None
+    figure = Curves.of(result)
+    assert figure is not None
     for number, gain in enumerate((1.0, 0.3)):
         values = stored(plan_of(result), {"encoder.gain": gain, "retrieve.rerank.top_k": 1}, "t2v/R1")
         assert values.shape == (1, 48)
@@ -207,8 +209,8 @@ def test_the_band_holds_the_means_that_a_test_over_videos_does_not_reject(wide: 
             )
             if max(flips.pvalue, 2 * stats.t.sf(abs(corrected), 23)) >= 0.05:
                 kept.append(mean)
-        assert [panel.low[number, 0], panel.high[number, 0]] == pytest.approx([kept[0], kept[-1]], abs=1.0)
-        assert panel.low[number, 0] < panel.mean[number, 0] < panel.high[number, 0]
+        assert [figure.low[number, 0], figure.high[number, 0]] == pytest.approx([kept[0], kept[-1]], abs=1.0)
+        assert figure.low[number, 0] < figure.mean[number, 0] < figure.high[number, 0]
 
 
 @pytest.fixture
@@ -218,11 +220,11 @@ def wide(toys: None, tmp_path: Path) -> Lab:
 
 def test_a_lone_curve_is_drawn_and_more_than_one_further_axis_is_not(drawn: Lab) -> None:
     one = {"retrieve.rerank.top_k": [1, 3]}
-    alone = curves(drawn.result({"ablate": one}))
+    alone = Curves.of(drawn.result({"ablate": one}))
     assert alone is not None
     assert (alone.lines.name, alone.mean.shape, alone.held) == ("", (1, 2), "")
     more = {"model.interactions.dot.power": [1.0, 2.0], "model.interactions.dot.temperature": [1.0, 2.0]}
-    assert curves(drawn.result({"ablate": {**one, **more}})) is None
+    assert Curves.of(drawn.result({"ablate": {**one, **more}})) is None
 
 
 def test_a_point_that_no_variant_has_is_left_out(drawn: Lab) -> None:
@@ -230,11 +232,11 @@ def test_a_point_that_no_variant_has_is_left_out(drawn: Lab) -> None:
     variants = {
         f"{name} {k}": {"retrieve.rerank.weights": {name: 1.0}, "retrieve.rerank.top_k": k} for name, k in places
     }
-    panel = curves(drawn.result({"variants": variants}))
-    assert panel is not None
-    assert (panel.lines.values, panel.at) == (("linear", "dot"), (1, 3, 8))
-    assert np.isnan(panel.mean).tolist() == [[False, False, True], [True, False, False]]
-    assert 0 not in panel.best[1:]
+    figure = Curves.of(drawn.result({"variants": variants}))
+    assert figure is not None
+    assert (figure.lines.values, figure.at) == (("linear", "dot"), (1, 3, 8))
+    assert np.isnan(figure.mean).tolist() == [[False, False, True], [True, False, False]]
+    assert 0 not in figure.best[1:]
 
 
 def test_what_was_not_decided_has_no_gain(drawn: Lab) -> None:
@@ -248,11 +250,11 @@ def test_what_was_not_decided_has_no_gain(drawn: Lab) -> None:
         },
         "hypotheses": {"wins": {"better": {"retrieve.first_stage": "linear"}, "than": {"retrieve.first_stage": "dot"}}},
     }
-    (panel,) = gain_maps(drawn.result(peeking)).values()
-    assert panel.rows.values == ("val", "test")
-    for array in (panel.gain, panel.low, panel.high):
+    (figure,) = gain_maps(drawn.result(peeking)).values()
+    assert figure.rows.values == ("val", "test")
+    for array in (figure.gain, figure.low, figure.high):
         assert np.isnan(array).tolist() == [[False, False], [True, True]]
-    assert not panel.clear[1].any()
+    assert not figure.clear[1].any()
     draw(drawn, drawn.folder / "peeking.svg", peeking)
     assert shown(drawn.folder / "peeking.svg").count("not decided") == 2
 
@@ -322,10 +324,10 @@ def test_the_same_store_gives_the_same_bytes_and_nothing_is_computed(drawn: Lab,
 
 def test_a_png_is_a_picture_large_enough_for_a_page(drawn: Lab, tmp_path: Path) -> None:
     files = [tmp_path / f"{name}.png" for name in "ab"]
-    one_panel = {"ablate": {"retrieve.rerank.top_k": [1, 3]}}
-    drawn.run(one_panel)
+    depth = {"ablate": {"retrieve.rerank.top_k": [1, 3]}}
+    drawn.run(depth)
     for file in files:
-        draw(drawn, file, one_panel)
+        draw(drawn, file, depth)
     assert files[0].read_bytes() == files[1].read_bytes()
     with Image.open(files[0]) as picture:
         picture.load()
@@ -341,7 +343,7 @@ def test_a_disk_that_takes_no_more_of_a_figure_is_told_as_that(
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
     try:
         with pytest.raises(OSError, match="File too large"):
-            write_panels("", [lines[1]], [], tmp_path / f"figure{suffix}")
+            write_figure("", [lines[1]], [], tmp_path / f"figure{suffix}")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not (tmp_path / f"figure{suffix}").exists()
@@ -369,7 +371,7 @@ def test_missing_results_are_told_with_the_command_that_computes_them(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_experiment_without_a_panel_is_told_what_one_needs(drawn: Lab, tmp_path: Path) -> None:
+def test_an_experiment_without_a_figure_is_told_what_one_needs(drawn: Lab, tmp_path: Path) -> None:
     plain = {"ablate": {"retrieve.rerank.top_k": [3]}}
     drawn.run(plain)
     with pytest.raises(UserError, match=r"a hypothesis that leaves two axes open.*retrieve\.rerank\.top_k"):

@@ -18,7 +18,7 @@ from plugins.outputs.figures import drawing
 from plugins.outputs.report.as_csv import _written
 from plugins.outputs.report.as_latex import escaped as latex
 from plugins.outputs.report.as_markdown import markdown_table
-from plugins.outputs.report.tables import header
+from plugins.outputs.tables import header
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -79,12 +79,12 @@ def test_no_name_is_html_link_or_second_line_on_the_page_of_claims():
 def test_no_name_is_a_formula_of_matplotlib(tmp_path):
     import numpy as np
 
-    from plugins.outputs.panels import Forest
+    from plugins.outputs.figures.forest import Forest
 
     name = r"costs $\frac{ and $x_1$"
     one = np.array([1.0])
-    panel = Forest(name, "t2v/R1", (name,), one, one - 1, one + 1, ("n.s.",))
-    drawing.draw(name, [panel], [name], tmp_path / "a.svg")
+    figure = Forest(name, "t2v/R1", (name,), one, one - 1, one + 1, ("n.s.",))
+    drawing.draw(name, [figure], [name], tmp_path / "a.svg")
     assert "frac" in (tmp_path / "a.svg").read_text()
 
 

@@ -41,6 +41,7 @@ from core.run import main
 from plugins.outputs.mlflow import Tracked, experiment, track
 from plugins.outputs.mlflow.server import Server, held, tracking_uri
 from plugins.outputs.mlflow.trial import TrialRecord, allowed, rounded
+from plugins.outputs.tables import header
 from tests.engine import plan_of
 
 from .reported import write
@@ -378,8 +379,8 @@ def test_a_long_note_is_cut_at_a_line(tracked: SimpleNamespace) -> None:
 def test_the_note_of_many_variants_shows_the_first_and_counts_the_rest(
     tracked: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = ["x", *[""] * (len(experiment.report.header(tracked.result)) - 1)]
-    monkeypatch.setattr(experiment.report, "table", lambda result: [row] * 53)
+    row = ["x", *[""] * (len(header(tracked.result)) - 1)]
+    monkeypatch.setattr(experiment, "table", lambda result: [row] * 53)
     note = experiment.note(tracked.result, "#/", [])
     assert note.count("| x |") == experiment.ROWS_IN_NOTE
     assert "33 more variants: [table](#/)" in note

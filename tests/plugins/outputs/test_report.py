@@ -13,8 +13,10 @@ from core.evidence.findings import Result
 from core.evidence.wording import notes
 from plugins.outputs import report
 from plugins.outputs.figures.files import apart
+from plugins.outputs.numbers import p_value
 from plugins.outputs.report.as_html import html
 from plugins.outputs.report.as_latex import latex
+from plugins.outputs.tables import header, table
 from plugins.outputs.terminal import shown
 from tests.engine import Lab, plan_of, write_videos
 
@@ -52,7 +54,7 @@ def test_the_correction_stands_in_every_form_of_the_report(lab: Lab) -> None:
     told = {"holm": ("p (Holm)", "Holm over 3 variants"), "benjamini_hochberg": ("p (BH)", EXPLORED)}
     for correction, (column, words) in told.items():
         result = lab.result({**CHANGES, "evaluate.correction": correction})
-        assert report.header(result)[4] == column
+        assert header(result)[4] == column
         for text in (report.markdown(result), latex(result), html(result, {}, False)):
             assert words in text
         assert f"| {column} |" in report.markdown(result)
@@ -73,7 +75,7 @@ def test_the_sample_is_told_in_videos_and_captions_and_one_seed_says_what_it_cov
 
 def test_what_could_have_been_shown_stands_beside_every_outcome_that_is_not_significant(lab: Lab) -> None:
     result = lab.result(CHANGES)
-    shown = {row.name: cells[5] for row, cells in zip(result.rows, report.table(result), strict=True)}
+    shown = {row.name: cells[5] for row, cells in zip(result.rows, table(result), strict=True)}
     unclear = [row for row in result.rows if row.outcome == "n.s."]
     assert unclear
     for row in unclear:
@@ -96,7 +98,7 @@ def test_a_median_as_the_primary_metric_is_in_no_family(lab: Lab) -> None:
     assert "bootstrap interval of the medians, no test" in told
     assert "Holm over" not in told
     assert "80 % power" not in told
-    assert {cells[4] for cells in report.table(result)} == {""}
+    assert {cells[4] for cells in table(result)} == {""}
 
 
 def test_a_claim_added_after_the_scoring_is_marked(lab: Lab) -> None:
@@ -204,9 +206,9 @@ def test_the_terminal_shows_published_rows_of_the_primary_direction_only(lab: La
 
 
 def test_p_values_are_never_zero_and_blank_where_not_tested() -> None:
-    assert report.p_value(1e-9) == "< 0.001"
-    assert report.p_value(0.0321) == "0.032"
-    assert report.p_value(math.nan) == ""
+    assert p_value(1e-9) == "< 0.001"
+    assert p_value(0.0321) == "0.032"
+    assert p_value(math.nan) == ""
 
 
 def test_figures_do_not_share_a_file_where_capital_letters_are_not_told_from_small_ones() -> None:

@@ -20,10 +20,12 @@ from core.evidence.findings import Result, findings
 from core.measure.significance import holm, paired_test
 from core.run import main
 from plugins.outputs import report
-from plugins.outputs.panels import forest, short_number
+from plugins.outputs.figures.forest import Forest
+from plugins.outputs.numbers import p_value, short_number
 from plugins.outputs.pictures import Pictures
 from plugins.outputs.report.as_csv import hypotheses_csv
 from plugins.outputs.report.as_html import html
+from plugins.outputs.tables import header, table
 from tests.engine import COUNTS, Lab
 
 from .reported import EXPERIMENT, TEMPERATURE, write
@@ -116,7 +118,7 @@ def test_the_page_says_verdicts_first_then_what_was_compared_and_how_to_repeat_i
 
 def test_the_page_has_the_numbers_of_the_table(reported: Lab, result: Result) -> None:
     head, *rows = page_of(reported).tables[0]
-    expected_head, expected = report.header(result), report.table(result)
+    expected_head, expected = header(result), table(result)
     for name in head:
         if name == "p, raw":
             continue
@@ -124,7 +126,7 @@ def test_the_page_has_the_numbers_of_the_table(reported: Lab, result: Result) ->
         assert column == [row[expected_head.index(name)] for row in expected]
     raw = [row[head.index("p, raw")] for row in rows]
     tested = [row.comparisons.get("t2v/R1") for row in result.rows]
-    assert raw == [report.p_value(one.p) if one else "" for one in tested]
+    assert raw == [p_value(one.p) if one else "" for one in tested]
     other_head, *other = page_of(reported).tables[1]
     assert other_head == ["variant", "v2t/R1", "v2t/R5", "v2t/MnR"]
     assert [row[1] for row in other] == [f"{row.mean('v2t/R1'):.1f}" for row in result.rows]
@@ -483,9 +485,9 @@ def test_transductive_rows_are_marked_in_every_table_and_figure(lab: Lab, tmp_pa
     assert [row[0] for row in page.tables[0]] == [row[0] for row in page.tables[1]] == ["variant", "plain", mark]
     assert f"| {mark} |" in report.markdown(result)
     assert "Transductive: re_weighted." in report.markdown(result)
-    panel = forest(result)
-    assert panel is not None
-    assert panel.rows == (mark,)
+    figure = Forest.of(result)
+    assert figure is not None
+    assert figure.rows == (mark,)
     lines = list(csv.DictReader(io.StringIO(report.csv(result))))
     assert {line["variant"] for line in lines if line["transductive"] == "True"} == {"re_weighted"}
 

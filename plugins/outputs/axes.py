@@ -19,6 +19,10 @@ class Axis:
     values: tuple[str, ...]
 
 
+def axis(key: str, values: Iterable[Any], keys: Iterable[str]) -> Axis:
+    return Axis(short_key(key, keys), tuple(words(value) for value in values))
+
+
 def keys_of(result: Result) -> list[str]:
     """Every key that some variant assigns."""
     return list(dict.fromkeys(key for variant in result.variants for key in variant.assignments))
@@ -42,24 +46,21 @@ def own(variant: Variant, key: str, keys: Iterable[str]) -> Any:
 
 
 def distinct(values: Iterable[Any]) -> list[Any]:
-    found: list[Any] = []
+    """Each value once, where it comes first; values need no hash."""
+    firsts: list[Any] = []
     for value in values:
-        found += [] if value in found else [value]
-    return found
+        firsts += [] if value in firsts else [value]
+    return firsts
 
 
-def axis(key: str, values: Iterable[Any], keys: Iterable[str]) -> Axis:
-    return Axis(short_key(key, keys), tuple(words(value) for value in values))
-
-
-def held(result: Result, variants: Sequence[Variant], drawn: Iterable[str]) -> str:
-    """What some variants have in common, of the keys that the experiment varies and a panel does not draw."""
+def shared_settings(result: Result, variants: Sequence[Variant], drawn: Iterable[str]) -> str:
+    """What some variants have in common, of the keys that the experiment varies and a figure does not draw."""
     keys, left_out = keys_of(result), set(drawn)
     varied = varying(result.variants, [key for key in keys if key not in left_out], keys)
-    return told(variants[0], [key for key in varied if variants[0].value(key) is not None], keys)
+    return settings_in_words(variants[0], [key for key in varied if variants[0].value(key) is not None], keys)
 
 
-def told(variant: Variant, among: Iterable[str], keys: list[str]) -> str:
+def settings_in_words(variant: Variant, among: Iterable[str], keys: list[str]) -> str:
     """`first_stage frame, rerank none`"""
     return ", ".join(f"{short_key(key, keys)} {words(own(variant, key, keys))}" for key in among)
 

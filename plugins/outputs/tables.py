@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from core.outputs import Comparison, Published, PublishedRow, Result, Row
 
-from ..panels import COST_WORDS, marked, short_number
-from .numbers import interval, p_value, with_spread
+from .axes import marked
+from .numbers import COST_WORDS, interval, p_value, short_number, with_spread
 
 PUBLISHED_TEXTS = ("backbone", "post-processing", "source")
 """Columns of published numbers that hold no number."""
@@ -30,9 +30,9 @@ def table(result: Result) -> list[list[str]]:
 
 def _row(result: Result, row: Row) -> list[str]:
     tested = row.comparisons.get(result.primary)
-    shown = [f"{tested.difference:+.2f}", interval(tested), p_value(tested.p_corrected)] if tested else ["", "", ""]
+    test = [f"{tested.difference:+.2f}", interval(tested), p_value(tested.p_corrected)] if tested else ["", "", ""]
     others = [f"{row.mean(name):.1f}" if row.results else "" for name in result.metrics if name != result.primary]
-    return [marked(row), with_spread(row, result.primary), *shown, _outcome(row, tested), *others]
+    return [marked(row), with_spread(row, result.primary), *test, _outcome(row, tested), *others]
 
 
 def _outcome(row: Row, tested: Comparison | None) -> str:

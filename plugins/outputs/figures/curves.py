@@ -1,0 +1,143 @@
+"""The metric over a swept number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.outputs import Result, Row, metric, short_key
+
+from ..axes import Axis, axis, keys_of, own, shared_settings, varying
+from .intervals import Floats, Interval, metric_interval
+from .style import COLOURS, MARKERS, MOST_LINES, SIZE, entitle, fixed_at, open_frame, stacked
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TOP_K = "retrieve.rerank.top_k"
+WIDE = 8.0
+"""A sweep over this ratio or more has a logarithmic axis."""
+ROOM = 0.07
+"""Of an axis, what a tick with its label takes."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The primary metric over a swept number, a line for each value of one further axis.
+
+    key: what is swept, by its shortest name. held: what the lines have in common of what the experiment varies.
+    mean, low, high: [lines, at], the metric and its 95 % interval over clusters of queries; nan where there is no
+    variant. baseline: (metric, low, high) of the variant that every point is compared with, where there is one.
+    """
+
+    key: str
+    held: str
+    metric: str
+    lines: Axis
+    at: tuple[float, ...]
+    mean: Floats
+    low: Floats
+    high: Floats
+    baseline_name: str = ""
+    baseline: Interval | None = None
+
+    size = SIZE
+
+    @property
+    def caption(self) -> str:
+        return f"{self.metric} over {self.key}{fixed_at(self.held)}"
+
+    @property
+    def best(self) -> NDArray[np.intp]:
+        """The index of the best value of each line, the smallest of equals, [lines]."""
+        return np.nanargmax(self.mean if metric(self.metric).higher_is_better else -self.mean, axis=1)
+
+    @classmethod
+    def of(cls, result: Result, key: str = TOP_K) -> Curves | None:
+        """Variants that differ in one number alone make a line, without those whose trials failed; None without such,
+        where lines differ in more than one further axis, and where there are more than can be told apart."""
+        keys = keys_of(result)
+        lines = _lines(result, key, keys)
+        firsts = [next(iter(line.values())).variant for line in lines]
+        axes = varying(firsts, [other for other in keys if other != key], keys)
+        if not lines or len(axes) > 1 or len(lines) > MOST_LINES:
+            return None
+        values = sorted({value for line in lines for value in line})
+        cells = np.full((3, len(lines), len(values)), np.nan)
+        for number, line in enumerate(lines):
+            for value, row in line.items():
+                cells[:, number, values.index(value)] = metric_interval(row, result.primary)
+        line_axis = axis(axes[0], [own(first, axes[0], keys) for first in firsts], keys) if axes else Axis("", ("",))
+        held, baseline = shared_settings(result, firsts, [key, *axes]), result.baseline
+        rows = [row for line in lines for row in line.values()]
+        all_compared = all(result.primary in row.comparisons for row in rows if row is not baseline)
+        level = (baseline.name, metric_interval(baseline, result.primary)) if all_compared else ("", None)
+        return cls(short_key(key, keys), held, result.primary, line_axis, tuple(values), *cells, *level)
+
+    def draw(self, axes: Axes) -> None:
+        """A line with its band for each value of the further axis; the baseline dashed, with its band."""
+        for number, name in enumerate(self.lines.values):
+            self._draw_line(axes, number, stacked(name) or self.metric)
+        if self.baseline is not None:
+            level, low, high = self.baseline
+            axes.axhspan(low, high, color="0.5", alpha=0.13, linewidth=0)
+            label = stacked(f"baseline: {self.baseline_name}")
+            axes.axhline(level, color="0.35", linewidth=1.2, linestyle="--", label=label)
+        logarithmic = self.at[0] > 0 and self.at[-1] / self.at[0] >= WIDE
+        if logarithmic:
+            axes.set_xscale("log")
+        ticks = _apart(self.at, logarithmic)
+        axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
+        axes.minorticks_off()
+        open_frame(axes, "y")
+        axes.set_xlabel(self.key)
+        axes.set_ylabel(self.metric)
+        key = "large mark: best of the line; band: 95 % interval of each by itself"
+        entitle(axes, f"{self.metric} over {self.key}", self.held, key)
+        if self.lines.name or self.baseline is not None:
+            title = self.lines.name
+            axes.legend(
+                title=title, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False, alignment="left"
+            )
+
+    def _draw_line(self, axes: Axes, number: int, label: str) -> None:
+        mean, low, high = (values[number] for values in (self.mean, self.low, self.high))
+        there, best = ~np.isnan(mean), self.best[number]
+        values = np.array(self.at)[there]
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        axes.fill_between(values, low[there], high[there], color=colour, alpha=0.13, linewidth=0)
+        axes.plot(values, mean[there], color=colour, marker=marker, markersize=3.5, linewidth=1.4, label=label)
+        axes.plot(self.at[best], mean[best], color=colour, marker=marker, markersize=9, markeredgecolor="black")
+
+
+def sweeps(result: Result) -> dict[str, Curves]:
+    """{short key: curves} of each number that variants sweep, in the order of the file."""
+    keys = keys_of(result)
+    figures = {short_key(key, keys): Curves.of(result, key) for key in keys}
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def _lines(result: Result, key: str, keys: list[str]) -> list[dict[float, Row]]:
+    """[{value of the key: row}], each of rows that hold the same under all other keys."""
+    lines: dict[str, dict[float, Row]] = {}
+    for row in result.rows:
+        value = row.variant.value(key)
+        if row.whole and isinstance(value, int | float) and not isinstance(value, bool):
+            alike = [own(row.variant, other, keys) for other in keys if other != key]
+            lines.setdefault(json.dumps(alike, default=str), {})[value] = row
+    return [line for line in lines.values() if len(line) > 1]
+
+
+def _apart(values: Sequence[float], logarithmic: bool) -> list[float]:
+    """Of ascending values the first, and each whose tick does not stand on the one before it."""
+    places = np.log(values) if logarithmic else np.asarray(values)
+    kept = [0]
+    for number, place in enumerate(places):
+        if place - places[kept[-1]] >= ROOM * (places[-1] - places[0]) > 0:
+            kept.append(number)
+    return [values[number] for number in kept]
