@@ -11,7 +11,7 @@ from ..errors import ConfigError, Problem, UserError
 from ..experiment.config import Document, Experiment, read_document
 from ..experiment.hypotheses import Hypothesis, read_hypotheses
 from ..experiment.published import read_published
-from ..experiment.variants import Variant, read_variants
+from ..experiment.variants import Described, Variant, check_core, variants_of
 from .checks import composition_faults
 from .failures import Failure, plugin_faults_told
 from .steps.evaluate import EvaluateInputs, evaluate_step
@@ -100,13 +100,17 @@ def read_plan(path: str, overrides: Iterable[str], workspace: Workspace) -> Plan
 
     Raises ConfigError with every fault found.
     """
-    with plugin_faults_told(path):
-        return _read_plan(path, overrides, workspace)
+    return plan_of(check_core(read_document(path, overrides)), workspace)
 
 
-def _read_plan(path: str, overrides: Iterable[str], workspace: Workspace) -> Plan:
-    document = read_document(path, overrides)
-    variants = read_variants(document)
+def plan_of(described: Described, workspace: Workspace) -> Plan:
+    """`read_plan` of a file that is read and checked against the core schema already."""
+    with plugin_faults_told(described.document.file):
+        return _plan_of(described, workspace)
+
+
+def _plan_of(described: Described, workspace: Workspace) -> Plan:
+    document, variants = described.document, variants_of(described)
     problems: list[Problem] = []
     try:
         read_published(document, variants[0].experiment.references)
