@@ -27,8 +27,10 @@ from benchmarks.readers import FLOOR, OURS, READERS, nothing, works, write_scene
 from benchmarks.training_input import Clock
 from core import Encoder, VideoFeatures, create
 from core.contract.store import Store
-from core.engine.steps import encoding
-from core.engine.steps.encoding import RowFile, VideoSource, encode_video
+from core.engine.steps import decode
+from core.engine.steps.decode import VideoSource
+from core.engine.steps.encode import EncodeInputs, compute_videos
+from core.engine.steps.rows import RowFile
 from core.engine.steps.step import Step, Workspace
 from core.engine.video import Sampling, read_clips, reading
 
@@ -213,7 +215,10 @@ def _parts(size: Size, encoder: Encoder, paths: Sequence[Path], workers: int) ->
     sampling = Sampling(size.frames, size=encoder.frame_size)
     items = tuple(str(row) for row in range(len(paths)))
     source = VideoSource(tuple(map(str, paths)), items, sampling, "normal", encoder, 0, "fail")
-    steps = [Step("encode", {"level": level}, {}, encode_video, "encode", source, ("level",)) for level in LEVELS]
+    fields: list[dict[str, Any]] = [{"level": level} for level in LEVELS]
+    steps = [
+        Step("encode", 1, of_level, EncodeInputs(), compute_videos, "encode", source, ("level",)) for of_level in fields
+    ]
     with ExitStack() as held:
         folder = held.enter_context(tempfile.TemporaryDirectory())
         workspace = Workspace(Store(folder), torch.device("cpu"), workers)
@@ -226,11 +231,11 @@ def _parts(size: Size, encoder: Encoder, paths: Sequence[Path], workers: int) ->
         ):
             held.enter_context(patch.object(owner, name, clock.of(part, getattr(owner, name))))
         timed = lambda *given, **options: _timed(clock, read_clips(*given, **options))  # noqa: E731
-        held.enter_context(patch.object(encoding, "read_clips", timed))
+        held.enter_context(patch.object(decode, "read_clips", timed))
         began = time.perf_counter()
         with ExitStack() as drafts:
             made = [drafts.enter_context(workspace.store.write(s.name, s.key, s.fields)) for s in steps]
-            encode_video(workspace, steps, made)
+            compute_videos(workspace, steps, made)
         whole = time.perf_counter() - began
     parts = {name: sum(seconds) for name, seconds in clock.seconds.items()}
     parts["other"] = whole - sum(parts.get(part, 0.0) for part in PARTS)

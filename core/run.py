@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .engine.plan import Plan, PlannedTrial
     from .engine.steps.step import Workspace
     from .evidence.results import Result
+    from .experiment.variants import Described
     from .outputs import Outputs
 
 
@@ -102,21 +103,21 @@ def _prepared(
 
 def _checked_plan(file: str, overrides: Sequence[str], store: str, device: str, workers: int | None) -> Plan:
     """The plan before any data is touched. Faults of file, section and schema come before torch is imported."""
-    _check_schema(file, overrides)
-    from .engine.plan import read_plan
+    described = _described(file, overrides)
+    from .engine.plan import plan_of
     from .plugins import registry
 
     for plugin, reason in registry().failed.items():
         print(plain_line(f"warning: plugin {plugin} failed to load and is left out: {reason}"), file=sys.stderr)
-    return read_plan(file, overrides, _workspace(store, device, workers))
+    return plan_of(described, _workspace(store, device, workers))
 
 
-def _check_schema(file: str, overrides: Sequence[str]) -> None:
+def _described(file: str, overrides: Sequence[str]) -> Described:
     """Raises ConfigError for faults of file, section and schema, which come before torch is imported."""
     from .experiment.config import read_document
     from .experiment.variants import check_core
 
-    check_core(read_document(file, overrides))
+    return check_core(read_document(file, overrides))
 
 
 def _workspace(store: str, device: str, workers: int | None) -> Workspace:
@@ -301,7 +302,7 @@ def _one(chosen: argparse.Namespace) -> int:
 
 def _write_again(chosen: argparse.Namespace) -> int:
     """Have the outputs write from the store; nothing is computed."""
-    _check_schema(chosen.file, chosen.overrides)
+    _described(chosen.file, chosen.overrides)
     from .evidence.stored import stored_result
     from .outputs import Outputs
 

@@ -12,25 +12,25 @@ from ..contract.settings import Checker, Spec, plain
 from ..errors import ConfigError, Problem, nearest
 from ..measure.metrics import metric
 from ..plugins import registry
-from .graph import TrialGraph
 from .index import is_installed
+from .steps.trial import Trial
 from .video import SAMPLERS
 
 Found = Iterator[Problem]
 
 
-def composition_faults(graph: TrialGraph) -> list[Problem]:
+def composition_faults(trial: Trial) -> list[Problem]:
     """Every fault of one variant."""
-    named = [*_references(graph), *_fields(graph)]
+    named = [*_references(trial), *_fields(trial)]
     if named:
         return named
-    linked = [*_levels(graph), *_auxiliaries(graph), *_second_fit(graph)]
-    return linked or [*_misfits(graph)] or [*_untrained(graph)]
+    linked = [*_levels(trial), *_auxiliaries(trial), *_second_fit(trial)]
+    return linked or [*_misfits(trial)] or [*_untrained(trial)]
 
 
-def _references(graph: TrialGraph) -> Found:
+def _references(trial: Trial) -> Found:
     """Names of interactions, wherever they are used."""
-    experiment = graph.experiment
+    experiment = trial.experiment
     known = experiment.model.interactions
     used: list[tuple[str, Any]] = [("retrieve.first_stage", name) for name in experiment.retrieve.first_stage]
     for loss, spec in experiment.model.losses.items():
@@ -49,9 +49,9 @@ def _references(graph: TrialGraph) -> Found:
             yield Problem(f"model.interactions.{name}", "this name is reserved or holds a `/` or `.`; take another")
 
 
-def _fields(graph: TrialGraph) -> Found:
+def _fields(trial: Trial) -> Found:
     """Samplers, metrics, settings after training."""
-    experiment = graph.experiment
+    experiment = trial.experiment
     sampler = experiment.data.sampler
     if sampler not in SAMPLERS:
         yield Problem("data.sampler", f"there is no sampler `{sampler}`.{nearest(sampler, SAMPLERS)}")
@@ -66,8 +66,8 @@ def _fields(graph: TrialGraph) -> Found:
             metric(name)
         except ConfigError as fault:
             yield from fault.problems
-    yield from _diagnostics(graph)
-    yield from _index(graph)
+    yield from _diagnostics(trial)
+    yield from _index(trial)
     direction, _, name = experiment.evaluate.primary.partition("/")
     try:
         known = direction in ("t2v", "v2t") and "/" not in name and bool(metric(name))
@@ -77,12 +77,12 @@ def _fields(graph: TrialGraph) -> Found:
         yield Problem("evaluate.primary", f"expected t2v/<metric> or v2t/<metric>, got `{experiment.evaluate.primary}`")
     for interaction, settings in experiment.retrieve.settings.items():
         if interaction in experiment.model.interactions:
-            yield from _after_training(graph, interaction, settings)
+            yield from _after_training(trial, interaction, settings)
 
 
-def _index(graph: TrialGraph) -> Found:
+def _index(trial: Trial) -> Found:
     """An approximate index finds candidates by one dot product."""
-    retrieve, model = graph.experiment.retrieve, graph.experiment.model
+    retrieve, model = trial.experiment.retrieve, trial.experiment.model
     if retrieve.index == "exact":
         return
     stages = [model.interactions[name] for name in retrieve.first_stage if name in model.interactions]
@@ -95,7 +95,7 @@ def _index(graph: TrialGraph) -> Found:
         yield Problem("retrieve.index", f"`{retrieve.index}` {reason} so by the first stage's own scores")
     if not is_installed():
         yield Problem("retrieve.index", "FAISS is not installed: pip install 'retrieval-ablations[faiss]'")
-    if graph.experiment.evaluate.efficiency:
+    if trial.experiment.evaluate.efficiency:
         reason = f"is not there with `retrieve.index: {retrieve.index}`, whose work cannot be counted"
         yield Problem("evaluate.efficiency", reason)
 
@@ -104,11 +104,11 @@ def _is_product(spec: Spec) -> bool:
     return registry().component("interaction", spec).inner_product
 
 
-def _diagnostics(graph: TrialGraph) -> Found:
+def _diagnostics(trial: Trial) -> Found:
     """Each names something that its interaction can measure."""
-    for diagnostic in graph.experiment.evaluate.diagnostics:
+    for diagnostic in trial.experiment.evaluate.diagnostics:
         name, _, measure = diagnostic.rpartition(".")
-        spec = graph.experiment.model.interactions.get(name)
+        spec = trial.experiment.model.interactions.get(name)
         if spec is not None:
             known = registry().component("interaction", spec).diagnostics
             if measure not in known:
@@ -117,8 +117,8 @@ def _diagnostics(graph: TrialGraph) -> Found:
                 yield Problem("evaluate.diagnostics", reason)
 
 
-def _after_training(graph: TrialGraph, interaction: str, settings: dict[str, Any]) -> Found:
-    spec = graph.experiment.model.interactions[interaction]
+def _after_training(trial: Trial, interaction: str, settings: dict[str, Any]) -> Found:
+    spec = trial.experiment.model.interactions[interaction]
     cls = registry().component("interaction", spec)
     key = join("retrieve.settings", interaction)
     current = plain(spec.fields)
@@ -131,10 +131,10 @@ def _after_training(graph: TrialGraph, interaction: str, settings: dict[str, Any
     yield from checker.problems
 
 
-def _levels(graph: TrialGraph) -> Found:
+def _levels(trial: Trial) -> Found:
     """Every level that a transform or interaction reads is written by something before it."""
-    model = graph.experiment.model
-    text, video = set(graph.levels.text), set(graph.levels.video)
+    model = trial.experiment.model
+    text, video = set(trial.levels.text), set(trial.levels.video)
     for name, spec in model.transforms.items():
         cls = registry().component("feature_transform", spec)
         yield from _missing(f"model.transforms.{name}", cls.reads(spec.fields), text, video)
@@ -143,10 +143,10 @@ def _levels(graph: TrialGraph) -> Found:
     for name, spec in model.interactions.items():
         read = registry().component("interaction", spec).reads(spec.fields)
         yield from _missing(f"model.interactions.{name}", read, text, video)
-    rerank = graph.experiment.retrieve.rerank
+    rerank = trial.experiment.retrieve.rerank
     if rerank is not None:
         read = registry().component("reranker", rerank).reads(rerank.fields)
-        yield from _missing("retrieve.rerank", read, set(graph.levels.text), set(graph.levels.video))
+        yield from _missing("retrieve.rerank", read, set(trial.levels.text), set(trial.levels.video))
 
 
 def _missing(key: str, read: Any, text: set[str], video: set[str]) -> Found:
@@ -157,25 +157,25 @@ def _missing(key: str, read: Any, text: set[str], video: set[str]) -> Found:
                 yield Problem(key, f"reads the {side} level `{name}`, which nothing before it writes.{hint}")
 
 
-def _misfits(graph: TrialGraph) -> Found:
+def _misfits(trial: Trial) -> Found:
     """Components that refuse the shapes that they would read."""
-    model, rerank = graph.experiment.model, graph.experiment.retrieve.rerank
+    model, rerank = trial.experiment.model, trial.experiment.retrieve.rerank
     parts = [("interaction", f"model.interactions.{name}", spec) for name, spec in model.interactions.items()]
     transforms = [("feature_transform", f"model.transforms.{name}", spec) for name, spec in model.transforms.items()]
     rerankers = [("reranker", "retrieve.rerank", rerank)] if rerank is not None else []
-    shapes = dict(graph.shapes)
+    shapes = dict(trial.shapes)
     for kind, key, spec in [*transforms, *parts, *rerankers]:
         try:
-            shapes |= graph.outline(kind, spec, shapes).writes
+            shapes |= trial.outline(kind, spec, shapes).writes
         except ValueError as fault:
             yield Problem(key, str(fault))
             if kind == "feature_transform":
                 return
 
 
-def _auxiliaries(graph: TrialGraph) -> Found:
+def _auxiliaries(trial: Trial) -> Found:
     """A loss finds its auxiliary tensors with every interaction that it names."""
-    model = graph.experiment.model
+    model = trial.experiment.model
     for name, spec in model.losses.items():
         needs = registry().component("loss", spec).needs(spec.fields)
         for interaction in spec.fields.of:
@@ -193,9 +193,9 @@ def _is_trained(rerank: Spec) -> bool:
     return issubclass(registry().component("reranker", rerank), TrainedReranker)
 
 
-def _second_fit(graph: TrialGraph) -> Found:
+def _second_fit(trial: Trial) -> Found:
     """What a trained reranker's fit has: its own score, the first stage's, and no auxiliary tensors."""
-    rerank = graph.experiment.retrieve.rerank
+    rerank = trial.experiment.retrieve.rerank
     if rerank is None or not _is_trained(rerank):
         return
     key = "retrieve.rerank.train.losses"
@@ -214,21 +214,21 @@ def _second_fit(graph: TrialGraph) -> Found:
             yield Problem(f"{key}.{name}", reason)
 
 
-def _untrained(graph: TrialGraph) -> Found:
+def _untrained(trial: Trial) -> Found:
     """What retrieval uses and has parameters is reached by a loss."""
-    experiment = graph.experiment
+    experiment = trial.experiment
     used = list(experiment.retrieve.first_stage)
     rerank = experiment.retrieve.rerank
     if rerank is not None:
         used += registry().component("reranker", rerank).interactions(rerank.fields)
     used += [name.rpartition(".")[0] for name in experiment.evaluate.diagnostics]
     for name in dict.fromkeys(name for name in used if name != "first_stage"):
-        for kind, part in sorted(graph.parametric(name) - graph.fitted_parts):
+        for kind, part in sorted(trial.parametric(name) - trial.fitted_parts):
             yield Problem(f"model.{kind}.{part}", "has parameters, is used in retrieval, and no loss trains it")
-    if rerank is not None and not _is_trained(rerank) and graph.outline("reranker", rerank, graph.shapes).parametric:
+    if rerank is not None and not _is_trained(rerank) and trial.outline("reranker", rerank, trial.shapes).parametric:
         reason = f"`{rerank.name}` has parameters that nothing trains; its class must derive from core.TrainedReranker"
         yield Problem("retrieve.rerank", reason)
-    if graph.main.config.trainable and not graph.trained:
+    if trial.main.config.trainable and not trial.trained:
         yield Problem("encoder.trainable", "is true, but no loss names an interaction")
-    if any(encoder.config.trainable for encoder in list(graph.encoders.values())[1:]):
+    if any(encoder.config.trainable for encoder in list(trial.encoders.values())[1:]):
         yield Problem("encoder", "only the first of several encoders can be trained")

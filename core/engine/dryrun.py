@@ -15,9 +15,9 @@ from ..measure.metrics import Relevance, query_relevance
 from ..measure.significance import detectable_difference, effective_number, smallest_margin
 from .failures import known_failure
 from .foreseen import foreseen, small_validation
-from .graph import TrialGraph
 from .plan import Plan
 from .steps.step import Step
+from .steps.trial import Trial
 from .video import Sampling
 
 DISCORDANCES = (0.05, 0.10, 0.15, 0.25)
@@ -67,9 +67,9 @@ def _show_steps(plan: Plan) -> None:
 
 def _extension(plan: Plan, step: Step) -> str:
     """What is said of a step whose output is there in part."""
-    if step.covers is None or not plan.workspace.store.has(step.name, step.key):
+    if step.top_k_stored is None or not plan.workspace.store.has(step.name, step.key):
         return ""
-    return f", beyond the candidates that are there, up to {step.covers}"
+    return f", beyond the candidates that are there, up to {step.top_k_stored}"
 
 
 def _expected(known: list[Entry], name: str, count: int) -> str:
@@ -84,7 +84,7 @@ def _expected(known: list[Entry], name: str, count: int) -> str:
 
 def _show_power(plan: Plan) -> None:
     experiment = plan.experiment
-    split = plan.trials[0].last.payload.split
+    split = plan.trials[0].split
     direction = experiment.evaluate.primary.partition("/")[0]
     units = effective_number(_sizes(split, direction))
     print(f"{experiment.evaluate.split} split: {len(split.videos)} videos, {len(split.texts)} texts")
@@ -128,10 +128,10 @@ def videos_of(plan: Plan) -> Iterator[tuple[list[str], Sampling]]:
     """The files of every split that some variant reads, with how it reads them; each once."""
     seen = set()
     for variant in plan.variants:
-        graph = TrialGraph(plan.workspace, variant.experiment, seed=0)
+        trial = Trial(plan.workspace, variant.experiment, seed=0)
         data = variant.experiment.data
-        sampling = Sampling(data.num_frames, data.sampler, graph.main.frame_size, data.short_videos)
-        for split in graph.splits.values():
+        sampling = Sampling(data.num_frames, data.sampler, trial.main.frame_size, data.short_videos)
+        for split in trial.splits.values():
             paths = [video.path for video in split.videos]
             if (key := (tuple(paths), sampling)) not in seen:
                 seen.add(key)

@@ -73,7 +73,7 @@ def _asked(plan: Plan, hypothesis: Hypothesis) -> Asked:
 
 
 def _scored(plan: Plan, variant: Variant) -> Split:
-    return plan.trials_of(variant)[0].last.payload.split
+    return plan.trials_of(variant)[0].split
 
 
 # ------------------------------------------------------------------------------------------------ checks

@@ -13,12 +13,13 @@ from ..errors import StoreError
 from ..experiment.config import Experiment, check
 from ..plugins import registry
 from .execute import ensure_after_others
-from .graph import TrialGraph
 from .model import Model
 from .plan import Plan
-from .steps.encoding import loaded_encoder
-from .steps.retrieval import fitted_reranker
+from .steps.evaluate import evaluate_step
+from .steps.fit_reranker import fit_reranker_step
 from .steps.step import Workspace
+from .steps.trial import Trial
+from .steps.weights import fitted_reranker, loaded_encoder
 
 
 @dataclass(frozen=True)
@@ -45,28 +46,29 @@ def load(trial: str, store: str | Path = "store") -> Loaded:
     experiment, problems = check(told["experiment"], registry().specify)
     if experiment is None:
         raise StoreError(f"{entry.folder}: its configuration is not understood any more: {problems[0]}")
-    graph = TrialGraph(workspace, experiment, told["seed"])
-    model = Model.of(experiment, list(experiment.model.interactions), graph.shapes)
-    fit = next((step for step in graph.evaluate.walk() if step.name == "fit"), None)
+    planned = Trial(workspace, experiment, told["seed"])
+    model = Model.of(experiment, list(experiment.model.interactions), planned.shapes)
+    fit = next((step for step in evaluate_step(planned).walk() if step.name == "fit"), None)
     if fit is not None:
         if not fit.ready(workspace.store):
             raise StoreError(f"{entry.folder}: its weights are gone, or code or data changed since; run it again")
         stored = workspace.read(fit).tensors()
         model.load_state_dict({name: stored.get(f"model.{name}", given) for name, given in model.state_dict().items()})
-    trained = fit if graph.main.config.trainable else None
-    encoder = loaded_encoder(workspace, graph.main, told["seed"], trained)
-    return Loaded(experiment, told["seed"], model.eval(), encoder, entry.json()["metrics"], _reranker(graph, entry))
+    trained = fit if planned.main.config.trainable else None
+    encoder = loaded_encoder(workspace, planned.main, told["seed"], trained)
+    return Loaded(experiment, told["seed"], model.eval(), encoder, entry.json()["metrics"], _reranker(planned, entry))
 
 
-def _reranker(graph: TrialGraph, entry: Entry) -> TrainedReranker | None:
-    rerank = graph.experiment.retrieve.rerank
+def _reranker(trial: Trial, entry: Entry) -> TrainedReranker | None:
+    rerank = trial.experiment.retrieve.rerank
     if rerank is None or not issubclass(registry().component("reranker", rerank), TrainedReranker):
         return None
-    if not graph.fit_reranker.ready(graph.workspace.store):
+    fit = fit_reranker_step(trial)
+    if not fit.ready(trial.workspace.store):
         raise StoreError(
             f"{entry.folder}: its reranker's weights are gone, or code or data changed since; run it again"
         )
-    return fitted_reranker(graph.workspace, graph.fit_reranker, graph.experiment, graph.shapes)
+    return fitted_reranker(trial.workspace, fit, trial.experiment, trial.shapes)
 
 
 def find_trial(store: Store, key: str) -> Entry:

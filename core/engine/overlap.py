@@ -8,7 +8,7 @@ from itertools import combinations
 from ..contract.components import Split
 from ..contract.store import MISSING
 from .plan import Plan
-from .steps.encoding import VideoSource
+from .steps.decode import VideoSource
 
 EXAMPLES = 3
 Files = dict[str, list[str]]

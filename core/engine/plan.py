@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from ..contract.components import Split
 from ..errors import ConfigError, Problem, UserError
 from ..experiment.config import Document, Experiment, read_document
 from ..experiment.hypotheses import Hypothesis, read_hypotheses
 from ..experiment.published import read_published
-from ..experiment.variants import Variant, read_variants
+from ..experiment.variants import Described, Variant, check_core, variants_of
 from .checks import composition_faults
 from .failures import Failure, plugin_faults_told
-from .graph import TrialGraph
+from .steps.evaluate import EvaluateInputs, evaluate_step
 from .steps.step import Step, Workspace
+from .steps.trial import Trial
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +25,17 @@ class PlannedTrial:
 
     variant: Variant
     seed: int | None
-    last: Step
+    last: Step[EvaluateInputs]
+
+    @property
+    def split(self) -> Split:
+        """What is scored."""
+        return self.last.payload.split
+
+    @property
+    def ranks(self) -> Mapping[str, Step]:
+        """The steps that rank, by direction."""
+        return self.last.inputs.ranks
 
     @property
     def name(self) -> str:
@@ -88,13 +100,17 @@ def read_plan(path: str, overrides: Iterable[str], workspace: Workspace) -> Plan
 
     Raises ConfigError with every fault found.
     """
-    with plugin_faults_told(path):
-        return _read_plan(path, overrides, workspace)
+    return plan_of(check_core(read_document(path, overrides)), workspace)
 
 
-def _read_plan(path: str, overrides: Iterable[str], workspace: Workspace) -> Plan:
-    document = read_document(path, overrides)
-    variants = read_variants(document)
+def plan_of(described: Described, workspace: Workspace) -> Plan:
+    """`read_plan` of a file that is read and checked against the core schema already."""
+    with plugin_faults_told(described.document.file):
+        return _plan_of(described, workspace)
+
+
+def _plan_of(described: Described, workspace: Workspace) -> Plan:
+    document, variants = described.document, variants_of(described)
     problems: list[Problem] = []
     try:
         read_published(document, variants[0].experiment.references)
@@ -109,14 +125,14 @@ def _read_plan(path: str, overrides: Iterable[str], workspace: Workspace) -> Pla
 
 def _faults(variant: Variant, workspace: Workspace) -> list[Problem]:
     try:
-        graph = TrialGraph(workspace, variant.experiment, seed=0)
+        trial = Trial(workspace, variant.experiment, seed=0)
     except ConfigError as fault:
         return fault.problems
     except UserError as fault:
         key, colon, reason = str(fault).partition(": ")
         told = colon and key.startswith("encoder")  # an encoder that knows its field says so
         return [Problem(key, reason) if told else Problem("encoder", str(fault))]
-    return composition_faults(graph)
+    return composition_faults(trial)
 
 
 def add_trials(plan: Plan) -> None:
@@ -132,7 +148,7 @@ def add_trials(plan: Plan) -> None:
 
 
 def _add_trials(plan: Plan) -> None:
-    wanted: dict[tuple[str, str], int] = {}
+    most: dict[tuple[str, str], int] = {}
     for variant in plan.variants:
         for seed in variant.experiment.seeds:
             trial = _trial(plan, variant, seed)
@@ -140,18 +156,17 @@ def _add_trials(plan: Plan) -> None:
             for step in trial.last.walk():
                 key = (step.name, step.key)
                 plan.steps.setdefault(key, step)
-                if step.covers is not None:
-                    wanted[key] = max(wanted.get(key, 0), step.covers)
+                if step.top_k_stored is not None:
+                    most[key] = max(most.get(key, 0), step.top_k_stored)
             if trial.seed is None:
                 break
-    for key, covers in wanted.items():
-        plan.steps[key] = replace(plan.steps[key], covers=covers)
+    for key, top_k in most.items():
+        plan.steps[key] = replace(plan.steps[key], top_k_stored=top_k)
 
 
 def _trial(plan: Plan, variant: Variant, seed: int) -> PlannedTrial:
-    seeded = TrialGraph(plan.workspace, variant.experiment, seed, f"[{variant.name} · seed {seed}]")
-    last = seeded.evaluate
+    last = evaluate_step(Trial(plan.workspace, variant.experiment, seed, f"[{variant.name} · seed {seed}]"))
     if any("seed" in step.fields for step in last.walk()):
         return PlannedTrial(variant, seed, last)
-    unseeded = TrialGraph(plan.workspace, variant.experiment, seed, f"[{variant.name}]")
-    return PlannedTrial(variant, None, unseeded.evaluate)
+    unseeded = Trial(plan.workspace, variant.experiment, seed, f"[{variant.name}]")
+    return PlannedTrial(variant, None, evaluate_step(unseeded))

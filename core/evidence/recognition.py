@@ -45,8 +45,8 @@ class Content:
 def scored(plan: Plan, variant: str) -> dict[str, str]:
     """Digests of the `texts` and the `videos` that a variant is scored on, by content, and of the `relevance` among
     them; whatever is read of them, and whatever encodes them."""
-    rank = next(iter(plan.trials_of(variant)[0].last.inputs.values()))
-    split = rank.payload.split
+    trial = plan.trials_of(variant)[0]
+    rank, split = next(iter(trial.ranks.values())), trial.split
 
     def content() -> dict[str, str]:
         return {"texts": digest([text.text for text in split.texts]), "videos": digest(_files(plan, variant))}
@@ -81,7 +81,7 @@ def is_same_split(plan: Plan, variant: str, split: str) -> bool:
 
 def content_scored(plan: Plan, variant: str) -> Content:
     """What a variant is scored on, one by one."""
-    split = next(iter(plan.trials_of(variant)[0].last.inputs.values())).payload.split
+    split = plan.trials_of(variant)[0].split
 
     def content() -> Content:
         texts = ("".join(text.text.casefold().split()) for text in split.texts)
@@ -92,7 +92,7 @@ def content_scored(plan: Plan, variant: str) -> Content:
 
 
 def _files(plan: Plan, variant: str) -> list[str]:
-    split, workspace = next(iter(plan.trials_of(variant)[0].last.inputs.values())).payload.split, plan.workspace
+    split, workspace = plan.trials_of(variant)[0].split, plan.workspace
     paths = [video.path for video in split.videos]
     return workspace.once(("files", *paths), lambda: workspace.digests.of(paths))
 

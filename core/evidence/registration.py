@@ -69,8 +69,8 @@ def _comes_late(plan: Plan, hypothesis: Hypothesis, ledger: Sequence[Line]) -> b
 
 
 def _known(plan: Plan, variant: Variant) -> bool:
-    ranks = [rank for trial in plan.trials_of(variant) for rank in trial.last.inputs.values()]
-    return any(rank.ready(plan.workspace.store) for rank in ranks)
+    steps = [step for trial in plan.trials_of(variant) for step in trial.last.inputs.values()]
+    return any(step.ready(plan.workspace.store) for step in steps)
 
 
 def _new_family(plan: Plan) -> list[Line]:

@@ -80,7 +80,7 @@ class _Tried:
     def data(self) -> list[DataUsed]:
         """The split that was scored and, where something was trained, the one that it was trained on."""
         settings = self._planned.variant.experiment
-        splits: dict[str, Split] = {settings.evaluate.split: self._planned.last.payload.split}
+        splits: dict[str, Split] = {settings.evaluate.split: self._planned.split}
         if "train" in self._fit_steps:
             splits["train"] = self._fit_steps["train"].payload.train
         source = self._hide(short_value(settings.data.dataset.resolved()))
@@ -88,8 +88,9 @@ class _Tried:
 
     @cached_property
     def _fit_steps(self) -> dict[str, Any]:
-        ranks = [step for name, step in self._planned.last.inputs.items() if name != "efficiency"]  # of one seed
-        walked = (step for rank in ranks for step in rank.walk())
+        inputs = self._planned.last.inputs
+        of_its_seed = [*inputs.ranks.values(), *inputs.diagnose.values()]  # costs are those of the first seed
+        walked = (step for last in of_its_seed for step in last.walk())
         return {FITS[step.name]: step for step in walked if step.name in FITS}
 
 

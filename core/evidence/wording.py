@@ -188,7 +188,7 @@ def _ceiling(result: Result) -> list[str]:
 def _timing(plan: Plan, result: Result) -> list[str]:
     """What costs were measured on, and whether the machine was too busy for its times to say much."""
     trials = [trial for row in result.rows if row.costs for trial in plan.trials_of(row.variant)]
-    measured = [step.fields for trial in trials if (step := trial.last.inputs.get("efficiency"))]
+    measured = [step.fields for trial in trials if (step := trial.last.inputs.efficiency)]
     if not measured:
         return []
     places = dict.fromkeys(f"{fields['device']}, {counted(fields['threads'], 'thread')}" for fields in measured)

@@ -42,7 +42,12 @@ def read_variants(document: Document) -> list[Variant]:
     Faults of the core schema are raised before any plugin is loaded. Raises ConfigError with all faults of all
     variants, each once, at the key that wrote the value.
     """
-    base, drafts = _core_checked(document)
+    return variants_of(check_core(document))
+
+
+def variants_of(described: Described) -> list[Variant]:
+    """`read_variants` of a file that is checked against the core schema already."""
+    document, base, drafts = described.document, described.values, described.drafts
     from ..plugins import registry
 
     try:
@@ -54,20 +59,25 @@ def read_variants(document: Document) -> list[Variant]:
         raise ConfigError(document.blame(fault.problems)) from None
 
 
-def check_core(document: Document) -> None:
+@dataclass(frozen=True)
+class Described:
+    """A file that the core schema accepts: its resolved values, and the variants that it describes."""
+
+    document: Document
+    values: dict[str, Any]
+    drafts: list[_Draft]
+
+
+def check_core(document: Document) -> Described:
     """Check a file and all that it sweeps against the core schema; no plugin is loaded. Raises ConfigError with every
     fault."""
-    _core_checked(document)
-
-
-def _core_checked(document: Document) -> tuple[dict[str, Any], list[_Draft]]:
     base = read_core(document)
     try:
         drafts = _drafts(document, base)
         _gather(drafts, lambda draft: _configured(document, draft, base, None))
     except ConfigError as fault:
         raise ConfigError(document.blame(fault.problems)) from None
-    return base, drafts
+    return Described(document, base, drafts)
 
 
 # ------------------------------------------------------------------------------------------ what the file describes

@@ -34,7 +34,7 @@ def readers(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*given: object, **options: object) -> object:
         return read_clips(*given, **{**options, "workers": 2, "deadline": 0.5, "read": marked})  # type: ignore[arg-type]
 
-    monkeypatch.setattr("core.engine.steps.encoding.read_clips", read)
+    monkeypatch.setattr("core.engine.steps.decode.read_clips", read)
 
 
 @pytest.mark.parametrize("ending", ["SIGKILL", "SIGSEGV", "SIGABRT", "sleep"])
@@ -60,7 +60,7 @@ def test_a_killed_or_slow_reader_ends_the_run_and_the_next_one_has_every_video(
 def test_rows_that_were_done_before_a_reader_died_are_not_done_again(
     lab: Lab, readers: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.engine.steps.encoding.VIDEOS", 1)
+    monkeypatch.setattr("core.engine.steps.decode.VIDEOS", 1)
     mark = lab.videos / "test" / "v4.SIGKILL"
     mark.touch()
     with pytest.raises(ReadingError):

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from core.contract.store import Entry
-from core.engine.steps import encoding
-from core.engine.steps.encoding import VideoSource
+from core.engine.steps.decode import VideoSource, batch_size
 from core.engine.video import Sampling
 from core.errors import ConfigError, DataError
 from tests.engine import COUNTS, FRAMES, Lab, ToyEncoder, write_pictures
@@ -109,4 +108,4 @@ def test_an_encoder_is_given_no_more_than_384_frames_at_once_unless_one_video_ha
 ) -> None:
     encoder = ToyEncoder(ToyEncoder.Config())
     source = VideoSource((), (), Sampling(num_frames), "normal", encoder, 0, "fail")
-    assert encoding._batch(source) == videos
+    assert batch_size(source) == videos

@@ -14,7 +14,7 @@ import torch
 from core.contract.store import Busy
 from core.engine import execute as execute_module
 from core.engine.execute import ensure, execute
-from core.engine.steps import fitting
+from core.engine.steps import fit
 from core.engine.training import fit as train
 from tests.engine import COUNTS, Lab, ToyEncoder
 
@@ -113,7 +113,7 @@ def test_a_kill_in_mid_training_goes_on_to_the_same_bits(lab: Lab, monkeypatch: 
     for name in ("fit", "evaluate", "rank", "candidates"):
         for entry in lab.entries(name):
             lab.workspace().store.remove(entry.folder)
-    monkeypatch.setattr(fitting, "train", dying)
+    monkeypatch.setattr(fit, "train", dying)
     with pytest.raises(Killed):
         lab.run(changes)
     assert lab.entries("fit") == []

@@ -14,8 +14,9 @@ import torch
 from core.contract.features import Tokens
 from core.contract.store import Entry, Store
 from core.engine.resuming import load_resumed, save_resumed
-from core.engine.steps import encoding, fitting
-from core.engine.steps.step import Step
+from core.engine.steps import fit
+from core.engine.steps import rows as steps_rows
+from core.engine.steps.step import Inputs, Step
 from core.engine.training import fit as train
 from core.evidence.findings import findings
 from core.evidence.registration import post_hoc
@@ -134,7 +135,7 @@ def killed_while_encoding(lab: Lab, monkeypatch: pytest.MonkeyPatch, after: int)
 
     with monkeypatch.context() as patched:
         patched.setattr(ToyEncoder, "forward_video", dying)
-        patched.setattr("core.engine.steps.encoding.VIDEOS", 1)
+        patched.setattr("core.engine.steps.decode.VIDEOS", 1)
         with pytest.raises(KeyboardInterrupt):
             lab.run({"retrieve.rerank": None})
     return next(path.parent for path in lab.store.glob("encode/draft-*/tensors.safetensors"))
@@ -187,7 +188,7 @@ def test_a_torn_training_state_starts_the_fit_anew_and_says_so(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(fitting, "train", stopped)
+        patched.setattr(fit, "train", stopped)
         with pytest.raises(KeyboardInterrupt):
             lab.run(changes)
     (state,) = lab.store.glob("fit/draft-*/resume.pt")
@@ -287,10 +288,12 @@ def test_another_process_that_finishes_while_its_rows_are_copied_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, values = Store(tmp_path / "store"), torch.arange(8.0).reshape(2, 4)
-    theirs, mine = (Step("encode", {"items": items}, {}, lambda *_: None, "encode") for items in (["a"], ["a", "b"]))
-    their_write, read_rows = store.write("encode", theirs.key, theirs.fields), encoding._draft_rows
+    theirs, mine = (
+        Step("encode", 1, {"items": items}, Inputs(), lambda *_: None, "encode") for items in (["a"], ["a", "b"])
+    )
+    their_write, read_rows = store.write("encode", theirs.key, theirs.fields), steps_rows._draft_rows
     draft = their_write.__enter__()
-    encoding.RowFile(store, theirs, draft, ["one", "two"]).put([0, 1], Tokens(values, None))
+    steps_rows.RowFile(store, theirs, draft, ["one", "two"]).put([0, 1], Tokens(values, None))
     draft.info["skipped"] = {}
 
     def rows_before_it_is_finished(folder: Path) -> Any:
@@ -299,9 +302,9 @@ def test_another_process_that_finishes_while_its_rows_are_copied_costs_nothing(
             their_write.__exit__(None, None, None)
         return found
 
-    monkeypatch.setattr(encoding, "_draft_rows", rows_before_it_is_finished)
+    monkeypatch.setattr(steps_rows, "_draft_rows", rows_before_it_is_finished)
     with store.write("encode", mine.key, mine.fields) as draft:
-        rows = encoding.RowFile(store, mine, draft, ["one", "two", "three"])
+        rows = steps_rows.RowFile(store, mine, draft, ["one", "two", "three"])
         assert rows.done == {0, 1}
         assert torch.equal(rows.tensors["values"][:2], values)
         draft.info["skipped"] = {}

@@ -7,7 +7,7 @@ import torch
 
 from core.contract.settings import Spec
 from core.contract.store import Store
-from core.engine.graph import levels
+from core.engine.steps import trial
 from core.engine.steps.step import arithmetic, source_of
 from core.errors import ConfigError, DataError
 from tests.engine import COUNTS, Lab, keys, named
@@ -116,8 +116,8 @@ def test_an_edit_of_a_components_source_recomputes_what_depends_on_it(
     def edited(of: str, spec: Spec, left_out: tuple[str, ...] = ()) -> str:
         return "edited" if (of, spec.name) == (kind, name) else source_of(of, spec, left_out)
 
-    for module in ("levels", "fits", "scores", "reranking"):
-        monkeypatch.setattr(f"core.engine.graph.{module}.source_of", edited)
+    for module in ("decode", "fit", "score", "retrieval", "fit_reranker"):
+        monkeypatch.setattr(f"core.engine.steps.{module}.source_of", edited)
     assert done.new() == new
 
 
@@ -178,7 +178,7 @@ def test_variants_and_seeds_share_what_they_have_in_common(lab: Lab) -> None:
     assert len(plan.trials) == 8
     counts = {name: len(keys(plan, name)) for name in ("encode", "fit", "score", "candidates", "rank", "evaluate")}
     assert counts == {"encode": 4, "fit": 4, "score": 1, "candidates": 8, "rank": 16, "evaluate": 8}
-    assert {step.covers for step in plan.steps.values() if step.name == "candidates"} == {2, 3}
+    assert {step.top_k_stored for step in plan.steps.values() if step.name == "candidates"} == {2, 3}
 
 
 def test_without_trained_parts_a_variant_is_one_trial_of_no_seed(lab: Lab) -> None:
@@ -257,7 +257,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[
 
 
 def test_a_large_grid_digests_each_split_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    relevance = count_calls(monkeypatch, levels, "split_digest")
+    relevance = count_calls(monkeypatch, trial, "split_digest")
     plan = lab.plan({"ablate": {"train.epochs": [1, 2, 3, 4], "retrieve.rerank.top_k": [1, 2, 3]}, "seeds": [0, 1, 2]})
     assert len(plan.trials) == 36
     assert len(relevance) == 2

@@ -22,8 +22,8 @@ from core.engine.execute import execute
 from core.engine.plan import Plan, add_trials, read_plan
 from core.engine.reranking import Negatives, mine
 from core.engine.scoring import Sides, match_candidates
-from core.engine.steps.retrieval import fitted_reranker
 from core.engine.steps.step import Workspace
+from core.engine.steps.weights import fitted_reranker
 from core.errors import ConfigError, RunError
 from core.measure.metrics import Relevance, evaluate
 from tests.core.experiments import plugged, plugin_of
@@ -157,7 +157,7 @@ def test_new_scores_are_alpha_times_the_first_stage_plus_the_matching_score(lab:
     (fit,) = steps(plan, "fit_reranker")
     (step,) = [s for s in steps(plan, "match") if s.fields["direction"] == "t2v"]
     matching = plan.workspace.read(step).tensors()["scores"]
-    first = plan.workspace.read(step.inputs["first_stage/dot"]).tensors()["scores"]
+    first = plan.workspace.read(step.inputs.stage.first_stage["dot"]).tensors()["scores"]
     order = first.argsort(dim=1, descending=True, stable=True)
     final = torch.empty_like(first).scatter(1, order, 2.0 * first.gather(1, order) + matching)
     own = np.arange(10) // 2
@@ -324,7 +324,7 @@ def matching_and_first(plan: Plan) -> dict[str, tuple[Tensor, Tensor]]:
     found = {}
     for step in steps(plan, "match"):
         matching = plan.workspace.read(step).tensors()["scores"]
-        first = plan.workspace.read(step.inputs["first_stage/dot"]).tensors()["scores"]
+        first = plan.workspace.read(step.inputs.stage.first_stage["dot"]).tensors()["scores"]
         found[step.fields["direction"]] = matching, first if step.fields["direction"] == "t2v" else first.T
     return found
 

@@ -15,10 +15,10 @@ from core.contract.store import Entry, Store
 from core.engine.plan import Plan
 from core.engine.scoring import score_blocks
 from core.engine.scoring.candidates import _Block
-from core.engine.steps import ranking, retrieval, scoring
-from core.engine.steps.encoding import loaded_encoder
-from core.engine.steps.fitting import choose_frames
-from core.engine.steps.retrieval import ScoreSource
+from core.engine.steps import rank, retrieval, score
+from core.engine.steps.fit import choose_frames
+from core.engine.steps.score import ScoreSource
+from core.engine.steps.weights import loaded_encoder
 from core.errors import ConfigError, DataError, RunError
 from core.evidence.trials import trial_of
 from core.measure.metrics import TIES, Relevance, evaluate, rank_counts
@@ -515,7 +515,7 @@ def test_a_sweep_reads_and_ranks_its_first_stage_once_a_direction(lab: Lab, monk
         "baseline": {"retrieve.rerank": None},
     }
     counted = []
-    monkeypatch.setattr(ranking, "rank_counts", lambda *given: counted.append(given) or rank_counts(*given))
+    monkeypatch.setattr(rank, "rank_counts", lambda *given: counted.append(given) or rank_counts(*given))
     plan = lab.run(sweep)
     assert (len(plan.trials), len(counted)) == (13, 2)
     together = {trial.variant.name: plan.workspace.read(trial.last) for trial in plan.trials}
@@ -558,7 +558,7 @@ def test_a_first_stage_is_mixed_transformed_and_ranked_in_blocks(
     changes |= {"retrieve.transforms": {"own": {"name": "toy_centred"}}} if transform else {}
     monkeypatch.setattr(retrieval, "block_floats", lambda: 1)
     sizes = []
-    monkeypatch.setattr(ranking, "rank_counts", lambda *given: sizes.append(len(given[0])) or rank_counts(*given))
+    monkeypatch.setattr(rank, "rank_counts", lambda *given: sizes.append(len(given[0])) or rank_counts(*given))
     plan = lab.run(changes)
     assert sizes == [1] * (10 + 5)
     dot, linear = (output(plan, f"score {name}").tensors()["scores"] for name in ("dot", "linear"))
@@ -630,7 +630,7 @@ def test_scores_of_many_settings_never_lie_in_memory_at_once(lab: Lab, monkeypat
             alive.append(sum(values.numel() for values in made))
             yield columns, made
 
-    monkeypatch.setattr(scoring, "score_blocks", blocks)
+    monkeypatch.setattr(score, "score_blocks", blocks)
     temperatures = [0.5, 1.0, 2.0, 4.0]
     lab.run({"ablate": {"retrieve.settings.dot.temperature": temperatures}, "retrieve.rerank": None})
     assert alive == [4 * 10] * 5
@@ -693,7 +693,7 @@ def test_selection_on_the_test_split_validates_there(lab: Lab) -> None:
     best = {"train.keep": "best", "retrieve.first_stage": "linear", "retrieve.rerank": None}
     plan = lab.run({**best, "train.select_on": "test"})
     (fit,) = [step for step in plan.steps.values() if step.name == "fit"]
-    assert {name.partition("/")[0] for name in fit.inputs} == {"train", "test"}
+    assert set(fit.inputs.splits) == {"train", "test"}
     curve = plan.workspace.read(fit).json("history.json")
     metrics = plan.workspace.read(plan.trials[0].last).json()["metrics"]
     assert max(record["validation"] for record in curve) == pytest.approx(metrics["t2v/R1"])

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from core import Spec, TextFeatures, Tokens, VideoFeatures
 from core.contract.features import gathered
-from core.engine.steps import fitting
+from core.engine.steps import fit
 from tests.engine import Lab, ToyVideos
 
 COUNT, T, N, D = 20, 4, 3, 8
@@ -142,7 +142,7 @@ def test_the_frames_of_a_step_are_taken_from_levels_that_have_them(toys: None, t
     dataset = Spec("toy_videos", ToyVideos.Config(str(tmp_path), tags=True))
     source: Any = SimpleNamespace(experiment=SimpleNamespace(data=SimpleNamespace(dataset=dataset, num_frames=T)))
     text = TextFeatures(sentence=torch.randn(COUNT, D))
-    batch = fitting._from_features(text, video, source, torch.device("cpu"))
+    batch = fit._from_features(text, video, source, torch.device("cpu"))
     frames = torch.tensor([0, 2])
     found_text, found = batch(ROWS + 0, ROWS, frames)
     assert torch.equal(found.structured("patches").values, video.structured("patches").values[ROWS][:, frames])
@@ -156,14 +156,14 @@ def test_the_frames_of_a_step_are_taken_from_levels_that_have_them(toys: None, t
 def test_training_and_validating_on_half_precision_is_that_on_its_values_in_float32(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 ) -> None:
-    read = fitting.read_features
+    read = fit.read_features
     changes = {"train.keep": "best", "train.num_frames": 2}
 
     def trained(change: Any) -> tuple[Mapping[str, Tensor], list[dict[str, float]]]:
         def changed(*given: Any) -> Any:
             return [features.to(dtype=dtype).to(dtype=change) for features in read(*given)]
 
-        monkeypatch.setattr(fitting, "read_features", changed)
+        monkeypatch.setattr(fit, "read_features", changed)
         lab.run(changes)
         (entry,) = lab.entries("fit")
         state, curve = {name: t.clone() for name, t in entry.tensors().items()}, entry.json("history.json")

@@ -1,2 +1,2 @@
-"""The steps of the engine: decode, encode, fit, score, candidates, rank, evaluate. One function each, pure in its
-fields and inputs."""
+"""The steps of the engine, a module each: its version, the fields and inputs that it reads, how a trial asks for it
+(`<step>_step`), and what it computes (`compute`), pure in its fields and inputs."""

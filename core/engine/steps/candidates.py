@@ -1,74 +1,48 @@
-"""Scores of each query's candidates, in first-stage order, so that fewer candidates are the first columns; and what an
-interaction measures of each text with its own video."""
+"""Candidates: scores of each query's candidates by one interaction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
-from torch import Tensor
+from dataclasses import dataclass, replace
 
 from ...contract.store import Draft
-from ..scoring import Sides, diagnose_pairs, pair_rows
-from ..scoring import match_candidates as match
-from ..scoring import score_candidates as score
-from .retrieval import FirstStage, RetrievalSource, features_of, fitted_reranker, rows_of, stored_scores
-from .scoring import refuse_non_finite, sides_of
+from ..scoring import score_candidates
+from .retrieval import StageInputs, extend_candidates, ranking
+from .score import ScoreInputs, scoring, sides_of
 from .step import Step, Workspace
+from .trial import Trial
 
-Score = Callable[[Tensor, Tensor, Tensor], list[Tensor]]
-"""(text rows [P], video rows [P], first-stage scores [P]) -> scores [P] of each member."""
+VERSION = 1
 
 
-def score_candidates(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class CandidateInputs(ScoreInputs):
+    """What a score reads, and the first stage that gives the candidates."""
+
+    flat_names = {**ScoreInputs.flat_names, "stage": ""}
+    stage: StageInputs
+
+
+def candidates_step(trial: Trial, name: str, direction: str, top_k: int) -> Step[CandidateInputs]:
+    """The candidates of the scored split's queries by one interaction."""
+    fields, inputs, source = scoring(trial, name, trial.scored_split)
+    stage = ranking(trial, direction, trial.scored_split, top_k)
+    return Step(
+        name="candidates",
+        version=VERSION,
+        fields=fields | stage.fields,
+        inputs=CandidateInputs(features=inputs.features, fit=inputs.fit, stage=stage.inputs),
+        compute=compute,
+        label=trial.labelled(f"re-score {name} {direction}"),
+        payload=replace(source, direction=direction),
+        varies_within_group=("settings",),
+        top_k_stored=min(top_k, trial.gallery(direction)),
+    )
+
+
+def compute(workspace: Workspace, members: list[Step[CandidateInputs]], drafts: list[Draft]) -> None:
     """Scores [Q, K] by one interaction, for each member's settings."""
     sides = sides_of(workspace, members[0])
     configs = [member.payload.config for member in members]
-    _extend(workspace, members, drafts, lambda texts, videos, _: score(sides, configs, texts, videos))
-
-
-def diagnose(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
-    """What one interaction measures of each text with its own video, [B_t] in percent, by name."""
-    step, draft, rows = members[0], drafts[0], rows_of(workspace, members[0])
-    sides = sides_of(workspace, step)
-    sides.part.config = step.payload.config
-    found = diagnose_pairs(sides, rows.own)
-    for values in found.values():
-        refuse_non_finite(values[:, None], step.label, rows.text_ids)
-    draft.save({name: 100 * values for name, values in found.items()})
-    draft.info |= {"label": step.label}
-
-
-def match_candidates(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
-    """Matching scores [Q, K] by a trained reranker."""
-    step = members[0]
-    reranker = fitted_reranker(workspace, step.inputs["fit_reranker"], step.payload.experiment, step.payload.shapes)
-    sides = Sides(reranker, *features_of(workspace, step), device=workspace.device, label=step.label)
-
-    def scores(texts: Tensor, videos: Tensor, first: Tensor) -> list[Tensor]:
-        return [match(sides, texts, videos, {"first_stage": first})]
-
-    _extend(workspace, members, drafts, scores)
-
-
-def _extend(workspace: Workspace, members: list[Step], drafts: list[Draft], score_pairs: Score) -> None:
-    """Fill each draft; columns that an earlier entry holds are kept."""
-    source: RetrievalSource = members[0].payload
-    top_k = max(member.covers or 0 for member in members)
-    stage = FirstStage(workspace, members[0], members[0].fields["first_stage"])
-    found, known = stage.candidates(source.direction, top_k)
-    before = [
-        stored_scores(workspace, member) if workspace.store.has(member.name, member.key) else None for member in members
-    ]
-    start = min(0 if old is None else old.shape[1] for old in before)
-    pairs = pair_rows(found[:, start:], videos_ask=source.direction == "v2t")
-    made = score_pairs(*pairs, known[:, start:].reshape(-1).float())
-    rows = rows_of(workspace, members[0])
-    ids = rows.text_ids if source.direction == "t2v" else rows.video_ids
-    for member, draft, old, new in zip(members, drafts, before, made, strict=True):
-        scores = new.reshape(len(found), -1)
-        if old is not None:
-            scores = torch.cat([old[:, :start], scores], dim=1)
-        refuse_non_finite(scores, member.label, ids)
-        draft.save({"scores": scores})
-        draft.info |= {"label": member.label, "covers": top_k}
+    extend_candidates(
+        workspace, members, drafts, lambda texts, videos, _: score_candidates(sides, configs, texts, videos)
+    )

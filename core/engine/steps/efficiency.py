@@ -1,16 +1,20 @@
-"""What one variant's retrieval costs on the machine that this runs on, and what its training cost."""
+"""Efficiency: what one variant's retrieval costs on the machine that this runs on, and what its training cost."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from ...contract.components import Side
+from ...contract.components import Levels, Side, TrainedReranker
 from ...contract.features import VideoFeatures
+from ...contract.settings import Spec
 from ...contract.store import Draft
 from ...contract.tensorfile import map_tensors
 from ...contract.terminal import progress
@@ -20,13 +24,29 @@ from ..model import Model
 from ..scoring import blocks
 from ..scoring.blocks import items_a_block
 from ..scoring.memory import FLOAT, allowed_floats
-from .retrieval import RetrievalSource, features_of, fitted_reranker, stored_banks, trained_model
+from .encode import feature_steps
+from .fit import encoder_fit
+from .fit_reranker import fit_reranker_step, reranker_source
+from .retrieval import ranking, stored_banks
+from .score import Scoring, scoring
+from .split import FeatureInputs, ReadsFeatures, RetrievalSource, features_of
 from .step import Step, Workspace
 from .transforms import transformed
+from .trial import Trial, once_a_trial
+from .weights import fitted_reranker, trained_model
 
+VERSION = 1
 ANSWERS = 10
 """Videos that a query is given where nothing is re-ranked."""
-FITS = ("fit", "fit_reranker")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EfficiencyInputs(ReadsFeatures):
+    """What the interactions and the reranker read: levels, weights, and the scores of a bank where one is asked for."""
+
+    fit: Step | None = None
+    bank: Mapping[str, Step] = field(default_factory=dict)
+    fit_reranker: Step | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +56,56 @@ class EfficiencySource(RetrievalSource):
     configs: Mapping[str, Any]
 
 
-def efficiency(workspace: Workspace, members: list[Step], drafts: list[Draft]) -> None:
+@once_a_trial
+def efficiency_step(trial: Trial) -> Step[EfficiencyInputs]:
+    """Costs of the first seed, which stand for every seed's. Texts ask for videos, whatever is evaluated."""
+    experiment, first = trial.experiment, trial.experiment.seeds[0]
+    if trial.seed != first:
+        return efficiency_step(Trial(trial.workspace, experiment, first, trial.label))
+    split, spec = experiment.evaluate.split, experiment.retrieve.rerank
+    scored = {name: scoring(trial, name, split) for name in _used(trial, spec)}
+    fields, stage = ranking(trial, "t2v", split)
+    fields |= {
+        "interactions": {name: part.fields for name, part in scored.items()},
+        "device": trial.workspace.device.type,
+        "threads": torch.get_num_threads(),
+    }
+    if spec is not None:
+        fields |= {"rerank": spec.resolved(), "source": reranker_source(spec)}
+    configs = {name: part.source.config for name, part in scored.items()}
+    return Step(
+        name="efficiency",
+        version=VERSION,
+        fields=fields,
+        inputs=_inputs(trial, scored, stage.bank, spec),
+        compute=compute,
+        label=trial.labelled("measure"),
+        payload=EfficiencySource(experiment=experiment, shapes=trial.shapes, split=trial.split(split), configs=configs),
+    )
+
+
+def _inputs(
+    trial: Trial, scored: Mapping[str, Scoring], bank: Mapping[str, Step], spec: Spec | None
+) -> EfficiencyInputs:
+    features = reduce(or_, [part.inputs.features for part in scored.values()], FeatureInputs())
+    fit_reranker = None
+    if spec is not None:
+        cls = registry().component("reranker", spec)
+        levels: Levels = cls.reads(spec.fields)
+        features |= feature_steps(trial, trial.scored_split, levels, encoder_fit(trial))
+        fit_reranker = fit_reranker_step(trial) if issubclass(cls, TrainedReranker) else None
+    fits = [part.inputs.fit for part in scored.values() if part.inputs.fit is not None]  # one, where there is any
+    return EfficiencyInputs(features=features, fit=next(iter(fits), None), bank=bank, fit_reranker=fit_reranker)
+
+
+def _used(trial: Trial, spec: Spec | None) -> list[str]:
+    """Interactions that retrieval uses, in the model's order."""
+    wanted = registry().component("reranker", spec).interactions(spec.fields) if spec is not None else ()
+    names = {*trial.experiment.retrieve.first_stage, *wanted}
+    return [name for name in trial.experiment.model.interactions if name in names]
+
+
+def compute(workspace: Workspace, members: list[Step[EfficiencyInputs]], drafts: list[Draft]) -> None:
     """`result.json`: costs by name, `cost/…`."""
     step, draft = members[0], drafts[0]
     text, video = features_of(workspace, step)
@@ -49,13 +118,13 @@ def efficiency(workspace: Workspace, members: list[Step], drafts: list[Draft]) -
     draft.info |= {"label": step.label, **{name: step.fields[name] for name in ("device", "threads")}}
 
 
-def _retrieval(workspace: Workspace, step: Step) -> Retrieval:
+def _retrieval(workspace: Workspace, step: Step[EfficiencyInputs]) -> Retrieval:
     """The variant's retrieval with trained weights, before it has a gallery."""
     source: EfficiencySource = step.payload
     experiment, reranker = source.experiment, None
     spec = experiment.retrieve.rerank
-    if "fit_reranker" in step.inputs:
-        reranker = fitted_reranker(workspace, step.inputs["fit_reranker"], experiment, source.shapes)
+    if step.inputs.fit_reranker is not None:
+        reranker = fitted_reranker(workspace, step.inputs.fit_reranker, experiment, source.shapes)
     elif spec is not None:
         reranker = registry().make("reranker", spec, source.shapes).eval()
     return Retrieval(
@@ -68,19 +137,19 @@ def _retrieval(workspace: Workspace, step: Step) -> Retrieval:
     )
 
 
-def _mixing(workspace: Workspace, step: Step) -> Callable[[Sequence[Tensor]], Tensor]:
+def _mixing(workspace: Workspace, step: Step[EfficiencyInputs]) -> Callable[[Sequence[Tensor]], Tensor]:
     """What makes one matrix of the first stage's, with its score transforms; their banks are in memory before."""
     retrieve = step.payload.experiment.retrieve
-    banks = stored_banks(workspace, step, retrieve.first_stage)
+    banks = stored_banks(workspace, step.inputs.bank, retrieve.first_stage)
     weights = retrieve.first_stage.values()
     return lambda scores: transformed(retrieve.transforms, list(zip(weights, scores, banks, strict=True)))
 
 
-def _model(workspace: Workspace, step: Step) -> Model:
+def _model(workspace: Workspace, step: Step[EfficiencyInputs]) -> Model:
     """The part of the model that retrieval uses, in evaluation mode; transforms that interactions share are in it
     once."""
     source: EfficiencySource = step.payload
-    model = trained_model(workspace, step.inputs, source, source.configs)
+    model = trained_model(workspace, step.inputs.fit, source.experiment, source.shapes, source.configs)
     for name, config in source.configs.items():
         model.interaction(name).config = config
     return model
@@ -90,9 +159,9 @@ def gallery_sides(retrieval: Retrieval, video: VideoFeatures, scratch: Path, lab
     """Sides of all the videos: where they are made if they fit into what scoring may take, else mapped onto a file."""
     rooms: dict[str, Side] = {}
     for part in progress(list(blocks(len(video), items_a_block(video, retrieval.device))), label):
-        made = {name: as_side(features) for name, features in retrieval.offline(video[part]).items()}
-        rooms = rooms or _rooms(made, len(video), scratch)
-        for name, side in made.items():
+        sides = {name: as_side(features) for name, features in retrieval.offline(video[part]).items()}
+        rooms = rooms or _rooms(sides, len(video), scratch)
+        for name, side in sides.items():
             for level, tensor in side.items():
                 rooms[name][level][part] = tensor
     kept = MappedVideoSide if scratch.exists() else VideoSide
@@ -107,17 +176,17 @@ def _rooms(first: Mapping[str, Side], videos: int, scratch: Path) -> dict[str, S
     if tensors and size > FLOAT * allowed_floats(tensors[0].device):
         pairs = zip(shapes, tensors, strict=True)
         layout = {str(number): (shape, tensor.dtype) for number, (shape, tensor) in enumerate(pairs)}
-        made = iter(map_tensors(scratch, layout).values())
+        empty = iter(map_tensors(scratch, layout).values())
     else:
-        made = (tensor.new_empty(shape) for shape, tensor in zip(shapes, tensors, strict=True))
-    return {name: {level: next(made) for level in side} for name, side in first.items()}
+        empty = (tensor.new_empty(shape) for shape, tensor in zip(shapes, tensors, strict=True))
+    return {name: {level: next(empty) for level in side} for name, side in first.items()}
 
 
-def _training(workspace: Workspace, step: Step) -> dict[str, float]:
+def _training(workspace: Workspace, step: Step[EfficiencyInputs]) -> dict[str, float]:
     """Seconds of its fits, validation among them, and the peak of the one that took most memory, where that was seen;
     0 where nothing is trained."""
-    fits = [workspace.read(step.inputs[name]) for name in FITS if name in step.inputs]
+    fits = [workspace.read(fit) for fit in (step.inputs.fit, step.inputs.fit_reranker) if fit is not None]
     seconds = sum(record["seconds"] for fit in fits for record in fit.json("history.json"))
     peaks = [fit.info["peak_bytes"] for fit in fits if fit.info.get("peak_bytes") is not None]
-    found = {"cost/training_seconds": float(seconds)}
-    return found | ({"cost/training_peak_bytes": max(peaks, default=0)} if len(peaks) == len(fits) else {})
+    costs = {"cost/training_seconds": float(seconds)}
+    return costs | ({"cost/training_peak_bytes": max(peaks, default=0)} if len(peaks) == len(fits) else {})

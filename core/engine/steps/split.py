@@ -1,9 +1,9 @@
-"""The features of one split, read from the steps that made them, without the videos that could not be read."""
+"""Rows and features of one split, read from the steps that made them, without the videos that could not be read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -11,12 +11,46 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from ...contract.components import Split
+from ...contract.components import Shapes, Split
 from ...contract.features import TextFeatures, Tokens, VideoFeatures
 from ...contract.store import digest
 from ...errors import DataError
+from ...experiment.config import Experiment
 from ...measure.metrics import Relevance
-from .step import Step, Workspace
+from .step import Inputs, Step, Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureInputs(Inputs):
+    """Levels of a split, by name. skip: what says which videos were skipped, where no level that is read does."""
+
+    text: Mapping[str, Step] = field(default_factory=dict)
+    video: Mapping[str, Step] = field(default_factory=dict)
+    skip: Mapping[str, Step] = field(default_factory=dict)
+
+    def __or__(self, other: FeatureInputs) -> FeatureInputs:
+        return FeatureInputs(
+            text={**self.text, **other.text}, video={**self.video, **other.video}, skip={**self.skip, **other.skip}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadsFeatures(Inputs):
+    """Of a step that reads levels of one split."""
+
+    flat_names = {"features": ""}
+    features: FeatureInputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalSource:
+    """What a step of retrieval reads beside its inputs: `split` is searched, in one direction, by one seed's trial."""
+
+    experiment: Experiment
+    shapes: Shapes
+    split: Split
+    direction: str = "t2v"
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,18 +100,13 @@ def _positions(rows: Tensor, total: int) -> np.ndarray:
     return places
 
 
-def inputs_of(step: Step, prefix: str) -> dict[str, Step]:
-    """A step's inputs `<prefix>/…`, by the rest of their names."""
-    return {name.removeprefix(f"{prefix}/"): s for name, s in step.inputs.items() if name.startswith(f"{prefix}/")}
-
-
-def kept(workspace: Workspace, split: Split, steps: Mapping[str, Step]) -> Kept:
+def kept(workspace: Workspace, split: Split, steps: Iterable[Step]) -> Kept:
     """Which rows of a split remain after these encode or decode steps.
 
     Raises DataError where nothing does.
     """
     skipped: dict[str, list[str]] = {}
-    for step in steps.values():
+    for step in steps:
         skipped |= workspace.read(step).info["skipped"]
     missing = {int(row) for row in skipped}
     videos = torch.tensor([row for row in range(len(split.videos)) if row not in missing], dtype=torch.int64)
@@ -89,18 +118,32 @@ def kept(workspace: Workspace, split: Split, steps: Mapping[str, Step]) -> Kept:
     return Kept(split, texts, videos, own, skipped)
 
 
-def read_features(workspace: Workspace, rows: Kept, steps: Mapping[str, Step]) -> tuple[TextFeatures, VideoFeatures]:
-    """Memory-mapped levels of both sides: of the steps keyed `text/<level>` and `video/<level>`."""
-    sides: dict[str, dict[str, Tokens]] = {"text": {}, "video": {}}
-    for name, step in steps.items():
-        side, _, level = name.partition("/")
-        if side in sides:
-            stored = workspace.read(step).tensors()
-            sides[side][level] = Tokens(stored["values"], stored.get("mask"))
-    text, video = TextFeatures.of(sides["text"]), VideoFeatures.of(sides["video"])
+def rows_of(workspace: Workspace, step: Step[ReadsFeatures]) -> Kept:
+    """The rows of its payload's split that a step scores or ranks, found once a process."""
+    split, steps = step.payload.split, step.inputs.features.values()
+    key = ("kept", id(split), *sorted(feature.key for feature in steps))
+    return workspace.once(key, lambda: kept(workspace, split, steps))
+
+
+def features_of(workspace: Workspace, step: Step[ReadsFeatures]) -> tuple[TextFeatures, VideoFeatures]:
+    """The levels of a split that are a step's inputs."""
+    return read_features(workspace, rows_of(workspace, step), step.inputs.features)
+
+
+def read_features(workspace: Workspace, rows: Kept, inputs: FeatureInputs) -> tuple[TextFeatures, VideoFeatures]:
+    """Memory-mapped levels of both sides."""
+    text, video = (
+        {level: _tokens(workspace, step) for level, step in steps.items()} for steps in (inputs.text, inputs.video)
+    )
+    texts, videos = TextFeatures.of(text), VideoFeatures.of(video)
     if not rows.skipped:
-        return text.named(rows.text_ids), video.named(rows.video_ids)
-    return text.picked(rows.texts, rows.text_ids), video.picked(rows.videos, rows.video_ids)
+        return texts.named(rows.text_ids), videos.named(rows.video_ids)
+    return texts.picked(rows.texts, rows.text_ids), videos.picked(rows.videos, rows.video_ids)
+
+
+def _tokens(workspace: Workspace, step: Step) -> Tokens:
+    stored = workspace.read(step).tensors()
+    return Tokens(stored["values"], stored.get("mask"))
 
 
 def split_digest(split: Split) -> str:

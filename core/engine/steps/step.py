@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 
@@ -20,73 +20,95 @@ from ...errors import DataError
 from ...plugins import defining_modules, package_version, registry, source_digest
 from ..failures import plugin_faults_told
 
-NUMBERS = {
-    "decode": 1,
-    "encode": 1,
-    "fit": 2,
-    "score": 1,
-    "candidates": 1,
-    "mine": 1,
-    "fit_reranker": 1,
-    "match": 1,
-    "diagnose": 1,
-    "index": 1,
-    "efficiency": 1,
-    "rank": 3,
-    "evaluate": 4,
-}
-"""Raised when a step's own code changes what it computes."""
+InputsOf_co = TypeVar("InputsOf_co", bound="Inputs", covariant=True)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a step reads of other steps. Attributes of a subclass are a step, None, {name: step} or further Inputs.
+
+    The flat name of an input, by which keys have it, is the attribute's with what is within: `first_stage/video` for
+    `inputs.first_stage["video"]`. flat_names: another beginning than the attribute's own name; "" for none.
+    """
+
+    flat_names: ClassVar[Mapping[str, str]] = {}
+
+    def flat(self, left_out: Collection[str] = ()) -> dict[str, Step]:
+        """{flat name: step}; without those of the attributes left out."""
+        names = [attribute.name for attribute in fields(self) if attribute.name not in left_out]
+        parts = [(self.flat_names.get(name, name), getattr(self, name)) for name in names]
+        return {name: step for start, part in parts for name, step in _flat(start, part)}
+
+    @cached_property
+    def _by_name(self) -> dict[str, Step]:
+        return self.flat()
+
+    def values(self) -> Collection[Step]:
+        """Every step, in the order of the attributes."""
+        return self._by_name.values()
+
+    def __getitem__(self, name: str) -> Step:
+        """The step of a flat name."""
+        return self._by_name[name]
+
+
+def _flat(name: str, part: Any) -> Iterator[tuple[str, Step]]:
+    """(flat name, step) of a step, or of all that a mapping or further inputs hold."""
+    if isinstance(part, Step):
+        yield name, part
+    elif part is not None:
+        within = part.flat() if isinstance(part, Inputs) else part
+        for inner, value in within.items():
+            yield from _flat(f"{name}/{inner}" if name else inner, value)
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class Step(Generic[InputsOf_co]):
     """One unit of computation whose output is stored.
 
-    fields: plain data that it reads. inputs: steps whose output it reads. compute(workspace, members, drafts): fills
-    a draft for each member of its group. payload: objects that `compute` needs, all determined by the fields.
-    together: fields, and first parts of the names of inputs, in which members of a group, computed in one pass, may
-    differ. covers: candidates a query that are wanted; not in the key, as a stored entry serves every smaller number
-    and is extended for a larger one.
+    version: raised when the step's own code changes what it computes. fields: plain data that it reads. inputs: steps
+    whose output it reads. compute(workspace, members, drafts): fills a draft for each member of its group. payload:
+    objects that `compute` needs, all determined by the fields. varies_within_group: fields, and attributes of the
+    inputs, in which members of a group, computed in one pass, may differ. top_k_stored: candidates a query that are
+    wanted; not in the key, as a stored entry serves every smaller number and is extended for a larger one.
     """
 
     name: str
+    version: int
     fields: dict[str, Any]
-    inputs: dict[str, Step]
-    compute: Callable[[Workspace, list[Step], list[Draft]], None]
+    inputs: InputsOf_co
+    compute: Callable[[Workspace, list[Any], list[Draft]], None]
     label: str
     payload: Any = None
-    together: tuple[str, ...] = ()
-    covers: int | None = None
+    varies_within_group: tuple[str, ...] = ()
+    top_k_stored: int | None = None
 
     @cached_property
     def key(self) -> str:
-        return digest(self._identity(self.fields))
+        return self._digest(self.fields)
 
     @cached_property
     def group(self) -> str:
         """What steps that are computed in one pass have in common."""
-        if not self.together:
-            return self.key
-        identity = self._identity({name: v for name, v in self.fields.items() if name not in self.together})
-        alike = {name: key for name, key in identity["inputs"].items() if name.partition("/")[0] not in self.together}
-        return digest(identity | {"inputs": alike})
+        varies = self.varies_within_group
+        return self._digest({k: v for k, v in self.fields.items() if k not in varies}, varies) if varies else self.key
 
     @cached_property
     def recipe(self) -> str:
         """The identity without the items and what becomes of faulty ones: entries of one recipe can share rows."""
         left_out = ("items", "on_unreadable")
-        return digest(self._identity({name: v for name, v in self.fields.items() if name not in left_out}))
+        return self._digest({name: v for name, v in self.fields.items() if name not in left_out})
 
-    def _identity(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        inputs = {name: step.key for name, step in self.inputs.items()}
-        return {"step": self.name, "number": NUMBERS[self.name], "fields": fields, "inputs": inputs}
+    def _digest(self, fields: Mapping[str, Any], inputs_left_out: Collection[str] = ()) -> str:
+        inputs = {name: step.key for name, step in self.inputs.flat(inputs_left_out).items()}
+        return digest({"step": self.name, "number": self.version, "fields": fields, "inputs": inputs})
 
     def ready(self, store: Store) -> bool:
         """Whether the store has an output that serves."""
-        if self.covers is None:
+        if self.top_k_stored is None:
             return store.has(self.name, self.key)
         entry = store.peek(self.name, self.key)
-        return entry is not None and entry.info["covers"] >= self.covers
+        return entry is not None and entry.info["covers"] >= self.top_k_stored
 
     def walk(self) -> Iterator[Step]:
         """This step and all that it depends on, each object once, inputs first."""
@@ -174,9 +196,9 @@ def _named_once(splits: dict[str, Split]) -> dict[str, Split]:
     """The splits. Raises DataError where two texts or two videos of one have the same id."""
     for name, split in splits.items():
         ids = {"texts": [text.id for text in split.texts], "videos": [video.id for video in split.videos]}
-        for kind, given in ids.items():
+        for kind, names in ids.items():
             first: dict[str, int] = {}
-            for row, own in enumerate(given):
+            for row, own in enumerate(names):
                 if first.setdefault(own, row) != row:
                     rows = f"{first[own]} and {row}"
                     raise DataError(f"data.dataset: {kind} {rows} of `{name}` have the same id, `{own}`")

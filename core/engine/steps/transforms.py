@@ -22,8 +22,8 @@ def transformed(specs: Mapping[str, Spec], stages: Sequence[Stage]) -> Tensor:
     Those with `each` act on every interaction by itself, then the others on the mixture, both in the order of the
     file. A bank goes the way of the queries, as a set of its own, as far as a later transform reads it.
     """
-    made: list[ScoreTransform] = [registry().make("score_transform", spec) for spec in specs.values()]
-    each, after = [t for t in made if t.config.each], [t for t in made if not t.config.each]
+    built: list[ScoreTransform] = [registry().make("score_transform", spec) for spec in specs.values()]
+    each, after = [t for t in built if t.config.each], [t for t in built if not t.config.each]
     wanted = any(transform.needs_bank for transform in after)
     parts = [(weight, *_through(each, scores, bank, wanted)) for weight, scores, bank in stages]
     scores = reduce(torch.add, [weight * scores for weight, scores, _ in parts])
@@ -36,8 +36,8 @@ def _through(
 ) -> tuple[Tensor, Tensor | None]:
     """Scores and bank after some transforms; the bank after the last only where it is `wanted`."""
     for place, transform in enumerate(transforms):
-        known = (bank,) if transform.needs_bank else ()
-        scores = transform(scores, *known)
+        banks = (bank,) if transform.needs_bank else ()
+        scores = transform(scores, *banks)
         if bank is not None and (wanted or any(later.needs_bank for later in transforms[place + 1 :])):
-            bank = transform(bank, *known)
+            bank = transform(bank, *banks)
     return scores, bank

@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...engine.plan import Plan, PlannedTrial
-from ...engine.steps.encoding import reordered
-from ...engine.steps.retrieval import feature_steps
+from ...engine.steps.decode import reordered
 from ...engine.steps.split import Kept, kept
 from ...engine.steps.step import Step, Workspace
 from ...engine.video import Clip, Sampling, read_clip
@@ -103,13 +102,13 @@ def rankings(plan: Plan, variant: str | None, hide: Callable[[str], str]) -> Ran
     """
     trial, reason = chosen_trial(plan, variant)
     workspace, rank = replace(plan.workspace, device=torch.device("cpu")), _rank(trial)
-    rows = kept(workspace, rank.payload.split, feature_steps(rank.inputs))
+    rows = kept(workspace, rank.payload.split, rank.inputs.features.values())
     told = None if reason is None else hide(reason)
     name = hide(f"{plan.experiment.name}: {trial.name}")
     return Rankings(name, hide(trial.variant.name), told, stages(workspace, rank, rows), workspace, rank, rows, hide)
 
 
 def _rank(trial: PlannedTrial) -> Step:
-    if "t2v" not in trial.last.inputs:
+    if "t2v" not in trial.ranks:
         raise UserError(f"{trial.variant.name}: t2v was not evaluated: add it to `evaluate.directions` and run again")
-    return trial.last.inputs["t2v"]
+    return trial.ranks["t2v"]

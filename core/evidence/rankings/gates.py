@@ -13,7 +13,7 @@ from ...contract.components import FeatureTransform, Interaction
 from ...contract.features import VideoFeatures
 from ...contract.settings import Spec
 from ...engine.model import Model
-from ...engine.steps.retrieval import feature_steps, loaded_model
+from ...engine.steps.score import ScoreInputs, loaded_model
 from ...engine.steps.split import Kept, read_features
 from ...engine.steps.step import Step, Workspace
 from ...plugins import registry
@@ -34,8 +34,7 @@ class Gates:
 
     def __init__(self, workspace: Workspace, rank: Step, rows: Kept):
         self._workspace, self._rows = workspace, rows
-        scored = [(name.split("/"), step) for name, step in rank.inputs.items()]
-        self._steps = {name[1]: step for name, step in scored if name[0] in ("first_stage", "candidates")}
+        self._steps: dict[str, Step[ScoreInputs]] = {**rank.inputs.stage.first_stage, **rank.inputs.candidates}
         self._models: dict[str, tuple[Model, Interaction]] = {}
 
     def of(self, names: Iterable[str], text: int, videos: Tensor) -> list[list[Gate]]:
@@ -50,7 +49,7 @@ class Gates:
     @torch.inference_mode()
     def _offered(self, name: str, text: int, videos: Tensor) -> list[list[Gate]]:
         model, interaction = self._built(name)
-        texts, gallery = read_features(self._workspace, self._rows, feature_steps(self._steps[name].inputs))
+        texts, gallery = read_features(self._workspace, self._rows, self._steps[name].inputs.features)
         device = self._workspace.device
         video = model.video(gallery.batch(videos, device))
         asked = interaction.text_side(model.text(texts.batch(torch.full_like(videos, text), device)))
@@ -66,7 +65,7 @@ class Gates:
     def _built(self, name: str) -> tuple[Model, Interaction]:
         if name not in self._models:
             step = self._steps[name]
-            model, interaction = loaded_model(self._workspace, step.inputs, step.payload)
+            model, interaction = loaded_model(self._workspace, step.inputs.fit, step.payload)
             interaction.config = step.payload.config
             self._models[name] = model, interaction
         return self._models[name]
