@@ -173,7 +173,10 @@ def main() -> None:
             reply = "{} {}".format(*encode(Path(job["path"]), draw(job), job["fps"]))
         except Exception as fault:  # the program that asked decides what a file that failed means
             reply = f"{type(fault).__name__}: {fault}".replace("\n", " ")
-        print(reply, flush=True)
+        try:
+            print(reply, flush=True)
+        except BrokenPipeError:  # who asked was killed: there is nobody to tell
+            os._exit(1)
 
 
 if __name__ == "__main__":
