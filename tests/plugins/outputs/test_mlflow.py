@@ -640,14 +640,11 @@ def test_an_experiment_file_that_tells_nothing_is_kept_as_it_is_written() -> Non
 HOSTILE = "<img src=x onerror=alert(1)> [a](javascript:alert(1)) <script>b</script> ![](http://evil.example/x)"
 
 
-def test_texts_of_others_make_no_html_and_no_links_in_mlflows_notes(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_texts_of_others_make_no_html_and_no_links_in_mlflows_notes(place: Place) -> None:
     question = f"# Question: does {HOSTILE.replace('?', '')} help?\n# {HOSTILE}\n"
     Path(place.file).write_text(question + EXPERIMENT.partition("\n")[2].replace("depth_helps", f"'{HOSTILE}'"))
-    monkeypatch.setattr(experiment.report, "notes", lambda result: [f"Beware: {HOSTILE}", "`a` <b>"])
-    monkeypatch.setattr(experiment, "facts", lambda result: {"Data set": HOSTILE})
-    answer = place.track(place.result("seeds=[0]"))
+    beware = [f"Beware: {HOSTILE}", "`a` <b>"]
+    answer = place.track(replace(place.result("seeds=[0]"), notes=beware, facts={"Data set": HOSTILE}))
     notes = [
         place.client.get_run(answer.run_id).data.tags["mlflow.note.content"],
         place.client.get_experiment(answer.experiment_id).tags["mlflow.note.content"],
