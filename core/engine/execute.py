@@ -120,8 +120,9 @@ def _compute(plan: Plan, step: Step) -> None:
     if (step.name, step.key) in plan.failed:
         raise Failed(plan.failed[step.name, step.key])
     for needed in step.inputs.values():
-        if not needed.ready(plan.workspace.store):
-            ensure(plan, plan.steps[needed.name, needed.key])
+        planned = plan.steps[needed.name, needed.key]  # with the most candidates that any trial wants
+        if not planned.ready(plan.workspace.store):
+            ensure(plan, planned)
     alone = (step.name, step.group) in plan.apart
     members = [member for member in ([step] if alone else plan.group(step)) if _can_be_computed(plan, member)]
     failure = _computed(plan, step, members)

@@ -483,6 +483,13 @@ def test_more_candidates_are_scored_only_beyond_those_there_are(lab: Lab, monkey
     assert pairs(200) == 0
 
 
+def test_a_sweep_that_reaches_beyond_the_candidates_that_are_stored_is_computed_whatever_comes_first(lab: Lab) -> None:
+    lab.run({"retrieve.rerank.top_k": 2})
+    plan = lab.run({"ablate": {"retrieve.rerank.top_k": [1, 2, 3]}})
+    assert len(lab.finished) == len(plan.trials) == 3
+    assert {entry.info["covers"] for entry in lab.entries("candidates")} == {3}
+
+
 def test_settings_whose_candidates_were_scored_to_unlike_lengths_are_extended_together(lab: Lab) -> None:
     for temperature, top_k in ((0.5, 2), (2.0, 3)):
         lab.run({"retrieve.settings": {"linear": {"temperature": temperature}}, "retrieve.rerank.top_k": top_k})
