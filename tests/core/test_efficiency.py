@@ -23,6 +23,7 @@ from core.engine.steps.efficiency import gallery_sides
 from core.errors import ConfigError
 from core.evidence.findings import findings
 from core.evidence.trials import trial_of
+from core.evidence.wording import notes
 from core.experiment.config.schema import LogitScale
 from core.measure.metrics import COSTS
 from core.plugins import registry
@@ -460,12 +461,13 @@ def test_costs_are_logged_and_each_trial_keeps_the_curve_of_its_own_fit(lab: Lab
 
 
 def test_the_report_says_what_was_measured_on_and_when_the_machine_was_too_busy(lab: Lab) -> None:
-    result = findings(lab.run(ON))
+    plan = lab.run(ON)
+    result = findings(plan)
     ((found,),) = (row.results for row in result.rows)
     for slowest, noisy in ((2.9, False), (3.1, True)):
         costs = found.costs | {"cost/latency_ms": 1.0, "cost/latency_p95_ms": slowest}
         found.__dict__["stored"] = {**found.stored, "costs": costs}
-        told = result.notes
+        told = notes(plan, result)
         threads = torch.get_num_threads()
         assert any(line.startswith(f"Costs were measured on cpu, {threads} thread") for line in told)
         assert any("timing was noisy" in line for line in told) == noisy

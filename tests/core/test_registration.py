@@ -24,7 +24,7 @@ def claims(**hypotheses: Any) -> dict[str, Any]:
 
 
 def scored(plan: Plan) -> Plan:
-    execute(plan, lambda trial: None)
+    execute(plan, lambda trial: enter(plan, trial))
     return plan
 
 
