@@ -12,7 +12,7 @@ import torch
 
 from ..contract.components import Component, Shapes
 from ..contract.features import TextFeatures, VideoFeatures
-from . import datasets, description, encoders, interactions, losses, matrices, rerankers, transforms
+from . import datasets, description, encoders, interactions, losses, matrices, outputs, rerankers, transforms
 from .contract import Check, ContractError, Fault, faults_of, said
 from .inputs import Sample, sample, shapes_of
 
@@ -56,6 +56,8 @@ CONTRACTS = {
                             interactions.FIRST, interactions.CHECKS),
     "loss": Contract(lambda c, config, given: losses.LossCase(c, config, given.auxiliary),
                      losses.FIRST, losses.CHECKS),
+    "output": Contract(lambda c, config, given: outputs.OutputCase(c, config, given.folder),
+                       outputs.FIRST, outputs.CHECKS),
     "reranker": Contract(lambda c, config, given: rerankers.RerankerCase(c, config, given.sample(c, config)),
                          rerankers.FIRST, rerankers.CHECKS),
     "score_transform": Contract(lambda c, config, given: matrices.ScoreTransformCase(c, config),

@@ -18,7 +18,7 @@ from torch import nn
 from core import Levels, LevelShape, TextFeatures, Tokens, VideoFeatures, setting
 from tests.engine import ToyEncoder
 
-from .sound import Clips, Colours, Dot, Fused, Hinge, Judge, Sharpened, Shifted, Sound
+from .sound import Clips, Colours, Dot, Fused, Heard, Hinge, Judge, Sharpened, Shifted, Sound
 
 NUMBERS = ("10 20 30", "200 100 0", "255 255 255")
 BROKEN: list[Any] = []
@@ -545,3 +545,32 @@ dataset(
     prepare=split_with(lambda s: dataclasses.replace(s, also_relevant=((0, 1),) * next(NUMBERED))),
 )
 dataset("it is ready afterwards", "`ready` is False", ready=lambda self, folder: False)
+
+
+# ------------------------------------------------------------------------------------------------ outputs
+
+
+@dataclass(frozen=True)
+class Asked:
+    project: str = setting(doc="where it goes")
+
+
+output = partial(broken, Heard)
+output(
+    "building it writes nothing",
+    r"its constructor wrote note\.txt",
+    __init__=with_init(Heard, lambda self: Path("note.txt").write_text("here")),
+)
+output("it says whether it is there unasked", "by_default is None. Say True or False", by_default=None)
+output(
+    "it says whether it is there unasked",
+    "it is there by default, but .* 'project'. Give every field a default",
+    {"project": "x"},
+    by_default=True,
+    Config=Asked,
+)
+output(
+    "what is none of its runs is no trial",
+    "is '0123'. Return None",
+    trial_of=lambda self, text: "0123",
+)

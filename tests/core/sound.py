@@ -16,6 +16,7 @@ from core import (
     Interaction,
     Levels,
     Loss,
+    Output,
     Reranker,
     ScoreTransform,
     Split,
@@ -192,6 +193,15 @@ class Sharpened(ScoreTransform):
 
     def __call__(self, scores):
         return scores * scores.abs()
+
+
+class Heard(Output):
+    """Keeps what it is told."""
+
+    name = "heard"
+
+    def finished(self, result, folder):
+        return [result.name]
 
 
 class Colours(ToyEncoder):

@@ -16,7 +16,7 @@ from core.testing.description import CHECKS, FIRST
 from tests.engine import ToyListwise
 
 from .broken import BROKEN, NUMBERS, changed, sees_padding, with_init
-from .sound import Clips, Colours, Dot, Fused, Hinge, Judge, Sharpened, Shifted, Sound
+from .sound import Clips, Colours, Dot, Fused, Heard, Hinge, Judge, Sharpened, Shifted, Sound
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,7 @@ from .sound import Clips, Colours, Dot, Fused, Hinge, Judge, Sharpened, Shifted,
         (Judge, {}),
         (ToyListwise, {}),
         (Sharpened, {}),
+        (Heard, {}),
         (Colours, {"captions": NUMBERS}),
         (Colours, {"captions": NUMBERS, "init": "random"}),
         (Clips, {}),

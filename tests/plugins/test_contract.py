@@ -28,6 +28,7 @@ NO_DEFAULTS = {
     ("dataset", "shapes"),
     ("encoder", "clip"),
     ("interaction", "given_scores"),
+    ("output", "export"),
     ("reranker", "crosstvr"),
     ("reranker", "vedje"),
 }
@@ -85,6 +86,7 @@ CONFIGURATIONS: list[tuple[str, str, dict[str, Any]]] = [
     ("score_transform", "dual_softmax", {"at_once": 1, "each": True}),
     ("score_transform", "inverted_softmax", {"temperature": 0.1}),
     ("score_transform", "qb_norm", {"top_k": 2, "hits": 3}),
+    ("output", "export", {"folder": "no/such/folder"}),
     ("encoder", "clip", RANDOM_CLIP),
     ("encoder", "clip", {"model": str(ROOT / "checkpoints" / "shapes-clip")}),
     ("dataset", "shapes", {"train_videos": 3, "val_videos": 0, "test_videos": 2, "resolution": 32}),
