@@ -39,6 +39,13 @@ def load(trial: str, store: str | Path = "store") -> Loaded:
 
     Interactions that the trial does not use are as at the start of training. Raises StoreError where no trial, or
     several, have such a key, or where the trained weights are gone.
+
+    >>> import core
+    >>> try:
+    ...     core.load("3f2a", store="/no/such/store")
+    ... except core.StoreError as fault:
+    ...     print(fault)
+    /no/such/store: no trial with a key that begins with `3f2a`; `python -m core.store` lists them
     """
     workspace = Workspace(Store(store), torch.device("cpu"))
     entry = find_trial(workspace.store, trial)
