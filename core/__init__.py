@@ -28,7 +28,7 @@ _HOME = {
     "contract.transduction": "transductive_trace",
     "measure.significance": "compare_scores",
     "run": "run_experiment",
-    "engine.loading": "load",
+    "evidence.loading": "load",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 __all__ = [*_MODULE_OF]  # noqa: PLE0604

@@ -9,14 +9,27 @@ from typing import Any
 
 
 class UserError(Exception):
-    """Something that the person at the keyboard can put right. Ends the command with `exit_code`."""
+    """Something that the person at the keyboard can put right. Ends the command with `exit_code`.
+
+    >>> import core
+    >>> try:
+    ...     core.evaluate([[0.5, 0.1, 0.3]])
+    ... except core.UserError as fault:
+    ...     print(type(fault).__name__, fault.exit_code)
+    DataError 1
+    """
 
     exit_code = 1
 
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One fault of a configuration: the full dotted key, what is wrong, the file that wrote it."""
+    """One fault of a configuration: the full dotted key, what is wrong, the file that wrote it.
+
+    >>> import core
+    >>> print(core.Problem("train.epochs", "must be at least 1, got 0", "lab.yaml"))
+    lab.yaml: train.epochs: must be at least 1, got 0
+    """
 
     key: str
     message: str
@@ -28,7 +41,15 @@ class Problem:
 
 
 class ConfigError(UserError):
-    """All faults found in a configuration, together, before anything runs. Exit code 2."""
+    """All faults found in a configuration, together, before anything runs. Exit code 2.
+
+    >>> import core
+    >>> try:
+    ...     core.create("interaction", "tibb")
+    ... except core.ConfigError as fault:
+    ...     print(fault.problems[0].message)
+    no interaction named `tibb`. Did you mean `tib`?
+    """
 
     exit_code = 2
 
@@ -43,11 +64,27 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """Input files that are missing, unreadable or contradict each other."""
+    """Input files that are missing, unreadable or contradict each other.
+
+    >>> import core
+    >>> try:
+    ...     core.evaluate([[0.9, 0.1], [0.2, 0.8]], relevance=[(0, 0), (1, 2)])
+    ... except core.DataError as fault:
+    ...     print(fault)
+    relevance: pair 1 has column 2, outside 0..1
+    """
 
 
 class RunError(UserError):
-    """A step that failed while running. What was computed before stays in the store."""
+    """A step that failed while running. What was computed before stays in the store.
+
+    >>> import core
+    >>> try:
+    ...     core.evaluate([[0.9, float("nan")], [0.2, 0.8]])
+    ... except core.RunError as fault:
+    ...     print(fault)
+    query row 0: the score of item 1 is nan, which has no rank (1 of the 2 query rows from 0 on hold such scores)
+    """
 
 
 class _OfVideo(UserError):
@@ -62,7 +99,15 @@ class _OfVideo(UserError):
 
 
 class VideoError(_OfVideo, DataError):
-    """A video that cannot be read, or not read correctly, because of what the file holds."""
+    """A video that cannot be read, or not read correctly, because of what the file holds.
+
+    >>> import core
+    >>> try:
+    ...     raise core.VideoError("videos/a.mp4", "holds no picture", "Download it again")
+    ... except core.DataError as fault:
+    ...     print(fault)
+    videos/a.mp4: holds no picture. Download it again
+    """
 
 
 class ReadingError(_OfVideo, RunError):
@@ -73,7 +118,15 @@ class ReadingError(_OfVideo, RunError):
 
 
 class StoreError(UserError):
-    """A store entry that is damaged or cannot be written."""
+    """A store entry that is damaged or cannot be written.
+
+    >>> import core
+    >>> try:
+    ...     core.load("3f2a", store="/no/such/store")
+    ... except core.StoreError as fault:
+    ...     print(fault)
+    /no/such/store: no trial with a key that begins with `3f2a`; `python -m core.store` lists them
+    """
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

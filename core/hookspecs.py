@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 PROJECT = "retrieval_ablations"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a function of a plugin that implements a hook.
+
+>>> import core
+>>> class Dot(core.Interaction):
+...     name = "dot"
+>>> @core.hookimpl
+... def register_interactions(register):
+...     register(Dot)
+>>> register_interactions(lambda component: print(component.kind, component.name))
+interaction dot
+"""
 
 
 @hookspec

@@ -175,6 +175,13 @@ def create(kind: str, name: str, shapes: Shapes | None = None, **settings: Any) 
 
     shapes: {level: LevelShape} for components that size parameters by what they read.
     Raises ConfigError for an unknown kind, name or field.
+
+    >>> import core
+    >>> core.create("interaction", "tib", temperature=0.1).config.temperature
+    0.1
+    >>> core.create("interaction", "tib", temperature=-1)
+    Traceback (most recent call last):
+    core.errors.ConfigError: interaction tib.temperature: must be more than 0, got -1.0
     """
     if kind not in KINDS:
         raise ConfigError(Problem(kind, f"no such kind of component.{nearest(kind, KINDS)}"))
@@ -186,7 +193,13 @@ def create(kind: str, name: str, shapes: Shapes | None = None, **settings: Any) 
 
 
 def make(kind: str, spec: Spec, shapes: Shapes | None = None) -> Any:
-    """The component that a Config field names, built: for components that have others inside."""
+    """The component that a Config field names, built: for components that have others inside.
+
+    >>> import core
+    >>> spec = core.Spec("info_nce", core.create("loss", "info_nce", of="video").config)
+    >>> core.make("loss", spec).config.of
+    {'video': 1.0}
+    """
     takes_shapes = kind in ("feature_transform", "interaction", "reranker")
     return registry().make(kind, spec, *([shapes or {}] if takes_shapes else []))
 

@@ -46,6 +46,13 @@ def run_experiment(
     Trials that failed are in `Result.failed`; an output that fails is warned of.
     Raises ConfigError (nothing was run) or another UserError (what was computed is kept): what every trial failed of,
     or a store that cannot be written.
+
+    >>> import core
+    >>> try:
+    ...     core.run_experiment("/no/such/lab.yaml")
+    ... except core.ConfigError as fault:
+    ...     print(fault)
+    /no/such/lab.yaml: no such file: looked for /no/such/lab.yaml.
     """
     import warnings
 

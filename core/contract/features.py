@@ -13,7 +13,12 @@ from torch import Tensor
 
 
 class LevelShape(NamedTuple):
-    """Size of a level for one item: tokens (None where it varies or there is no token axis) and width D."""
+    """Size of a level for one item: tokens (None where it varies or there is no token axis) and width D.
+
+    >>> import core
+    >>> core.LevelShape(tokens=49, width=512).width
+    512
+    """
 
     tokens: int | None
     width: int
@@ -25,6 +30,11 @@ class Tokens:
 
     values: [B, D], [B, N, D] or [B, T, N, D]. mask: bool, True = valid, over the token axes: [B, N], or [B, T]
     where all N tokens of a frame share its fate; None means that all are valid.
+
+    >>> import core, torch
+    >>> patches = core.Tokens(torch.ones(2, 3, 4, 8), mask=torch.tensor([[True, True, True], [True, False, False]]))
+    >>> patches.flat().values.shape, patches.flat().mask.sum(1)
+    (torch.Size([2, 12, 8]), tensor([12,  4]))
     """
 
     values: Tensor
@@ -57,7 +67,13 @@ class Tokens:
 
 
 class Features:
-    """Levels by name for B items of one side. Immutable; index by row; `ids` name the rows."""
+    """Levels by name for B items of one side. Immutable; index by row; `ids` name the rows.
+
+    >>> import core, torch
+    >>> features = core.Features({"frames": core.Tokens(torch.ones(3, 12, 8))}, ids=["a", "b", "c"])
+    >>> features[1:].ids, features[1:].level("frames").values.shape
+    (('b', 'c'), torch.Size([2, 12, 8]))
+    """
 
     def __init__(self, levels: Mapping[str, Tokens], ids: Sequence[str] | None = None):
         sizes = {name: len(tokens) for name, tokens in levels.items()}
@@ -225,7 +241,13 @@ def _positions(rows: Any) -> list[int]:
 
 
 class TextFeatures(Features):
-    """Text side: `sentence` [B, D], `words` [B, L, D] with `word_mask` [B, L], and any further level in `more`."""
+    """Text side: `sentence` [B, D], `words` [B, L, D] with `word_mask` [B, L], and any further level in `more`.
+
+    >>> import core, torch
+    >>> text = core.TextFeatures(sentence=torch.ones(2, 8), words=torch.ones(2, 5, 8))
+    >>> text.names, text.level("sentence").values.shape
+    (('sentence', 'words'), torch.Size([2, 1, 8]))
+    """
 
     def __init__(
         self,
@@ -245,7 +267,13 @@ class TextFeatures(Features):
 
 class VideoFeatures(Features):
     """Video side: `frames` [B, T, D] with `frame_mask` [B, T], `patches` [B, T, N, D] (the frame's mask), `video`
-    [B, D] for encoders that give only that, and any further level in `more`."""
+    [B, D] for encoders that give only that, and any further level in `more`.
+
+    >>> import core, torch
+    >>> video = core.VideoFeatures(frames=torch.ones(1, 3, 8), frame_mask=torch.tensor([[True, True, False]]))
+    >>> video.level("frames").mask
+    tensor([[ True,  True, False]])
+    """
 
     def __init__(
         self,

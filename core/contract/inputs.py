@@ -45,6 +45,10 @@ def no_file(path: str | Path) -> str:
     """Why there is no regular file at `path`, links followed, as `is a named pipe`; "" where there is one.
 
     Nothing is opened: to open a pipe waits for who writes into it, a device may never end.
+
+    >>> import core
+    >>> core.no_file("/"), core.no_file("/no/such/file")
+    ('is a folder', 'does not exist')
     """
     try:
         mode = os.stat(path).st_mode
@@ -56,7 +60,12 @@ def no_file(path: str | Path) -> str:
 
 
 def special_file(path: str | Path) -> str:
-    """`no_file` of what is there and neither a file nor a folder; "" for a file, a folder, and nothing at all."""
+    """`no_file` of what is there and neither a file nor a folder; "" for a file, a folder, and nothing at all.
+
+    >>> import core
+    >>> core.special_file("/dev/null"), core.special_file("/")
+    ('is a device', '')
+    """
     found = no_file(path)
     return "" if found in (FOLDER, ABSENT) else found
 
@@ -150,7 +159,15 @@ class RepeatedKey(ValueError):
 
 
 def strict_json(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError where it is none, RepeatedKey where an object has a key twice."""
+    """The value of a JSON text. Raises ValueError where it is none, RepeatedKey where an object has a key twice.
+
+    >>> import core
+    >>> try:
+    ...     core.strict_json('{"a": 1, "a": 2}')
+    ... except ValueError as fault:
+    ...     print(fault)
+    the key `a` stands twice in one object
+    """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)

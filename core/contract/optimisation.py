@@ -22,7 +22,15 @@ class Optimisation:
 
 @dataclass(frozen=True, kw_only=True)
 class RerankerTraining(Optimisation):
-    """A reranker's own fit, everything else frozen. A batch is pairs, each with wrong answers for who asks."""
+    """A reranker's own fit, everything else frozen. A batch is pairs, each with wrong answers for who asks.
+
+    >>> import core
+    >>> core.RerankerTraining(losses={"match": core.Spec("matching", None)}, negatives=3).negatives
+    3
+    >>> core.RerankerTraining(losses={}, directions=())
+    Traceback (most recent call last):
+    ValueError: directions: is empty: no query would be trained on; leave it out, or name one
+    """
 
     losses: dict[str, Spec] = setting(doc="named losses; `of: rerank` is the reranker's score", kind="loss")
     negatives: int = setting(1, "wrong answers drawn for each query of a batch", ge=1, le=10_000)

@@ -27,6 +27,10 @@ class GivenScores:
     text_ids, video_ids   of rows and columns, without repetition; None where nothing names them
     own                   [B_t] the column that each text was written for, where the file's form tells; else None
     remarks               what was found out or done while reading, each a sentence
+
+    >>> import core, numpy
+    >>> core.GivenScores(numpy.eye(2), text_ids=("a-0", "b-0"), video_ids=("a", "b")).values.shape
+    (2, 2)
     """
 
     values: NDArray[Any]
@@ -42,6 +46,13 @@ def read_scores(path: str | Path, rows: str | Path | None = None, cols: str | Pa
     A dump [videos, captions, videos], captions padded with rows of -inf, becomes one row a caption. `rows` and `cols`
     are files of ids, one a line or a JSON list, and go before the ids in the file itself. Nothing is unpickled.
     Raises DataError for what cannot be read, NaN and infinite scores (with the row), ids that repeat or do not fit.
+
+    >>> import core
+    >>> try:
+    ...     core.read_scores("/no/such/scores.npy")
+    ... except core.DataError as fault:
+    ...     print(fault)
+    /no/such/scores.npy: no such file.
     """
     file, key = _split_key(str(path))
     arrays, held = _read_safetensors(file) if file.suffix == ".safetensors" else _read_numpy(file)

@@ -16,7 +16,12 @@ from ..errors import Problem, UserError, brief, nearest, show
 from .keys import join
 
 Mixture = dict[str, float]
-"""Names with weights. In YAML: one name, a list of names (weight 1 each) or a mapping {name: weight}."""
+"""Names with weights. In YAML: one name, a list of names (weight 1 each) or a mapping {name: weight}.
+
+>>> import core
+>>> core.create("loss", "info_nce", of=["video", "frame"]).config.of
+{'video': 1.0, 'frame': 1.0}
+"""
 
 BOUNDS = {"ge": (operator.ge, "at least"), "gt": (operator.gt, "more than"), "le": (operator.le, "at most")}
 
@@ -27,7 +32,12 @@ LARGEST = 1e12
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """A component as an experiment names it: `name` and the resolved `fields` (an instance of its Config)."""
+    """A component as an experiment names it: `name` and the resolved `fields` (an instance of its Config).
+
+    >>> import core
+    >>> core.Spec("tib", {"temperature": 0.1}).resolved()
+    {'name': 'tib', 'temperature': 0.1}
+    """
 
     name: str
     fields: Any
@@ -52,6 +62,13 @@ def setting(
     default: its value when YAML leaves it out (none: it must be given). doc: one line. ge, le, gt: limits of a
     number, and of each number in a list or mapping; without them LARGEST_WHOLE and LARGEST. choices: the allowed
     values. kind: the field is itself a component of that kind, `{name: …, …}`.
+
+    >>> import core, dataclasses
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Config:
+    ...     temperature: float = core.setting(0.1, "divides the score", gt=0)
+    >>> Config()
+    Config(temperature=0.1)
     """
     rules = {"doc": doc, "ge": ge, "le": le, "gt": gt, "choices": choices, "kind": kind}
     if factory is not None:

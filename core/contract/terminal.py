@@ -11,7 +11,12 @@ Item = TypeVar("Item")
 
 
 def progress(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
-    """Yield `items`; after a second, and if standard error is a terminal, show a bar with rate and time left."""
+    """Yield `items`; after a second, and if standard error is a terminal, show a bar with rate and time left.
+
+    >>> import core
+    >>> [number**2 for number in core.progress([1, 2, 3], "square")]
+    [1, 4, 9]
+    """
     if total is None and isinstance(items, Sized):
         total = len(items)
     if not sys.stderr.isatty():

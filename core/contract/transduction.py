@@ -18,6 +18,13 @@ def transductive_trace(values: NDArray[Any], direction: str) -> str:
     after exp, and of the square root of the product of both softmaxes (a dual softmax) the largest singular value is 1.
     Scores times a softmax have sums that are nearly equal although each is one or few large entries. A very soft one
     leaves no trace.
+
+    >>> import core, numpy
+    >>> scores = numpy.array([[9.0, 1.0, 2.0], [1.0, 8.0, 3.0], [2.0, 2.0, 7.0]])
+    >>> core.transductive_trace(scores / scores.sum(axis=0), "t2v")
+    'the scores of each video sum to 1: a softmax over the texts'
+    >>> core.transductive_trace(scores, "t2v")
+    ''
     """
     scores = moderate(values if direction == "t2v" else values.T)
     kind, item = ("texts", "video") if direction == "t2v" else ("videos", "text")

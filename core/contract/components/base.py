@@ -11,12 +11,30 @@ from torch import Tensor
 from ..features import LevelShape
 
 Shapes = Mapping[str, LevelShape]
+"""Sizes of levels, by name.
+
+>>> import core
+>>> shapes: core.Shapes = {"frames": core.LevelShape(tokens=12, width=512)}
+>>> shapes["frames"].width
+512
+"""
 Side = dict[str, Tensor]
-"""Named tensors of one side, each with leading B_t or B_v."""
+"""Named tensors of one side, each with leading B_t or B_v.
+
+>>> import core, torch
+>>> side: core.Side = {"vector": torch.ones(3, 512)}  # of three videos
+>>> len(side["vector"])
+3
+"""
 
 
 class Levels(NamedTuple):
-    """Names of levels on the text side and on the video side."""
+    """Names of levels on the text side and on the video side.
+
+    >>> import core
+    >>> core.Levels(("sentence",), ("frames", "patches")).video
+    ('frames', 'patches')
+    """
 
     text: tuple[str, ...] = ()
     video: tuple[str, ...] = ()
@@ -28,7 +46,14 @@ class NoSettings:
 
 
 class Component:
-    """What every kind shares: a `name`, a `Config` dataclass (see `setting`) and a docstring with shapes and source."""
+    """What every kind shares: a `name`, a `Config` dataclass (see `setting`) and a docstring with shapes and source.
+
+    >>> import core
+    >>> class Silent(core.Output):
+    ...     name = "silent"
+    >>> Silent.kind, Silent.Config()
+    ('output', NoSettings())
+    """
 
     name: ClassVar[str]
     kind: ClassVar[str]

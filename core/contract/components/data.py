@@ -12,7 +12,12 @@ from .base import Component
 
 @dataclass(frozen=True)
 class Video:
-    """A video file, or a folder of frames; `texts` are further texts that belong to it (tags, auxiliary captions)."""
+    """A video file, or a folder of frames; `texts` are further texts that belong to it (tags, auxiliary captions).
+
+    >>> import core
+    >>> core.Video("a", "videos/a.mp4", texts={"tags": ("red", "disc")}).texts["tags"]
+    ('red', 'disc')
+    """
 
     id: str
     path: str
@@ -21,7 +26,13 @@ class Video:
 
 @dataclass(frozen=True)
 class Text:
-    """A caption. `video` is the row, in its split, of the video that it was written for."""
+    """A caption. `video` is the row, in its split, of the video that it was written for.
+
+    >>> import core
+    >>> videos = core.Video("a", "videos/a.mp4"), core.Video("b", "videos/b.mp4")
+    >>> videos[core.Text("b-0", "a red disc", video=1).video].id
+    'b'
+    """
 
     id: str
     text: str
@@ -30,7 +41,13 @@ class Text:
 
 @dataclass(frozen=True)
 class Split:
-    """Videos and texts of one split. `also_relevant` holds (text row, video row) beyond each text's own video."""
+    """Videos and texts of one split. `also_relevant` holds (text row, video row) beyond each text's own video.
+
+    >>> import core
+    >>> videos = core.Video("a", "videos/a.mp4"), core.Video("b", "videos/b.mp4")
+    >>> core.Split(videos, (core.Text("b-0", "a red disc", video=1),), also_relevant=((0, 0),)).pairs
+    [(0, 0), (0, 1)]
+    """
 
     videos: tuple[Video, ...]
     texts: tuple[Text, ...]
@@ -43,7 +60,16 @@ class Split:
 
 
 class Dataset(Component):
-    """A source of videos and texts, in splits `train`, `val`, `test` (those that it has)."""
+    """A source of videos and texts, in splits `train`, `val`, `test` (those that it has).
+
+    >>> import core
+    >>> class OneVideo(core.Dataset):
+    ...     name = "one_video"
+    ...     def prepare(self, folder):
+    ...         return {"test": core.Split((core.Video("a", "a.mp4"),), (core.Text("a-0", "a red disc", video=0),))}
+    >>> OneVideo(OneVideo.Config()).prepare("store/data/one_video")["test"].pairs
+    [(0, 0)]
+    """
 
     kind = "dataset"
 

@@ -16,7 +16,15 @@ from .base import Component, Levels
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Fields of every encoder."""
+    """Fields of every encoder.
+
+    >>> import core, dataclasses
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Config(core.EncoderSettings):
+    ...     model: str = core.setting("checkpoints/mine", "folder of the weights")
+    >>> Config(trainable=True)
+    Config(trainable=True, stored='float32', model='checkpoints/mine')
+    """
 
     trainable: bool = setting(False, "train its weights with the model (one process, one device)")
     stored: str = setting(
@@ -30,6 +38,14 @@ class Encoder(Component, nn.Module):
     """Raw text or frames to features.
 
     After __init__ (cheap: only the configuration is read) the attributes below are known; `load` reads the weights.
+
+    >>> import core, torch
+    >>> class Lengths(core.Encoder):  # the text side alone
+    ...     name = "lengths"
+    ...     def forward_text(self, tokens, levels):
+    ...         return core.TextFeatures(sentence=tokens["length"])
+    >>> Lengths(Lengths.Config()).forward_text({"length": torch.tensor([[3.0], [4.0]])}, ["sentence"]).names
+    ('sentence',)
     """
 
     kind = "encoder"

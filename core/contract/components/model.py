@@ -36,7 +36,16 @@ class ModelPart(Component, nn.Module):
 
 
 class FeatureTransform(ModelPart):
-    """Features to features: a temporal encoder, a token selector. Identity on a side by default."""
+    """Features to features: a temporal encoder, a token selector. Identity on a side by default.
+
+    >>> import core, torch
+    >>> class Halved(core.FeatureTransform):  # besides: reads, writes, written_shapes
+    ...     name = "halved"
+    ...     def video(self, features):
+    ...         return features.with_level("video", core.Tokens(features.structured("video").values / 2))
+    >>> Halved(Halved.Config(), {}).video(core.VideoFeatures(video=torch.ones(1, 3))).structured("video").values
+    tensor([[0.5000, 0.5000, 0.5000]])
+    """
 
     kind = "feature_transform"
 
@@ -57,7 +66,16 @@ class FeatureTransform(ModelPart):
 
 
 class Interaction(ModelPart):
-    """(text features, video features) -> scores [B_t, B_v], split by when a thing can be computed."""
+    """(text features, video features) -> scores [B_t, B_v], split by when a thing can be computed.
+
+    >>> import core, torch
+    >>> class Nearness(core.Interaction):  # besides: reads, text_side, video_side
+    ...     name = "nearness"
+    ...     def score(self, text, video):
+    ...         return -torch.cdist(text["vector"], video["vector"])
+    >>> Nearness(Nearness.Config(), {}).score({"vector": torch.zeros(1, 2)}, {"vector": torch.tensor([[3.0, 4.0]])})
+    tensor([[-5.]])
+    """
 
     kind = "interaction"
     inner_product: ClassVar[bool] = False
@@ -147,6 +165,13 @@ class LossInputs:
     scores: {interaction: [R, C]}, unscaled. relevance: bool [R, C]. auxiliary: {interaction: {name: tensor}}.
     logit_scale: the model's one scale, a scalar. paired: column of each row's own video [R], None if the batch is
     not N pairs. training_step: how many steps were taken before this one.
+
+    >>> import core, torch
+    >>> scores = {"dot": torch.eye(2), "other": torch.ones(2, 2)}
+    >>> inputs = core.LossInputs(scores, torch.eye(2, dtype=torch.bool), auxiliary={}, logit_scale=torch.tensor(100.0))
+    >>> inputs.mixed({"dot": 1.0, "other": 0.5})
+    tensor([[1.5000, 0.5000],
+            [0.5000, 1.5000]])
     """
 
     scores: Mapping[str, Tensor]
@@ -165,14 +190,30 @@ class LossInputs:
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Fields of every loss."""
+    """Fields of every loss.
+
+    >>> import core
+    >>> core.LossSettings(of={"video": 0.5, "frame": 0.5}, weight=0.1).of["frame"]
+    0.5
+    """
 
     of: Mixture = setting(doc="the interactions that it reads, with weights where they are mixed")
     weight: float = setting(1.0, "its factor in the sum of losses", ge=0)
 
 
 class Loss(Component, nn.Module):
-    """A scalar from a batch. A module: its parameters and buffers are saved and resumed."""
+    """A scalar from a batch. A module: its parameters and buffers are saved and resumed.
+
+    >>> import core, torch
+    >>> class Pull(core.Loss):
+    ...     name = "pull"
+    ...     def forward(self, inputs):
+    ...         return -inputs.mixed(self.config.of)[inputs.relevance].mean()
+    >>> relevance = torch.eye(2, dtype=torch.bool)
+    >>> inputs = core.LossInputs({"dot": torch.eye(2)}, relevance, {}, torch.tensor(1.0))
+    >>> Pull(core.LossSettings(of={"dot": 2.0}))(inputs)
+    tensor(-2.)
+    """
 
     kind = "loss"
     Config = LossSettings

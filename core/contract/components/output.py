@@ -18,6 +18,14 @@ class Output(Component):
     It is built before anything runs: a ConfigError that its constructor raises ends the run. What a method raises costs
     no trial and no other output; it is told at the end. The store keeps all results, so an output may be asked again at
     any time (`--stored`): writing the same again adds nothing.
+
+    >>> import core
+    >>> class Pointer(core.Output):
+    ...     name = "pointer"
+    ...     def finished(self, result, folder):
+    ...         return [f"what was found lies in {folder}"]
+    >>> Pointer(Pointer.Config()).finished(result=None, folder="runs/lab")
+    ['what was found lies in runs/lab']
     """
 
     kind = "output"

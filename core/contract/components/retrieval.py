@@ -17,13 +17,28 @@ from .model import ModelPart
 
 @dataclass(frozen=True, kw_only=True)
 class RerankerSettings:
-    """Fields of every reranker."""
+    """Fields of every reranker.
+
+    >>> import core
+    >>> core.RerankerSettings(top_k=10)
+    RerankerSettings(top_k=10)
+    """
 
     top_k: int = setting(50, "candidates a query that get new scores", ge=1, le=10_000_000)
 
 
 class Reranker(ModelPart):
-    """New scores for candidates. Declares the interactions that it wants and its `after_training` fields."""
+    """New scores for candidates. Declares the interactions that it wants and its `after_training` fields.
+
+    >>> import core, torch
+    >>> class Flipped(core.Reranker):
+    ...     name = "flipped"
+    ...     def forward(self, text, video, scores):
+    ...         return -scores["first_stage"]
+    >>> one = core.TextFeatures(sentence=torch.ones(1, 2)), core.VideoFeatures(video=torch.ones(1, 2))
+    >>> Flipped(Flipped.Config(), {})(*one, {"first_stage": torch.tensor([0.5])})
+    tensor([-0.5000])
+    """
 
     kind = "reranker"
     Config = RerankerSettings
@@ -48,7 +63,13 @@ class Reranker(ModelPart):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedRerankerSettings(RerankerSettings):
-    """Fields of every reranker that is trained."""
+    """Fields of every reranker that is trained.
+
+    >>> import core
+    >>> training = core.RerankerTraining(losses={"match": core.Spec("matching", None)})
+    >>> core.TrainedRerankerSettings(top_k=10, train=training).alpha is None  # chosen on validation
+    True
+    """
 
     alpha: float | None = setting(None, "weight of the first stage's score; null: chosen on validation", ge=0)
     alphas: tuple[float, ...] = setting(
@@ -63,6 +84,16 @@ class TrainedReranker(Reranker):
     It is split as an interaction is: what one side gives by itself is computed once for each text and video. Its fit
     comes after the model's and reads the encoders' frozen levels; matching scores are stored, so that another `top_k`
     or `alpha` computes nothing again.
+
+    >>> import core, torch
+    >>> class Matcher(core.TrainedReranker):  # besides: reads, text_side, video_side
+    ...     name = "matcher"
+    ...     def score_pairs(self, text, video, scores):
+    ...         return (text["vector"] * video["vector"]).sum(-1)
+    >>> matcher = Matcher(core.TrainedRerankerSettings(alpha=2.0, train=core.RerankerTraining(losses={})), {})
+    >>> matching = matcher.score_pairs({"vector": torch.ones(1, 3)}, {"vector": torch.ones(1, 3)}, {})
+    >>> matcher.fuse(matching, {"first_stage": torch.tensor([0.5])})
+    tensor([4.])
     """
 
     Config = TrainedRerankerSettings
@@ -98,7 +129,16 @@ class TrainedReranker(Reranker):
 
 
 class ScoreTransform(Component):
-    """Scores of queries to other scores. The rows are what asks: texts in one direction, videos in the other."""
+    """Scores of queries to other scores. The rows are what asks: texts in one direction, videos in the other.
+
+    >>> import core, torch
+    >>> class Squared(core.ScoreTransform):
+    ...     name = "squared"
+    ...     def __call__(self, scores, bank=None):
+    ...         return scores**2
+    >>> Squared(Squared.Config())(torch.tensor([[1.0, 3.0]]))
+    tensor([[1., 9.]])
+    """
 
     kind = "score_transform"
     needs_bank: ClassVar[bool] = False

@@ -71,7 +71,14 @@ def score_settings(sides: Sides[Interaction], configs: Sequence[Any]) -> list[Te
 
 
 def score(interaction: Interaction, text: TextFeatures, video: VideoFeatures) -> Tensor:
-    """Scores [B_t, B_v] of an interaction over all pairs, in blocks of bounded memory."""
+    """Scores [B_t, B_v] of an interaction over all pairs, in blocks of bounded memory.
+
+    >>> import core, torch
+    >>> text, video = core.TextFeatures(sentence=torch.eye(2)), core.VideoFeatures(frames=torch.eye(2)[:, None])
+    >>> core.score(core.create("interaction", "mean_pooling"), text, video)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     training = interaction.training
     try:
         return score_settings(Sides(interaction.eval(), text, video), [interaction.config])[0]

@@ -116,6 +116,12 @@ def search(
     Best first, equal ones in order of row; K is at most B_v. The score matrix is never whole. model: its feature
     transforms come first. device: where scores are computed; None: the CPU. Raises RunError where not even one pair
     fits on the GPU.
+
+    >>> import core, torch
+    >>> text, video = core.TextFeatures(sentence=torch.eye(3)[:2]), core.VideoFeatures(frames=torch.eye(3)[:, None])
+    >>> scores, rows = core.search(core.create("interaction", "mean_pooling"), text, video, top_k=1)
+    >>> rows.tolist()
+    [[0], [1]]
     """
     sides = Sides(interaction, text, video, model, device, "search")
     found = score_blocks(sides, [interaction.config])

@@ -108,6 +108,13 @@ def rerank(
 
     Candidates are video rows of each text; where `videos_ask` they are text rows of each video. A reranker that is
     not `pairwise` is given one query's candidates at a time.
+
+    >>> import core, torch
+    >>> text, video = core.TextFeatures(sentence=torch.eye(2)), core.VideoFeatures(frames=torch.eye(2)[:, None])
+    >>> fusion = core.create("reranker", "score_fusion", weights={"patch": 2.0})
+    >>> core.rerank(fusion, text, video, torch.tensor([[0], [1]]), {"patch": torch.tensor([[3.0], [4.0]])})
+    tensor([[6.],
+            [8.]])
     """
     rows, columns = pair_rows(candidates, videos_ask)
     new = torch.empty(len(rows))

@@ -21,6 +21,11 @@ class Relevance:
 
     The relevant columns of row i are `indices[indptr[i]:indptr[i + 1]]`, ascending. Rows are texts and columns videos;
     `.T` is the video-to-text view.
+
+    >>> import core
+    >>> two_captions = core.Relevance.from_pairs(rows=[0, 1, 2], columns=[0, 0, 1], shape=(3, 2))
+    >>> two_captions.rows(2).tolist(), two_captions.T.rows(0).tolist()
+    ([1], [0, 1])
     """
 
     indptr: NDArray[np.int64]
@@ -56,7 +61,8 @@ class Relevance:
         """Relevance [texts, videos] from what a person has: a Relevance, a bool or 0/1 array, a scipy.sparse matrix, a
         list of (text row, video row), or None for the diagonal of a square `shape`.
 
-        >>> Relevance.of([(0, 1), (1, 0)], (2, 2)).rows(0).tolist()
+        >>> import core
+        >>> core.Relevance.of([(0, 1), (1, 0)], (2, 2)).rows(0).tolist()
         [1]
 
         Raises DataError for anything else, for another shape, and for None where texts and videos are not as many.

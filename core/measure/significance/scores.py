@@ -23,6 +23,12 @@ def compare_scores(
     Rows and columns of both must mean the same texts and videos. `clusters` [queries] labels queries that are not
     independent, such as the captions of one video; by default those that share a relevant item.
     Raises DataError where shapes differ, RunError for scores that are NaN or infinite.
+
+    >>> import core, numpy
+    >>> right = core.Relevance.of(None, (20, 20))  # text i belongs to video i
+    >>> found = core.compare_scores(numpy.eye(20), numpy.eye(20)[::-1], right, "t2v/R1")
+    >>> found.difference, found.p < 0.05
+    (100.0, True)
     """
     direction, _, short = name.rpartition("/")
     direction = direction or "t2v"
