@@ -101,7 +101,12 @@ class Server:
     def __init__(self, uri: str):
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        for name in ("mlflow.store.db.utils", "alembic", "urllib3.connectionpool"):  # faults are raised as well
+        for name in (
+            "mlflow.store.db.utils",
+            "alembic",
+            "sqlalchemy.pool",
+            "urllib3.connectionpool",
+        ):  # faults are raised as well
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self.uri, self.artifacts, self.repaired = uri, artifacts_of(uri), ""
         if self.artifacts is not None:

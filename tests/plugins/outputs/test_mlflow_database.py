@@ -308,3 +308,20 @@ def test_a_new_file_may_be_written_by_those_whom_the_umask_lets(umask: int, tmp_
     file = tmp_path / "mlflow.db"
     assert failing(lambda: write(file), lambda: os.umask(umask)) == ""
     assert file.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_an_interruption_while_a_connection_is_closed_leaves_no_traceback(
+    template: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sqlalchemy import create_engine
+
+    def interrupted(connection: object) -> None:
+        raise KeyboardInterrupt
+
+    Server(f"sqlite:///{shutil.copy(template, tmp_path / 'mlflow.db')}")
+    engine = create_engine(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    engine.raw_connection().close()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(engine.dialect, "do_close", interrupted)
+        engine.dispose()
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("sqlalchemy")] == []
