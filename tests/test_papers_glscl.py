@@ -11,8 +11,8 @@ import torch
 from core.contract.settings import plain
 from core.contract.store import Store
 from core.engine.checks import composition_faults
+from core.engine.steps.seeded import Trial
 from core.engine.steps.step import Workspace
-from core.engine.steps.trial import Trial
 from core.experiment.config import DESIGN, PROSE, Experiment, read_document
 from core.experiment.hypotheses import read_hypotheses
 from core.experiment.variants import read_variants

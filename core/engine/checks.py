@@ -13,13 +13,13 @@ from ..errors import ConfigError, Problem, nearest
 from ..measure.metrics import metric
 from ..plugins import registry
 from .index import is_installed
-from .steps.trial import Trial
+from .steps.seeded import SeededVariant
 from .video import SAMPLERS
 
 Found = Iterator[Problem]
 
 
-def composition_faults(trial: Trial) -> list[Problem]:
+def composition_faults(trial: SeededVariant) -> list[Problem]:
     """Every fault of one variant."""
     named = [*_references(trial), *_fields(trial)]
     if named:
@@ -28,7 +28,7 @@ def composition_faults(trial: Trial) -> list[Problem]:
     return linked or [*_misfits(trial)] or [*_untrained(trial)]
 
 
-def _references(trial: Trial) -> Found:
+def _references(trial: SeededVariant) -> Found:
     """Names of interactions, wherever they are used."""
     experiment = trial.experiment
     known = experiment.model.interactions
@@ -49,7 +49,7 @@ def _references(trial: Trial) -> Found:
             yield Problem(f"model.interactions.{name}", "this name is reserved or holds a `/` or `.`; take another")
 
 
-def _fields(trial: Trial) -> Found:
+def _fields(trial: SeededVariant) -> Found:
     """Samplers, metrics, settings after training."""
     experiment = trial.experiment
     sampler = experiment.data.sampler
@@ -80,7 +80,7 @@ def _fields(trial: Trial) -> Found:
             yield from _after_training(trial, interaction, settings)
 
 
-def _index(trial: Trial) -> Found:
+def _index(trial: SeededVariant) -> Found:
     """An approximate index finds candidates by one dot product."""
     retrieve, model = trial.experiment.retrieve, trial.experiment.model
     if retrieve.index == "exact":
@@ -104,7 +104,7 @@ def _is_product(spec: Spec) -> bool:
     return registry().component("interaction", spec).inner_product
 
 
-def _diagnostics(trial: Trial) -> Found:
+def _diagnostics(trial: SeededVariant) -> Found:
     """Each names something that its interaction can measure."""
     for diagnostic in trial.experiment.evaluate.diagnostics:
         name, _, measure = diagnostic.rpartition(".")
@@ -117,7 +117,7 @@ def _diagnostics(trial: Trial) -> Found:
                 yield Problem("evaluate.diagnostics", reason)
 
 
-def _after_training(trial: Trial, interaction: str, settings: dict[str, Any]) -> Found:
+def _after_training(trial: SeededVariant, interaction: str, settings: dict[str, Any]) -> Found:
     spec = trial.experiment.model.interactions[interaction]
     cls = registry().component("interaction", spec)
     key = join("retrieve.settings", interaction)
@@ -131,7 +131,7 @@ def _after_training(trial: Trial, interaction: str, settings: dict[str, Any]) ->
     yield from checker.problems
 
 
-def _levels(trial: Trial) -> Found:
+def _levels(trial: SeededVariant) -> Found:
     """Every level that a transform or interaction reads is written by something before it."""
     model = trial.experiment.model
     text, video = set(trial.levels.text), set(trial.levels.video)
@@ -157,7 +157,7 @@ def _missing(key: str, read: Any, text: set[str], video: set[str]) -> Found:
                 yield Problem(key, f"reads the {side} level `{name}`, which nothing before it writes.{hint}")
 
 
-def _misfits(trial: Trial) -> Found:
+def _misfits(trial: SeededVariant) -> Found:
     """Components that refuse the shapes that they would read."""
     model, rerank = trial.experiment.model, trial.experiment.retrieve.rerank
     parts = [("interaction", f"model.interactions.{name}", spec) for name, spec in model.interactions.items()]
@@ -173,7 +173,7 @@ def _misfits(trial: Trial) -> Found:
                 return
 
 
-def _auxiliaries(trial: Trial) -> Found:
+def _auxiliaries(trial: SeededVariant) -> Found:
     """A loss finds its auxiliary tensors with every interaction that it names."""
     model = trial.experiment.model
     for name, spec in model.losses.items():
@@ -193,7 +193,7 @@ def _is_trained(rerank: Spec) -> bool:
     return issubclass(registry().component("reranker", rerank), TrainedReranker)
 
 
-def _second_fit(trial: Trial) -> Found:
+def _second_fit(trial: SeededVariant) -> Found:
     """What a trained reranker's fit has: its own score, the first stage's, and no auxiliary tensors."""
     rerank = trial.experiment.retrieve.rerank
     if rerank is None or not _is_trained(rerank):
@@ -214,7 +214,7 @@ def _second_fit(trial: Trial) -> Found:
             yield Problem(f"{key}.{name}", reason)
 
 
-def _untrained(trial: Trial) -> Found:
+def _untrained(trial: SeededVariant) -> Found:
     """What retrieval uses and has parameters is reached by a loss."""
     experiment = trial.experiment
     used = list(experiment.retrieve.first_stage)

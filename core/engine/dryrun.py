@@ -16,8 +16,8 @@ from ..measure.significance import detectable_difference, effective_number, smal
 from .failures import known_failure
 from .foreseen import foreseen, small_validation
 from .plan import Plan
+from .steps.seeded import SeededVariant
 from .steps.step import Step
-from .steps.trial import Trial
 from .video import Sampling
 
 DISCORDANCES = (0.05, 0.10, 0.15, 0.25)
@@ -128,7 +128,7 @@ def videos_of(plan: Plan) -> Iterator[tuple[list[str], Sampling]]:
     """The files of every split that some variant reads, with how it reads them; each once."""
     seen = set()
     for variant in plan.variants:
-        trial = Trial(plan.workspace, variant.experiment, seed=0)
+        trial = SeededVariant(plan.workspace, variant.experiment, seed=0)
         data = variant.experiment.data
         sampling = Sampling(data.num_frames, data.sampler, trial.main.frame_size, data.short_videos)
         for split in trial.splits.values():

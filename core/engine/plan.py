@@ -15,8 +15,8 @@ from ..experiment.variants import Described, Variant, check_core, variants_of
 from .checks import composition_faults
 from .failures import Failure, plugin_faults_told
 from .steps.evaluate import EvaluateInputs, evaluate_step
+from .steps.seeded import SeededVariant
 from .steps.step import Step, Workspace
-from .steps.trial import Trial
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ def _plan_of(described: Described, workspace: Workspace) -> Plan:
 
 def _faults(variant: Variant, workspace: Workspace) -> list[Problem]:
     try:
-        trial = Trial(workspace, variant.experiment, seed=0)
+        trial = SeededVariant(workspace, variant.experiment, seed=0)
     except ConfigError as fault:
         return fault.problems
     except UserError as fault:
@@ -165,8 +165,8 @@ def _add_trials(plan: Plan) -> None:
 
 
 def _trial(plan: Plan, variant: Variant, seed: int) -> PlannedTrial:
-    last = evaluate_step(Trial(plan.workspace, variant.experiment, seed, f"[{variant.name} · seed {seed}]"))
+    last = evaluate_step(SeededVariant(plan.workspace, variant.experiment, seed, f"[{variant.name} · seed {seed}]"))
     if any("seed" in step.fields for step in last.walk()):
         return PlannedTrial(variant, seed, last)
-    unseeded = Trial(plan.workspace, variant.experiment, seed, f"[{variant.name}]")
+    unseeded = SeededVariant(plan.workspace, variant.experiment, seed, f"[{variant.name}]")
     return PlannedTrial(variant, None, evaluate_step(unseeded))

@@ -7,8 +7,8 @@ import torch
 
 from core.contract.store import Store
 from core.engine.checks import composition_faults
+from core.engine.steps.seeded import Trial
 from core.engine.steps.step import Workspace
-from core.engine.steps.trial import Trial
 from core.experiment.variants import read_variants
 
 from .experiments import document

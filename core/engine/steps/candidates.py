@@ -8,8 +8,8 @@ from ...contract.store import Draft
 from ..scoring import score_candidates
 from .retrieval import StageInputs, extend_candidates, ranking
 from .score import ScoreInputs, scoring, sides_of
+from .seeded import SeededVariant
 from .step import Step, Workspace
-from .trial import Trial
 
 VERSION = 1
 
@@ -22,7 +22,7 @@ class CandidateInputs(ScoreInputs):
     stage: StageInputs
 
 
-def candidates_step(trial: Trial, name: str, direction: str, top_k: int) -> Step[CandidateInputs]:
+def candidates_step(trial: SeededVariant, name: str, direction: str, top_k: int) -> Step[CandidateInputs]:
     """The candidates of the scored split's queries by one interaction."""
     fields, inputs, source = scoring(trial, name, trial.scored_split)
     stage = ranking(trial, direction, trial.scored_split, top_k)

@@ -19,8 +19,8 @@ from ...contract.terminal import progress
 from ...errors import ReadingError, VideoError
 from ..video import Clip, Sampling, read_clips
 from .rows import Rows
+from .seeded import SeededVariant
 from .step import Inputs, Step, Workspace, arithmetic, source_of, versions
-from .trial import Trial
 
 VERSION = 1
 VIDEOS, FRAMES = 32, 384
@@ -42,7 +42,7 @@ class VideoSource:
     on_unreadable: str
 
 
-def decode_step(trial: Trial, split: str) -> Step[Inputs]:
+def decode_step(trial: SeededVariant, split: str) -> Step[Inputs]:
     """The main encoder's frames of a split; one step object for all trials that share it."""
 
     def make() -> Step[Inputs]:
@@ -60,7 +60,7 @@ def decode_step(trial: Trial, split: str) -> Step[Inputs]:
     return trial.workspace.once(("decode", trial.data, trial.main, split), make)
 
 
-def video_source(trial: Trial, split: str, encoder: Encoder) -> VideoSource:
+def video_source(trial: SeededVariant, split: str, encoder: Encoder) -> VideoSource:
     data = trial.experiment.data
     paths = [video.path for video in trial.split(split).videos]
     return VideoSource(
@@ -74,7 +74,7 @@ def video_source(trial: Trial, split: str, encoder: Encoder) -> VideoSource:
     )
 
 
-def encoder_fields(trial: Trial, encoder: Encoder) -> dict[str, Any]:
+def encoder_fields(trial: SeededVariant, encoder: Encoder) -> dict[str, Any]:
     """What decides how an encoder prepares and encodes."""
     left_out = {*encoder.located_by, "trainable", "stored"}
     read = {name: value for name, value in plain(encoder.config).items() if name not in left_out}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from ...contract.store import Draft
 from ..scoring import diagnose_pairs
 from .score import ScoreInputs, refuse_non_finite, scoring, sides_of
+from .seeded import SeededVariant
 from .split import rows_of
 from .step import Step, Workspace
-from .trial import Trial
 
 VERSION = 1
 
 
-def diagnose_step(trial: Trial, name: str) -> Step[ScoreInputs]:
+def diagnose_step(trial: SeededVariant, name: str) -> Step[ScoreInputs]:
     """What one interaction measures on the scored split."""
     fields, inputs, source = scoring(trial, name, trial.scored_split)
     return Step(

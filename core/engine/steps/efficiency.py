@@ -29,10 +29,10 @@ from .fit import encoder_fit
 from .fit_reranker import fit_reranker_step, reranker_source
 from .retrieval import ranking, stored_banks
 from .score import Scoring, scoring
+from .seeded import SeededVariant, once_a_trial
 from .split import FeatureInputs, ReadsFeatures, RetrievalSource, features_of
 from .step import Step, Workspace
 from .transforms import transformed
-from .trial import Trial, once_a_trial
 from .weights import fitted_reranker, trained_model
 
 VERSION = 1
@@ -57,11 +57,11 @@ class EfficiencySource(RetrievalSource):
 
 
 @once_a_trial
-def efficiency_step(trial: Trial) -> Step[EfficiencyInputs]:
+def efficiency_step(trial: SeededVariant) -> Step[EfficiencyInputs]:
     """Costs of the first seed, which stand for every seed's. Texts ask for videos, whatever is evaluated."""
     experiment, first = trial.experiment, trial.experiment.seeds[0]
     if trial.seed != first:
-        return efficiency_step(Trial(trial.workspace, experiment, first, trial.label))
+        return efficiency_step(SeededVariant(trial.workspace, experiment, first, trial.label))
     split, spec = experiment.evaluate.split, experiment.retrieve.rerank
     scored = {name: scoring(trial, name, split) for name in _used(trial, spec)}
     fields, stage = ranking(trial, "t2v", split)
@@ -85,7 +85,7 @@ def efficiency_step(trial: Trial) -> Step[EfficiencyInputs]:
 
 
 def _inputs(
-    trial: Trial, scored: Mapping[str, Scoring], bank: Mapping[str, Step], spec: Spec | None
+    trial: SeededVariant, scored: Mapping[str, Scoring], bank: Mapping[str, Step], spec: Spec | None
 ) -> EfficiencyInputs:
     features = reduce(or_, [part.inputs.features for part in scored.values()], FeatureInputs())
     fit_reranker = None
@@ -98,7 +98,7 @@ def _inputs(
     return EfficiencyInputs(features=features, fit=next(iter(fits), None), bank=bank, fit_reranker=fit_reranker)
 
 
-def _used(trial: Trial, spec: Spec | None) -> list[str]:
+def _used(trial: SeededVariant, spec: Spec | None) -> list[str]:
     """Interactions that retrieval uses, in the model's order."""
     wanted = registry().component("reranker", spec).interactions(spec.fields) if spec is not None else ()
     names = {*trial.experiment.retrieve.first_stage, *wanted}

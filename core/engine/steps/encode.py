@@ -26,9 +26,9 @@ from .decode import (
     video_source,
 )
 from .rows import Rows
+from .seeded import SeededVariant
 from .split import FeatureInputs
 from .step import Inputs, Step, Workspace
-from .trial import Trial
 from .weights import loaded_encoder
 
 VERSION = 1
@@ -55,13 +55,13 @@ class TextSource:
     groups: tuple[tuple[int, ...], ...] | None = None
 
 
-def feature_steps(trial: Trial, split: str, levels: Levels, fit: Step | None) -> FeatureInputs:
+def feature_steps(trial: SeededVariant, split: str, levels: Levels, fit: Step | None) -> FeatureInputs:
     """Levels of a split and, where unreadable videos are skipped and none of these levels is decoded, one that is: all
     must leave out the same videos. fit: the one that trains the encoder, if any does."""
     return level_steps(trial, split, levels, fit) | _skipping(trial, split, levels, fit)
 
 
-def level_steps(trial: Trial, split: str, levels: Levels, fit: Step | None) -> FeatureInputs:
+def level_steps(trial: SeededVariant, split: str, levels: Levels, fit: Step | None) -> FeatureInputs:
     """Levels of a split, after the fit where it trains their encoder."""
     return FeatureInputs(
         text={level: _encode_step(trial, split, "text", level, fit) for level in levels.text},
@@ -69,7 +69,7 @@ def level_steps(trial: Trial, split: str, levels: Levels, fit: Step | None) -> F
     )
 
 
-def _skipping(trial: Trial, split: str, levels: Levels, fit: Step | None) -> FeatureInputs:
+def _skipping(trial: SeededVariant, split: str, levels: Levels, fit: Step | None) -> FeatureInputs:
     model, attached = trial.experiment.model, set(trial.video_texts)
     if trial.experiment.data.on_unreadable != "skip" or set(levels.video) - attached:
         return FeatureInputs()
@@ -78,7 +78,7 @@ def _skipping(trial: Trial, split: str, levels: Levels, fit: Step | None) -> Fea
     return FeatureInputs(skip={level: _encode_step(trial, split, "video", level, fit) for level in decoded[:1]})
 
 
-def _encode_step(trial: Trial, split: str, side: str, level: str, fit: Step | None) -> Step[EncodeInputs]:
+def _encode_step(trial: SeededVariant, split: str, side: str, level: str, fit: Step | None) -> Step[EncodeInputs]:
     """One step object for all trials that share it: to digest every item of a split takes time."""
     encoder, inner = trial.owner(level)
     fit = fit if encoder.config.trainable else None
@@ -94,7 +94,9 @@ def _encode_step(trial: Trial, split: str, side: str, level: str, fit: Step | No
     return trial.workspace.once(("encode", trial.data, encoder, seed, fit and fit.key, split, side, level), make)
 
 
-def _encode_texts(trial: Trial, split: str, level: str, encoder: Encoder, fit: Step | None) -> Step[EncodeInputs]:
+def _encode_texts(
+    trial: SeededVariant, split: str, level: str, encoder: Encoder, fit: Step | None
+) -> Step[EncodeInputs]:
     return Step(
         name="encode",
         version=VERSION,
@@ -107,7 +109,9 @@ def _encode_texts(trial: Trial, split: str, level: str, encoder: Encoder, fit: S
     )
 
 
-def _encode_video_texts(trial: Trial, split: str, level: str, encoder: Encoder, fit: Step | None) -> Step[EncodeInputs]:
+def _encode_video_texts(
+    trial: SeededVariant, split: str, level: str, encoder: Encoder, fit: Step | None
+) -> Step[EncodeInputs]:
     groups: list[tuple[int, ...]] = []
     texts: list[str] = []
     for video in trial.split(split).videos:
@@ -126,7 +130,9 @@ def _encode_video_texts(trial: Trial, split: str, level: str, encoder: Encoder, 
     )
 
 
-def _encode_videos(trial: Trial, split: str, level: str, encoder: Encoder, fit: Step | None) -> Step[EncodeInputs]:
+def _encode_videos(
+    trial: SeededVariant, split: str, level: str, encoder: Encoder, fit: Step | None
+) -> Step[EncodeInputs]:
     source = video_source(trial, split, encoder)
     fields = encoder_fields(trial, encoder) | {"level": level} | decode_fields(source) | _stored_as(encoder)
     return Step(

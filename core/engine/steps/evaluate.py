@@ -17,9 +17,9 @@ from ...measure.metrics import RankCounts, per_query, summarise
 from .diagnose import diagnose_step
 from .efficiency import efficiency_step
 from .rank import COUNTS, rank_step
+from .seeded import SeededVariant, once_a_trial
 from .split import rows_of
 from .step import Inputs, Step, Workspace
-from .trial import Trial, once_a_trial
 
 VERSION = 4
 FACTS = {"ceiling": "ceilings", "index_recall": "index_recalls"}
@@ -37,7 +37,7 @@ class EvaluateInputs(Inputs):
 
 
 @once_a_trial
-def evaluate_step(trial: Trial) -> Step[EvaluateInputs]:
+def evaluate_step(trial: SeededVariant) -> Step[EvaluateInputs]:
     """The trial's last step; the others hang from it."""
     settings = trial.experiment.evaluate
     primary_direction, _, primary = settings.primary.partition("/")

@@ -23,9 +23,9 @@ from ..training import Pairs, TrainedModel
 from ..training import fit as train
 from .decode import decode_step, encoder_fields
 from .encode import feature_steps, level_steps
+from .seeded import SeededVariant, once_a_trial
 from .split import Kept, ReadsFeatures, kept, read_features
 from .step import Inputs, Step, Workspace, arithmetic, source_of, versions
-from .trial import Trial, once_a_trial
 
 VERSION = 2
 Batch = Callable[[Tensor, Tensor, Tensor | None], tuple[TextFeatures, VideoFeatures]]
@@ -63,7 +63,7 @@ class FitSource:
 
 
 @once_a_trial
-def fit_step(trial: Trial) -> Step[FitInputs] | None:
+def fit_step(trial: SeededVariant) -> Step[FitInputs] | None:
     """The fit, or None where nothing has parameters to train."""
     trainable = trial.main.config.trainable
     if not trial.fitted_parts and not (trainable and trial.trained):
@@ -95,12 +95,12 @@ def fit_step(trial: Trial) -> Step[FitInputs] | None:
     )
 
 
-def encoder_fit(trial: Trial) -> Step[FitInputs] | None:
+def encoder_fit(trial: SeededVariant) -> Step[FitInputs] | None:
     """The fit that levels are encoded after: where it trains the encoder."""
     return fit_step(trial) if trial.main.config.trainable else None
 
 
-def _fields(trial: Trial) -> dict[str, Any]:
+def _fields(trial: SeededVariant) -> dict[str, Any]:
     """Lists, not mappings: order decides which numbers each part draws at the start."""
     model, settings = trial.experiment.model, plain(trial.experiment.train)
     if settings["num_frames"] is None:
@@ -121,13 +121,13 @@ def _fields(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _fitted(trial: Trial) -> tuple[dict[str, Spec], dict[str, Spec], Levels]:
+def _fitted(trial: SeededVariant) -> tuple[dict[str, Spec], dict[str, Spec], Levels]:
     """Interactions that are trained, transforms that they depend on, levels that these read."""
     interactions = {name: trial.experiment.model.interactions[name] for name in trial.trained}
     return interactions, *transforms_for(trial.experiment.model.transforms, levels_of(interactions))
 
 
-def _split_inputs(trial: Trial, split: str) -> SplitInputs:
+def _split_inputs(trial: SeededVariant, split: str) -> SplitInputs:
     """The captions of a trained encoder are no input: they enter as a field."""
     _, _, raw = _fitted(trial)
     if not trial.main.config.trainable:
@@ -140,7 +140,7 @@ def _split_inputs(trial: Trial, split: str) -> SplitInputs:
     return SplitInputs(pixels=decode_step(trial, split), features=level_steps(trial, split, others, None))
 
 
-def validated(trial: Trial) -> dict[str, float]:
+def validated(trial: SeededVariant) -> dict[str, float]:
     """The mixture that is validated: that of the first contrastive loss, else of the first loss."""
     losses = list(trial.experiment.model.losses.values())
     contrastive = [spec for spec in losses if registry().component("loss", spec).contrastive]

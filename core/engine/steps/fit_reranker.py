@@ -23,9 +23,9 @@ from .encode import feature_steps
 from .fit import encoder_fit
 from .mine import mine_step
 from .retrieval import FirstStage, StageInputs, ranking
+from .seeded import SeededVariant, once_a_trial
 from .split import FeatureInputs, kept, read_features
 from .step import Inputs, Step, Workspace, arithmetic, source_of, sources_in, versions
-from .trial import Trial, once_a_trial
 
 VERSION = 1
 
@@ -54,7 +54,7 @@ class RerankerSource:
 
 
 @once_a_trial
-def fit_reranker_step(trial: Trial) -> Step[RerankerInputs]:
+def fit_reranker_step(trial: SeededVariant) -> Step[RerankerInputs]:
     """The reranker's fit; its best alpha is chosen whether or not the experiment gives one, so that it is in no key."""
     experiment = trial.experiment
     spec = experiment.retrieve.rerank
@@ -74,7 +74,7 @@ def fit_reranker_step(trial: Trial) -> Step[RerankerInputs]:
     )
 
 
-def _fields(trial: Trial, spec: Spec, validation: dict[str, Any]) -> dict[str, Any]:
+def _fields(trial: SeededVariant, spec: Spec, validation: dict[str, Any]) -> dict[str, Any]:
     """What decides a reranker's training; validation: the fields of the ranking that it is validated on."""
     train: RerankerTraining = spec.fields.train
     others = sources_in(train, left_out=("losses",))

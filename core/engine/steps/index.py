@@ -8,13 +8,13 @@ from ...contract.store import Draft
 from ..index import approximate
 from ..scoring import nearest, vectors_of
 from .score import ScoreInputs, scoring, sides_of
+from .seeded import SeededVariant
 from .step import Step, Workspace, versions
-from .trial import Trial
 
 VERSION = 1
 
 
-def index_step(trial: Trial, direction: str, split: str, top_k: int) -> Step[ScoreInputs] | None:
+def index_step(trial: SeededVariant, direction: str, split: str, top_k: int) -> Step[ScoreInputs] | None:
     """What an approximate index finds, where the experiment asks for one."""
     retrieve = trial.experiment.retrieve
     if retrieve.index == "exact":

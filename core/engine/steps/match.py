@@ -14,9 +14,9 @@ from .encode import feature_steps
 from .fit import encoder_fit
 from .fit_reranker import fit_reranker_step, reranker_fields
 from .retrieval import StageInputs, extend_candidates, ranking
+from .seeded import SeededVariant
 from .split import ReadsFeatures, features_of
 from .step import Step, Workspace, arithmetic
-from .trial import Trial
 from .weights import fitted_reranker
 
 VERSION = 1
@@ -31,7 +31,7 @@ class MatchInputs(ReadsFeatures):
     fit_reranker: Step
 
 
-def match_step(trial: Trial, spec: Spec, direction: str) -> Step[MatchInputs]:
+def match_step(trial: SeededVariant, spec: Spec, direction: str) -> Step[MatchInputs]:
     """The candidates of the scored split's queries by a trained reranker."""
     split, top_k = trial.scored_split, spec.fields.top_k
     levels = registry().component("reranker", spec).reads(spec.fields)

@@ -17,9 +17,9 @@ from ...errors import RunError
 from ..reranking import mine
 from ..scoring import Sides, score_blocks
 from .score import ScoreInputs, ScoreSource, loaded_model, refuse_non_finite, scoring
+from .seeded import SeededVariant
 from .split import Kept, kept, read_features
 from .step import Inputs, Step, Workspace
-from .trial import Trial
 
 VERSION = 1
 MINED = 2**24
@@ -44,7 +44,7 @@ class MineSource:
     seed: int
 
 
-def mine_step(trial: Trial, spec: Spec) -> Step[MineInputs]:
+def mine_step(trial: SeededVariant, spec: Spec) -> Step[MineInputs]:
     """Wrong answers of each training query by the first stage, for a reranker."""
     train: RerankerTraining = spec.fields.train
     weights = trial.experiment.retrieve.first_stage

@@ -24,9 +24,9 @@ from .fit import encoder_fit
 from .fit_reranker import fit_reranker_step, reranker_source
 from .match import match_step
 from .retrieval import FirstStage, StageInputs, ranking, stored_scores
+from .seeded import SeededVariant
 from .split import Kept, ReadsFeatures, read_features, rows_of
 from .step import Step, Workspace
-from .trial import Trial
 from .weights import fitted_reranker
 
 VERSION = 3
@@ -45,7 +45,7 @@ class RankInputs(ReadsFeatures):
     fit_reranker: Step | None = None
 
 
-def rank_step(trial: Trial, direction: str) -> Step[RankInputs]:
+def rank_step(trial: SeededVariant, direction: str) -> Step[RankInputs]:
     """Rank counts of one direction on the scored split."""
     experiment, split = trial.experiment, trial.scored_split
     asked = "t2v" if experiment.retrieve.candidates_from == "text_side" else direction
@@ -66,7 +66,7 @@ def rank_step(trial: Trial, direction: str) -> Step[RankInputs]:
     )
 
 
-def _inputs(trial: Trial, stage: StageInputs, spec: Spec | None, asked: str) -> RankInputs:
+def _inputs(trial: SeededVariant, stage: StageInputs, spec: Spec | None, asked: str) -> RankInputs:
     features = next(iter(stage.first_stage.values())).inputs.features
     if spec is None:
         return RankInputs(stage=stage, features=features)

@@ -16,10 +16,10 @@ from ..scoring import blocks, candidates_of, pair_rows
 from ..scoring.memory import block_floats
 from .index import index_step
 from .score import refuse_non_finite, score_step
+from .seeded import SeededVariant
 from .split import RetrievalSource, rows_of
 from .step import Inputs, Step, Workspace, source_of
 from .transforms import transformed
-from .trial import Trial
 
 Score = Callable[[Tensor, Tensor, Tensor], list[Tensor]]
 """(text rows [P], video rows [P], first-stage scores [P]) -> scores [P] of each member."""
@@ -42,7 +42,7 @@ class Ranking(NamedTuple):
     inputs: StageInputs
 
 
-def ranking(trial: Trial, direction: str, split: str, top_k: int | None = None) -> Ranking:
+def ranking(trial: SeededVariant, direction: str, split: str, top_k: int | None = None) -> Ranking:
     """By the first stage's matrix; top_k: candidates that are searched for, by an index where there is one."""
     retrieve = trial.experiment.retrieve
     transforms = retrieve.transforms.values()

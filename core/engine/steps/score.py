@@ -21,9 +21,9 @@ from ..model import Model, levels_of, transforms_for
 from ..scoring import Sides, score_blocks
 from .encode import feature_steps, level_steps
 from .fit import encoder_fit, fit_step
+from .seeded import SeededVariant, once_a_trial
 from .split import FeatureInputs, ReadsFeatures, RetrievalSource, features_of, kept, read_features
 from .step import Step, Workspace, arithmetic, source_of, versions
-from .trial import Trial, once_a_trial
 from .weights import trained_model
 
 VERSION = 1
@@ -65,7 +65,7 @@ class Scoring(NamedTuple):
     source: ScoreSource
 
 
-def scoring(trial: Trial, name: str, split: str, bank: str | None = None) -> Scoring:
+def scoring(trial: SeededVariant, name: str, split: str, bank: str | None = None) -> Scoring:
     """By one interaction with its settings after training.
 
     bank: the direction in which the train split's queries ask the gallery of `split`, in the place of its own.
@@ -100,7 +100,7 @@ def scoring(trial: Trial, name: str, split: str, bank: str | None = None) -> Sco
 
 
 @once_a_trial
-def score_step(trial: Trial, name: str, split: str, bank: str | None = None) -> Step[ScoreInputs]:
+def score_step(trial: SeededVariant, name: str, split: str, bank: str | None = None) -> Step[ScoreInputs]:
     """All pairs of a split by one interaction; or of a bank's queries, in the direction `bank`, and its gallery."""
     fields, inputs, source = scoring(trial, name, split, bank)
     return Step(

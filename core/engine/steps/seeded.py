@@ -21,7 +21,7 @@ Asked = ParamSpec("Asked")
 Built = TypeVar("Built")
 
 
-class Trial:
+class SeededVariant:
     """One variant with one seed, of which the functions `<step>_step` make steps. Nothing is computed here.
 
     main: the first encoder, the only one that may be trained. built: steps that `once_a_trial` has made.
@@ -176,12 +176,12 @@ class Trial:
 
 
 def once_a_trial(
-    build: Callable[Concatenate[Trial, Asked], Built],
-) -> Callable[Concatenate[Trial, Asked], Built]:
+    build: Callable[Concatenate[SeededVariant, Asked], Built],
+) -> Callable[Concatenate[SeededVariant, Asked], Built]:
     """Have a function make its step once for each trial and what else it is asked with."""
 
     @wraps(build)
-    def asked(trial: Trial, *args: Asked.args, **kwargs: Asked.kwargs) -> Built:
+    def asked(trial: SeededVariant, *args: Asked.args, **kwargs: Asked.kwargs) -> Built:
         key = (build, args, tuple(kwargs.items()))
         if key not in trial.built:
             trial.built[key] = build(trial, *args, **kwargs)
