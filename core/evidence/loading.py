@@ -13,7 +13,7 @@ from ..contract.components import Encoder, TrainedReranker
 from ..contract.store import Entry, Store
 from ..engine.failures import known_failure
 from ..engine.model import Model
-from ..engine.plan import Plan, PlannedTrial
+from ..engine.plan import Plan, PlannedTrial, read_plan
 from ..engine.steps.evaluate import evaluate_step
 from ..engine.steps.fit_reranker import fit_reranker_step
 from ..engine.steps.step import Workspace
@@ -99,15 +99,19 @@ def _entry_of(
     seed: int | None,
     overrides: Sequence[str],
 ) -> Entry:
-    """The result of one trial of an experiment file, wherever its trials were computed."""
-    plans = [stored_plan(file, [place], overrides) for place in workspaces(str(store))]
+    """The result of one trial of an experiment file, wherever its trials were computed; no store is made."""
+    places = workspaces(str(store))
+    if Path(store).is_dir():
+        plans = [stored_plan(file, [place], overrides) for place in places]
+    else:
+        plans = [read_plan(file, overrides, places[0])]
     chosen = _variant(plans[0], variant)
     _check_seed(plans[0], chosen, seed)
     for plan in plans:
         planned = _trial(plan, chosen, seed)
         if planned is not None and planned.last.ready(plan.workspace.store):
             return plan.workspace.read(planned.last)
-    raise StoreError(_missing(plans[0], _trial(plans[0], chosen, seed), str(store)))
+    raise StoreError(_missing(plans[0], chosen, seed, str(store)))
 
 
 def _variant(plan: Plan, reference: str | Mapping[str, Any] | None) -> Variant:
@@ -135,12 +139,14 @@ def _trial(plan: Plan, variant: Variant, seed: int | None) -> PlannedTrial | Non
     return trials[0] if len(trials) == 1 else next((trial for trial in trials if trial.seed == seed), None)
 
 
-def _missing(plan: Plan, trial: PlannedTrial | None, store: str) -> str:
+def _missing(plan: Plan, variant: Variant, seed: int | None, store: str) -> str:
     """That the store lacks a trial, why as far as is known, and what computes it."""
+    trial = _trial(plan, variant, seed)
     failure = known_failure(plan.workspace.store, trial) if trial else None
-    told = f"the trial {trial.name}" if trial else "any trial: its data set is not there"
-    told += f", which failed when it was last run ({failure})" if failure else ""
-    return f"{store} lacks {told} of {plan.document.file}; compute it by: {run_command(plan, store)}"
+    name = trial.name if trial else variant.name if seed is None else f"{variant.name} · seed {seed}"
+    why = f", which failed when it was last run ({failure})" if failure else ""
+    why = why if plan.trials else " and its data set"
+    return f"{store} lacks the trial {name} of {plan.document.file}{why}; compute it by: {run_command(plan, store)}"
 
 
 # ------------------------------------------------------------------------------------------ from the store

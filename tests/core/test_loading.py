@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 import core
-from core.errors import ConfigError, StoreError
+from core.engine.execute import execute
+from core.errors import ConfigError, RunError, StoreError
 from tests.core.test_reranking import RERANK
 from tests.engine import Lab
 
@@ -77,7 +79,7 @@ def test_a_trial_is_loaded_by_its_experiment_variant_and_seed(lab: Lab) -> None:
         assert found.metrics == by_key.metrics
         torch.testing.assert_close(found.model.state_dict(), by_key.model.state_dict())
     found = core.load(Path(file), lab.store, variant={"retrieve.rerank.top_k": 3}, seed=1)
-    assert found.experiment.retrieve.rerank.fields.top_k == 3  # type: ignore[union-attr]
+    assert found.experiment.retrieve.rerank.fields.top_k == 3
     assert core.load(file, lab.store, variant="baseline", seed=0).experiment == plan.baseline.experiment
     overridden = core.load(file, lab.store, seed=1, overrides=["ablate=null", "retrieve.rerank.top_k=3"])
     assert overridden.metrics == found.metrics
@@ -118,6 +120,23 @@ def test_a_trial_that_the_store_lacks_names_the_command_that_computes_it(lab: La
     assert shlex.split(command) == [
         *("python", "-m", "core.run", file, "train.epochs=1", "--store", str(lab.store)),
     ]
+
+
+def test_a_store_that_is_not_there_is_told_and_not_made(lab: Lab) -> None:
+    file = str(lab.write(SWEPT))
+    nowhere = lab.folder / "nowhere"
+    told = f"{nowhere} lacks the trial top_k=3 · seed 1 of {file} and its data set; compute it by: "
+    with pytest.raises(StoreError, match=re.escape(told)):
+        core.load(file, nowhere, variant="top_k=3", seed=1)
+    assert not nowhere.exists()
+
+
+def test_a_trial_that_failed_says_why(lab: Lab) -> None:
+    plan = lab.plan({"retrieve.first_stage": "broken", "model.interactions.broken": {"name": "toy_broken"}})
+    with pytest.raises(RunError, match="NaN or infinite"):
+        execute(plan, lambda trial: None)
+    with pytest.raises(StoreError, match=r"which failed when it was last run \(score broken: .*is NaN or infinite"):
+        core.load(plan.document.file, lab.store, seed=0)
 
 
 def test_a_key_takes_neither_variant_nor_seed(lab: Lab) -> None:
