@@ -11,7 +11,7 @@ import torch
 from core.contract.settings import plain
 from core.contract.store import Store
 from core.engine.checks import composition_faults
-from core.engine.steps.seeded import Trial
+from core.engine.steps.seeded import SeededVariant
 from core.engine.steps.step import Workspace
 from core.experiment.config import DESIGN, PROSE, Experiment, read_document
 from core.experiment.hypotheses import read_hypotheses
@@ -49,7 +49,7 @@ def differences(one: Any, other: Any, key: str = "") -> dict[str, tuple[Any, Any
 def test_every_variant_is_a_composition_without_fault(file: str, tmp_path: Path) -> None:
     workspace = Workspace(Store(tmp_path / "store"), torch.device("cpu"), 0)
     for name, experiment in variants_of(file).items():
-        assert composition_faults(Trial(workspace, experiment, seed=0)) == [], name
+        assert composition_faults(SeededVariant(workspace, experiment, seed=0)) == [], name
 
 
 @pytest.mark.parametrize("file", ["glscl.yaml", "glscl_released.yaml", "glscl_ablations.yaml"])

@@ -16,8 +16,8 @@ from ..engine.model import Model
 from ..engine.plan import Plan, PlannedTrial, read_plan
 from ..engine.steps.evaluate import evaluate_step
 from ..engine.steps.fit_reranker import fit_reranker_step
+from ..engine.steps.seeded import SeededVariant
 from ..engine.steps.step import Workspace
-from ..engine.steps.trial import Trial
 from ..engine.steps.weights import fitted_reranker, loaded_encoder
 from ..errors import ConfigError, Problem, StoreError
 from ..experiment.config import Experiment, check
@@ -172,13 +172,13 @@ def _loaded(store: Store, entry: Entry) -> Loaded:
     return Loaded(experiment, seed, model.eval(), encoder, entry.json()["metrics"], reranker)
 
 
-def _as_computed(store: Store, entry: Entry, experiment: Experiment, seed: int) -> Trial:
+def _as_computed(store: Store, entry: Entry, experiment: Experiment, seed: int) -> SeededVariant:
     """The trial on the kind of device that computed it, which its steps' keys depend on; it need not be there."""
-    trials = [Trial(place, experiment, seed) for place in workspaces(str(store.root))]
+    trials = [SeededVariant(place, experiment, seed) for place in workspaces(str(store.root))]
     return next((trial for trial in trials if evaluate_step(trial).key == entry.meta["key"]), trials[0])
 
 
-def _reranker(workspace: Workspace, trial: Trial, entry: Entry) -> TrainedReranker | None:
+def _reranker(workspace: Workspace, trial: SeededVariant, entry: Entry) -> TrainedReranker | None:
     rerank = trial.experiment.retrieve.rerank
     if rerank is None or not issubclass(registry().component("reranker", rerank), TrainedReranker):
         return None

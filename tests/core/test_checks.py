@@ -7,7 +7,7 @@ import torch
 
 from core.contract.store import Store
 from core.engine.checks import composition_faults
-from core.engine.steps.seeded import Trial
+from core.engine.steps.seeded import SeededVariant
 from core.engine.steps.step import Workspace
 from core.experiment.variants import read_variants
 
@@ -23,7 +23,7 @@ def faults(tmp_path):
     def call(changes):
         (variant,) = read_variants(document(tmp_path, changes))
         workspace = Workspace(Store(tmp_path / "store"), torch.device("cpu"), 0)
-        found = composition_faults(Trial(workspace, variant.experiment, seed=0))
+        found = composition_faults(SeededVariant(workspace, variant.experiment, seed=0))
         assert not (tmp_path / "store" / "datasets").exists(), "data was touched"
         return {problem.key: problem.message for problem in found}
 

@@ -28,6 +28,9 @@ ENVIRONMENT = {
 }
 """What MLflow is told unless the person says otherwise: no telemetry, and a server that is down is noticed soon."""
 
+LOGGED_AND_RAISED = ("mlflow.store.db.utils", "alembic", "sqlalchemy.pool", "urllib3.connectionpool")
+"""Loggers of faults that are raised as well, and told then."""
+
 PATIENCE = 600.0
 """Seconds that another process may take to write its runs before this one gives up."""
 
@@ -101,12 +104,7 @@ class Server:
     def __init__(self, uri: str):
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        for name in (
-            "mlflow.store.db.utils",
-            "alembic",
-            "sqlalchemy.pool",
-            "urllib3.connectionpool",
-        ):  # faults are raised as well
+        for name in LOGGED_AND_RAISED:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self.uri, self.artifacts, self.repaired = uri, artifacts_of(uri), ""
         if self.artifacts is not None:
