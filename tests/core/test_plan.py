@@ -7,7 +7,7 @@ import torch
 
 from core.contract.settings import Spec
 from core.contract.store import Store
-from core.engine.steps import trial
+from core.engine.steps import seeded
 from core.engine.steps.step import arithmetic, source_of
 from core.errors import ConfigError, DataError
 from tests.engine import COUNTS, Lab, keys, named
@@ -257,7 +257,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[
 
 
 def test_a_large_grid_digests_each_split_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    relevance = count_calls(monkeypatch, trial, "split_digest")
+    relevance = count_calls(monkeypatch, seeded, "split_digest")
     plan = lab.plan({"ablate": {"train.epochs": [1, 2, 3, 4], "retrieve.rerank.top_k": [1, 2, 3]}, "seeds": [0, 1, 2]})
     assert len(plan.trials) == 36
     assert len(relevance) == 2
