@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import Output, setting
+from core import Output, UserError, setting
 from core.outputs import Claim, Decision, Result, Row, code, markdown, markdown_sentence, write_atomically
 
 from .numbers import interval, with_spread
@@ -41,9 +41,19 @@ class Claims(Output):
         write_atomically(folder / PART, json.dumps(part, ensure_ascii=False))
         file = Path(self.config.page or folder.parent / "claims.md")
         file.parent.mkdir(parents=True, exist_ok=True)
-        parts = [json.loads(path.read_text(encoding="utf-8")) for path in folder.parent.glob(f"*/{PART}")]
+        parts = [_read(path) for path in sorted(folder.parent.glob(f"*/{PART}"))]
         write_atomically(file, page(sorted(parts, key=lambda part: str(part["name"]))))
         return [f"Claims: {file}"]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A part of the page. Raises UserError for a file that is not one, which would leave a claim out in silence."""
+    try:
+        part = json.loads(file.read_text(encoding="utf-8"))
+        return {name: part[name] for name in ("name", "ground", "overview", "section")}
+    except (ValueError, KeyError, TypeError):
+        told = f"{file}: is no part of the page of claims, or a damaged one; remove it and run its experiment again"
+        raise UserError(told) from None
 
 
 # ------------------------------------------------------------------------------------------------ the page

@@ -253,3 +253,17 @@ def test_an_experiment_without_a_claim_is_said_not_to_be_on_the_page(
     assert command(wide, wide.folder / "claims" / "nothing.yaml") == 0
     assert capsys.readouterr().out == "nothing is not on the page of claims: its file states no `claim`\n"
     assert not page_of(wide).exists()
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"name": "toy"}'])
+def test_a_damaged_part_of_another_experiment_is_named_and_leaves_the_page_as_it_was(
+    wide: Lab, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    run(wide, "toy", CHANGES)
+    before = written(wide)
+    part = wide.folder / "runs" / "other" / "claim.json"
+    part.parent.mkdir(parents=True)
+    part.write_text(damage)
+    assert command(wide, wide.folder / "claims" / "toy.yaml") == 1
+    assert f"{part}: is no part of the page of claims" in capsys.readouterr().err
+    assert page_of(wide).read_text() == before
