@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -106,8 +107,8 @@ def test_an_error_of_the_system_is_none_of_the_video(lab: Lab, monkeypatch: pyte
     assert lab.result(SKIP).size == "5 videos, 10 texts"
 
 
-def limited(path: Path, limit: str) -> subprocess.CompletedProcess[str]:
-    """Prints the type of what reading a healthy video gives in a process where `limit` was executed."""
+def limited(path: Path, limit: str) -> str:
+    """The type of what reading a healthy video gives in a process where `limit` was executed, or how that ended."""
     program = f"""
 import os, resource, sys
 from core.engine.video import Sampling, read_clips
@@ -116,7 +117,8 @@ path = sys.argv[1]
 {limit}
 print(*(type(found).__name__ for _, found in read_clips([path], Sampling(size=224), workers=0)))
 """
-    return subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+    ended = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
+    return "aborted" if ended.returncode == -signal.SIGABRT else ended.stdout.strip() or ended.stderr
 
 
 @pytest.mark.parametrize("free", [3, 20, 40])
@@ -126,13 +128,14 @@ def test_a_healthy_video_is_not_called_damaged_where_memory_is_limited(tmp_path:
 taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + ({free} << 20)
 resource.setrlimit(resource.RLIMIT_AS, (taken, taken))
 """
-    assert limited(path, limit).stdout.strip() == "ReadingError"
+    # A thread of decord's own that gets no memory aborts its process: that is a reader's death, as in the tests above.
+    assert limited(path, limit) in {"ReadingError", "aborted"}
 
 
 def test_a_healthy_video_is_not_called_damaged_where_too_many_files_are_open(tmp_path: Path) -> None:
     path = write_avi(tmp_path / "clip.avi", numbered_frames(12))
     limit = "resource.setrlimit(resource.RLIMIT_NOFILE, (os.dup(0), 9999))"
-    assert limited(path, limit).stdout.strip() == "ReadingError"
+    assert limited(path, limit) == "ReadingError"
 
 
 def test_memory_that_is_short_in_this_process_is_no_fault_of_the_video() -> None:
