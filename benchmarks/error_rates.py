@@ -277,9 +277,9 @@ def audited(found: Mapping[str, Sequence[Mapping[str, Any]]], runs: int) -> Iter
 
     yield "## The truth rejected"
     yield (
-        f"{runs // 5:,} runs; medians, verdicts, printed power {runs // 10:,}. Before: by a BCa interval, by the sign "
-        "flip alone (over seeds by the crossed test without a correction for skewness). Now test and interval are one; "
-        "*unsaid*: in rows without a warning."
+        f"{runs:,} runs, families of 20 claims {runs // 5:,}. Before: by a BCa interval, by the sign flip alone (over "
+        "seeds by the crossed test without a correction for skewness). Now test and interval are one; *unsaid*: in "
+        "rows without a warning."
     )
     names = ("world", "seeds", "interval_before", "test_before", "error", "unsaid", "warned")
     head = ["world", "seeds", "interval before", "test before", "now", "unsaid", "rows warned"]
