@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from .outputs import Outputs
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What a run may use of the machine: the folder of the store, a torch device, processes that decode, threads."""
+
+    store: str = "store"
+    device: str = "auto"
+    workers: int | None = None
+    threads: int | None = None
+
+
 def run_experiment(
     file: str | Path | Mapping[str, Any],
     overrides: Sequence[str] = (),
@@ -32,6 +42,7 @@ def run_experiment(
     runs: str = "runs",
     device: str = "auto",
     workers: int | None = None,
+    threads: int | None = None,
     memory: str | None = None,
     allow_env: Sequence[str] = (),
 ) -> Result:
@@ -39,6 +50,7 @@ def run_experiment(
 
     file: an experiment file, or what would stand in one; that is written to `runs`/<experiment>/experiment.yaml first,
     so that a command can repeat it.
+    workers: processes that decode videos; threads: of torch. None: one a processor that this process may use.
     memory: what scoring may take, as `512MiB` or `4GB`; None: a quarter of what is free.
     allow_env: environment variables that `${oc.env:NAME}` in the file may read.
     The outputs write: by default the report, under `runs`/<experiment>, and MLflow's runs; what they tell a person is
@@ -56,13 +68,16 @@ def run_experiment(
     """
     import warnings
 
-    from .engine.scoring import limit_memory
+    from .contract.processors import wait_passively
     from .experiment.config import allow_environment
+
+    wait_passively()
+    from .engine.scoring import limit_memory
 
     allow_environment(allow_env)
     limit_memory(memory)
     file = _written(file, Path(runs)) if isinstance(file, Mapping) else str(file)
-    plan, outputs = _prepared(file, overrides, store, runs, device, workers)
+    plan, outputs = _prepared(file, overrides, Machine(store, device, workers, threads), runs)
     result = _run(plan, outputs, _tally(plan))
     for fault in outputs.faults:
         warnings.warn(fault, RuntimeWarning, stacklevel=2)
@@ -92,14 +107,12 @@ def _written(values: Mapping[str, Any], runs: Path) -> str:
 def _prepared(
     file: str,
     overrides: Sequence[str],
-    store: str,
+    machine: Machine,
     runs: str,
-    device: str,
-    workers: int | None,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Plan, Outputs]:
     """The checked plan with every step laid out, and its outputs; makes the data set where it is generated."""
-    plan = _checked_plan(file, overrides, store, device, workers)
+    plan = _checked_plan(file, overrides, machine)
     from .engine.plan import add_trials
     from .outputs import Outputs
 
@@ -108,7 +121,7 @@ def _prepared(
     return plan, outputs
 
 
-def _checked_plan(file: str, overrides: Sequence[str], store: str, device: str, workers: int | None) -> Plan:
+def _checked_plan(file: str, overrides: Sequence[str], machine: Machine) -> Plan:
     """The plan before any data is touched. Faults of file, section and schema come before torch is imported."""
     described = _described(file, overrides)
     from .engine.plan import plan_of
@@ -116,7 +129,7 @@ def _checked_plan(file: str, overrides: Sequence[str], store: str, device: str, 
 
     for plugin, reason in registry().failed.items():
         print(plain_line(f"warning: plugin {plugin} failed to load and is left out: {reason}"), file=sys.stderr)
-    return plan_of(described, _workspace(store, device, workers))
+    return plan_of(described, _workspace(machine))
 
 
 def _described(file: str, overrides: Sequence[str]) -> Described:
@@ -127,23 +140,30 @@ def _described(file: str, overrides: Sequence[str]) -> Described:
     return check_core(read_document(file, overrides))
 
 
-def _workspace(store: str, device: str, workers: int | None) -> Workspace:
-    """The store and the device that steps run with. Raises ConfigError for a device that is not there."""
+def _workspace(machine: Machine) -> Workspace:
+    """The store and the device that steps run with. Raises ConfigError for what cannot be had of this machine."""
+    problems = [
+        Problem(f"--{name}", f"must be {least} or more, got {number}", "command line")
+        for name, number, least in (("workers", machine.workers, 0), ("threads", machine.threads, 1))
+        if number is not None and number < least
+    ]
+    if problems:
+        raise ConfigError(problems)
     import torch
 
+    from .contract.processors import processors, use_threads
     from .contract.store import Store
     from .engine.steps.step import Workspace
 
+    use_threads(machine.threads)
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    chosen = next(name for name, found in there.items() if found) if device == "auto" else device
-    if not there.get(chosen.partition(":")[0], False):
-        known = ", ".join(name for name, found in there.items() if found)
-        raise ConfigError(Problem("--device", f"`{device}` is not available here; there is: {known}", "command line"))
-    if workers is not None and workers < 0:
-        raise ConfigError(
-            Problem("--workers", f"must be 0 (decode in this process) or more, got {workers}", "command line")
-        )
-    return Workspace(Store(store), torch.device(chosen), os.cpu_count() or 1 if workers is None else workers)
+    usable = [name for name, available in there.items() if available]
+    device = usable[0] if machine.device == "auto" else machine.device
+    if device.partition(":")[0] not in usable:
+        reason = f"`{device}` is not available here; there is: {', '.join(usable)}"
+        raise ConfigError(Problem("--device", reason, "command line"))
+    workers = processors() if machine.workers is None else machine.workers
+    return Workspace(Store(machine.store), torch.device(device), workers)
 
 
 def _tally(plan: Plan) -> Tally:
@@ -207,7 +227,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--memory", help="what scoring may take, as 512MiB or 4GB (default: a quarter of what is free)")
     parser.add_argument("--registered", metavar="FILE", help="refuse what is not what this registration.json says")
     parser.add_argument("--anonymous", action="store_true", help="no output is told user, host, folder or repository")
-    parser.add_argument("--workers", type=int, help="processes that decode videos (default: one a processor)")
+    parser.add_argument("--workers", type=int, help="processes that decode videos (default: one a usable processor)")
+    parser.add_argument("--threads", type=int, help="threads that compute (default: one a usable processor)")
     add_allow_env(parser)
     return parser
 
@@ -262,11 +283,12 @@ def _command(chosen: argparse.Namespace) -> int:
         limit_memory(chosen.memory)
     further = [word for word in chosen.more if word.endswith((".yaml", ".yml")) and "=" not in word]
     chosen.overrides = [word for word in chosen.more if word not in further] + ["anonymous=true"] * chosen.anonymous
+    chosen.machine = Machine(chosen.store, chosen.device, chosen.workers, chosen.threads)
     files = [chosen.file, *further]
     problems: list[Problem] = []
     for file in files if further else ():
         try:
-            plan = _checked_plan(file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
+            plan = _checked_plan(file, chosen.overrides, chosen.machine)
             from .outputs import Outputs
 
             Outputs(plan, Path(chosen.runs), only=chosen.only)
@@ -286,9 +308,7 @@ def _one(chosen: argparse.Namespace) -> int:
     if chosen.stored:
         return _write_again(chosen)
     started = time.monotonic()
-    plan, outputs = _prepared(
-        chosen.file, chosen.overrides, chosen.store, chosen.runs, chosen.device, chosen.workers, print
-    )
+    plan, outputs = _prepared(chosen.file, chosen.overrides, chosen.machine, chosen.runs, print)
     from .engine.overlap import shared_files
     from .evidence.receipt import check_registered
 
@@ -330,7 +350,7 @@ def _print_faults(outputs: Outputs) -> None:
 
 
 def _dry_run(chosen: argparse.Namespace) -> int:
-    plan = _checked_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
+    plan = _checked_plan(chosen.file, chosen.overrides, chosen.machine)
     from .engine.dryrun import show_plan
     from .engine.plan import add_trials
     from .outputs import Outputs
@@ -347,7 +367,7 @@ def _dry_run(chosen: argparse.Namespace) -> int:
 
 
 def _check_videos(chosen: argparse.Namespace) -> int:
-    plan = _checked_plan(chosen.file, chosen.overrides, chosen.store, chosen.device, chosen.workers)
+    plan = _checked_plan(chosen.file, chosen.overrides, chosen.machine)
     from .engine.dryrun import videos_of
     from .engine.video import check_videos
 

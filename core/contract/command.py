@@ -17,6 +17,7 @@ from ..errors import UserError
 from .addresses import hidden_addresses
 from .escaping import plain_line
 from .places import place_fault
+from .processors import wait_passively
 
 Main = Callable[[Sequence[str] | None], int]
 
@@ -27,6 +28,7 @@ def command(main: Main) -> Callable[..., int]:
 
     @functools.wraps(main)
     def ended(arguments: Sequence[str] | None = None) -> int:
+        wait_passively()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")

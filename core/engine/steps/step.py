@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
@@ -14,6 +13,7 @@ import torch
 
 from ...contract.components import Encoder, Split
 from ...contract.inputs import check_folder, special_file
+from ...contract.processors import processors
 from ...contract.settings import Spec, components_in
 from ...contract.store import Draft, Entry, FileDigests, Store, digest
 from ...errors import DataError
@@ -128,7 +128,7 @@ class Workspace:
 
     store: Store
     device: torch.device
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = field(default_factory=processors)
     _splits: dict[str, dict[str, Split]] = field(default_factory=dict)
     _encoders: dict[str, Encoder] = field(default_factory=dict)
     weights: dict[Encoder, Any] = field(default_factory=dict)
