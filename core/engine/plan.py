@@ -61,12 +61,13 @@ class Plan:
 
     @property
     def experiment(self) -> Experiment:
-        """The baseline's configuration: where the design and the outputs are read from."""
-        return self.baseline.experiment
+        """The first baseline's configuration: where the design and the outputs are read from."""
+        return self.baselines[0].experiment
 
     @cached_property
-    def baseline(self) -> Variant:
-        return next(variant for variant in self.variants if variant.is_baseline)
+    def baselines(self) -> list[Variant]:
+        """One on each of the data that are scored, in the order of the file."""
+        return [variant for variant in self.variants if variant.is_baseline]
 
     def trials_of(self, variant: Variant | str) -> list[PlannedTrial]:
         """The trials of a variant, given itself or by name."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..engine.plan import Plan
-from .ledger import Line, moment, on_split, scorings
+from .ledger import Line, moment, on_baselines, scorings
 from .recognition import is_same_arm
-from .registration import families, is_same_claim, withdrawn_lines
+from .registration import are_baselines, baseline_names, families, is_same_claim, withdrawn_lines
 
 SETTINGS = {"correction": "the correction", "primary": "the primary metric", "baseline": "the baseline"}
 
@@ -51,14 +51,14 @@ def changed_settings(plan: Plan) -> list[str]:
     first = min(map(moment, lines))
     then = next((line for line in reversed(known) if moment(line) <= first), known[0])
     evaluate = plan.experiment.evaluate
-    now = {"correction": evaluate.correction, "primary": evaluate.primary, "baseline": plan.baseline.name}
+    now = {"correction": evaluate.correction, "primary": evaluate.primary, "baseline": baseline_names(plan)}
     differing = [name for name in SETTINGS if then[name] != now[name]]
-    if "baseline" in differing and is_same_arm(plan, plan.baseline, then["compared_with"]):
+    if "baseline" in differing and are_baselines(plan, then["compared_with"]):
         differing.remove("baseline")
     return [f"{SETTINGS[name]} was registered as {then[name]} and is {now[name]}" for name in differing]
 
 
 def _own_scorings(plan: Plan) -> list[Line]:
-    """What the ledger has of this experiment on the baseline's split."""
+    """What the ledger has of this experiment on the baselines' splits."""
     lines = [line for line in scorings(plan) if line["experiment"] == plan.experiment.name and "variant" in line]
-    return on_split(plan, plan.baseline.name, lines)
+    return on_baselines(plan, lines)

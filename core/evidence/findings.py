@@ -140,19 +140,21 @@ def _scoring(experiment: Experiment) -> set[str]:
 
 def _refusals(plan: Plan, result: Result) -> dict[str, Refusal]:
     others = [row for row in result.rows if not row.is_baseline]
-    reasons = {row.name: refusal(plan, row, result.baseline, result.primary) for row in others}
+    reasons = {row.name: refusal(plan, row, result.baseline_of(row), result.primary) for row in others}
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def _compare_with_baseline(plan: Plan, result: Result) -> None:
     """Fill each row's comparisons; the primary metric's are one family, the others are left uncorrected."""
-    baseline = result.baseline
     others = [row for row in result.rows if not row.is_baseline]
     comparable = [row for row in others if row.name not in result.refusals]
     lost = sum(refused.failed for refused in result.refusals.values()) + len(dropped_variants(plan))
-    for name in result.metrics:
-        for row, comparison in zip(comparable, _comparisons(comparable, baseline, name, lost), strict=True):
-            row.comparisons[name] = comparison
+    for baseline in result.baselines:
+        rows = [row for row in comparable if result.baseline_of(row) is baseline]
+        for name in result.metrics:
+            comparisons = _comparisons(rows, baseline, name, lost + len(comparable) - len(rows))
+            for row, comparison in zip(rows, comparisons, strict=True):
+                row.comparisons[name] = comparison
     tested = {row.name: row.comparisons[result.primary] for row in comparable}
     is_tested = metric(result.primary).summary != "median"
     corrected = correct(tested, result.correction, failed=lost if is_tested else 0)
@@ -160,12 +162,13 @@ def _compare_with_baseline(plan: Plan, result: Result) -> None:
         row.outcome = outcome(comparison)
         row.comparisons[result.primary] = comparison
         for name, found in row.comparisons.items():
-            row.comparisons[name] = _labelled(found.on(name), label([row, baseline]))
+            row.comparisons[name] = _labelled(found.on(name), label([row, result.baseline_of(row)]))
     for row in others:
         if row.name in result.refusals:
             row.outcome = f"{result.refusals[row.name].label}: not compared" if row.results else "failed"
-    parts = ["baseline", "selected on test" * baseline.selected_on_test, f"{baseline.failed_seeds} failed".strip()]
-    baseline.outcome = ", ".join(part for part in (parts if baseline.failed else parts[:2]) if part)
+    for baseline in result.baselines:
+        parts = ["baseline", "selected on test" * baseline.selected_on_test, f"{baseline.failed_seeds} failed".strip()]
+        baseline.outcome = ", ".join(part for part in (parts if baseline.failed else parts[:2]) if part)
 
 
 def label(rows: Sequence[Row]) -> str:

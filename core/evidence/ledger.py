@@ -62,6 +62,11 @@ def on_split(plan: Plan, variant: str, lines: Iterable[Line]) -> list[Line]:
     return [line for line in lines if is_same_split(plan, variant, line["split"])]
 
 
+def on_baselines(plan: Plan, lines: Iterable[Line]) -> list[Line]:
+    """The lines of the splits that baselines are scored on: the variants that are compared are scored there."""
+    return [line for line in lines if any(is_same_split(plan, v.name, line["split"]) for v in plan.baselines)]
+
+
 def times_scored(plan: Plan, variant: str, experiment: str | None = None) -> int:
     """How many trials, of one experiment or of any, this store saw scored on the split that a variant is tested on."""
     lines = on_split(plan, variant, scorings(plan))
@@ -69,19 +74,20 @@ def times_scored(plan: Plan, variant: str, experiment: str | None = None) -> int
 
 
 def scored_by_others(plan: Plan) -> dict[str, int]:
-    """{experiment: trials} of all other experiments that were scored on the baseline's split, by their names."""
-    lines = on_split(plan, plan.baseline.name, scorings(plan))
+    """{experiment: trials} of all other experiments that were scored on a baseline's split, by their names."""
+    lines = on_baselines(plan, scorings(plan))
     names = sorted({line["experiment"] for line in lines} - {plan.experiment.name})
     return {name: len({line["trial"] for line in lines if line["experiment"] == name}) for name in names}
 
 
 def splits_alike(plan: Plan) -> dict[float, int]:
-    """{share of the baseline's split: trials} of scorings on splits that are not the same to the byte, nor those of
+    """{share of a baseline's split: trials} of scorings on splits that are not the same to the byte, nor those of
     another variant of this plan."""
     own, found = {split_scored(plan, variant.name) for variant in plan.variants}, dict[float, set[str]]()
-    for line in on_split(plan, plan.baseline.name, scorings(plan)):
+    for line in on_baselines(plan, scorings(plan)):
         if line["split"] not in own:
-            found.setdefault(share_of(plan, plan.baseline.name, line["split"]), set()).add(line["trial"])
+            share = max(share_of(plan, variant.name, line["split"]) for variant in plan.baselines)
+            found.setdefault(share, set()).add(line["trial"])
     return {share: len(trials) for share, trials in sorted(found.items(), reverse=True)}
 
 
@@ -135,8 +141,9 @@ def compared(root: Path, splits: Collection[str]) -> set[tuple[str, ...]]:
 
 
 def pairs_compared(plan: Plan) -> int:
-    """How many comparisons of two trials `core.compare` made on the baseline's split."""
-    return len(compared(plan.workspace.store.root, [split_scored(plan, plan.baseline.name)]))
+    """How many comparisons of two trials `core.compare` made on a baseline's split."""
+    splits = {split_scored(plan, variant.name) for variant in plan.baselines}
+    return len(compared(plan.workspace.store.root, splits))
 
 
 def _comparison(line: Line) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from ..errors import ConfigError, Problem
 from ..experiment.hypotheses import Hypothesis
 from .hiding import hidden_in, hiding
 from .recognition import arm_of, content_scored, split_scored
-from .registration import post_hoc
+from .registration import baseline_arms, baseline_names, post_hoc
 
 RECEIPT = "registration.json"
 COMPARED = ("experiment", "seeds", "primary", "correction", "baseline", "family", "claims", "splits")
@@ -33,7 +33,7 @@ def receipt(plan: Plan) -> str:
     state = None if plan.experiment.anonymous else git_state(Path.cwd())
     told = {
         "claims": [f"{h.name}: {h}" + " (post hoc)" * (h.name in late) for h in plan.hypotheses],
-        "baseline": plan.baseline.name,
+        "baseline": baseline_names(plan),
         "family": names,
         "splits": {split: f"{len(one.texts)} texts, {len(one.videos)} videos" for split, one in contents.items()},
     }
@@ -51,7 +51,7 @@ def _facts(plan: Plan) -> dict[str, Any]:
         "seeds": list(experiment.seeds),
         "primary": experiment.evaluate.primary,
         "correction": experiment.evaluate.correction,
-        "baseline": arm_of(plan, plan.baseline),
+        "baseline": baseline_arms(plan),
         "family": sorted(arm_of(plan, variant) for variant in plan.variants if not variant.is_baseline),
         "claims": sorted(_claimed(plan, hypothesis) for hypothesis in plan.hypotheses),
         "splits": sorted({split_scored(plan, variant.name) for variant in plan.variants}),

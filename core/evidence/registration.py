@@ -78,15 +78,32 @@ def _new_family(plan: Plan) -> list[Line]:
     family = {
         "experiment": plan.experiment.name,
         "family": {v.name: arm_of(plan, v) for v in plan.variants if not v.is_baseline},
-        "baseline": plan.baseline.name,
-        "compared_with": arm_of(plan, plan.baseline),
+        "baseline": baseline_names(plan),
+        "compared_with": baseline_arms(plan),
         "primary": plan.experiment.evaluate.primary,
         "correction": plan.experiment.evaluate.correction,
-        "split": split_scored(plan, plan.baseline.name),
+        "split": split_scored(plan, plan.baselines[0].name),
     }
     last = families(plan)[-1:]
     same = last and {name: value for name, value in last[0].items() if name != "time"} == family
     return [] if same or not family["family"] else [family | {"time": time.time()}]
+
+
+def baseline_names(plan: Plan) -> str:
+    return "; ".join(variant.name for variant in plan.baselines)
+
+
+def baseline_arms(plan: Plan) -> str | list[str]:
+    """What a registration keeps of the baselines: the arm, a list where there are several."""
+    arms = [arm_of(plan, variant) for variant in plan.baselines]
+    return arms[0] if len(arms) == 1 else arms
+
+
+def are_baselines(plan: Plan, registered: str | list[str]) -> bool:
+    """Whether the baselines are those of a registration, whatever they are called."""
+    arms = [registered] if isinstance(registered, str) else registered
+    same = (is_same_arm(plan, variant, arm) for variant, arm in zip(plan.baselines, arms, strict=False))
+    return len(arms) == len(plan.baselines) and all(same)
 
 
 def post_hoc(plan: Plan) -> set[str]:

@@ -17,7 +17,7 @@ from ..errors import UserError, counted
 from ..experiment.config import Experiment
 from ..experiment.hypotheses import Hypothesis
 from ..experiment.published import Published
-from ..experiment.selection import Variant
+from ..experiment.selection import Variant, baseline_of
 from ..measure.significance import Comparison, Verdict
 from .hiding import Hide, hidden_in
 from .trials import FailedTrial, Trial, runnable
@@ -85,6 +85,12 @@ class Row:
     def whole(self) -> bool:
         """Whether every trial has a result."""
         return not self.failed
+
+    @property
+    def size(self) -> str:
+        """What it ranks: `700 videos, 1,400 texts`."""
+        stored = self.results[0].stored
+        return f"{stored['videos']:,} videos, {stored['texts']:,} texts"
 
     @property
     def seeds(self) -> list[int]:
@@ -167,9 +173,10 @@ class Decision:
 class Result:
     """What an experiment found, in plain data and texts. Outputs are handed it with nothing in it that is to be hidden.
 
-    rows, in the order of the file, hold the variants; experiment is the baseline's configuration. decisions are one
-    Holm family; incomparable are the hypotheses without a verdict, each with the reason; withdrawn the claims that were
-    registered before scoring and are made no longer. refusals: why rows are not compared with the baseline, by name.
+    rows, in the order of the file, hold the variants; experiment is the first baseline's configuration. decisions are
+    one Holm family; incomparable are the hypotheses without a verdict, each with the reason; withdrawn the claims that
+    were registered before scoring and are made no longer. refusals: why rows are not compared with their baseline, by
+    name.
     published: numbers that the experiment names; they enter no test and no rank. skipped: {path: reason} of every video
     that was left out of a scored split. notes: how the numbers were made, what they cover, what to beware of; basis:
     the same in short, for a caption. facts: {name: fact} of data, encoder, training; data_and_encoders: those of
@@ -279,14 +286,25 @@ class Result:
         return [row.variant for row in self.rows]
 
     @property
+    def baselines(self) -> list[Row]:
+        """One on each of the data that are scored, in the order of the file."""
+        return [row for row in self.rows if row.is_baseline]
+
+    @property
     def baseline(self) -> Row:
-        return next(row for row in self.rows if row.is_baseline)
+        """The first of them."""
+        return self.baselines[0]
+
+    def baseline_of(self, row: Row) -> Row:
+        """What a row is compared with: the baseline on its own data, where there is one."""
+        name = baseline_of(row.variant, self.variants).name
+        return next(other for other in self.baselines if other.name == name)
 
     @property
     def size(self) -> str:
-        """`700 videos, 1,400 texts`."""
-        stored = next(trial for row in [self.baseline, *self.rows] for trial in row.results).stored
-        return f"{stored['videos']:,} videos, {stored['texts']:,} texts"
+        """`700 videos, 1,400 texts`; several where there are several baselines and they rank other numbers of them."""
+        sizes = [row.size for row in self.baselines if row.results] or [row.size for row in self.rows if row.results]
+        return " and ".join(dict.fromkeys(sizes[: len(self.baselines)]))
 
     @property
     def failed(self) -> list[FailedTrial]:
@@ -313,5 +331,6 @@ class Result:
             names = [name for name in dict.fromkeys([*OUTCOMES, *outcomes]) if outcomes[name]]
             told = ", ".join(f"{outcomes[name]} {name}" for name in names)
             number = counted(sum(outcomes.values()), "variant")
-            parts.append(f"{number} against `{self.baseline.name}` on {self.primary}: {told.removesuffix('.')}.")
+            against = " and ".join(f"`{row.name}`" for row in self.baselines)
+            parts.append(f"{number} against {against} on {self.primary}: {told.removesuffix('.')}.")
         return " ".join(parts)

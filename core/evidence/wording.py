@@ -54,10 +54,13 @@ def notes(plan: Plan, result: Result) -> list[str]:
     if max(len(row.seeds) for row in result.rows) > 1:
         lines.append("± is the standard deviation over seeds.")
     if tested:
-        lines.append(f"Differences are to `{result.baseline.name}` on {result.primary}, in the metric's unit.")
+        to = " or ".join(f"`{row.name}`" for row in result.baselines)
+        same_data = ", whichever has the same data" if len(result.baselines) > 1 else ""
+        lines.append(f"Differences are to {to}{same_data}, on {result.primary}, in the metric's unit.")
         methods = "; ".join(dict.fromkeys(comparison.method for comparison in tested))
         family = f"; {_corrected(tested[0])}; the baseline is not among them" if tested[0].family else ""
-        lines.append(f"n = {tested[0].size(result.primary)}. Test: {methods}{family}.")
+        sizes = " or ".join(dict.fromkeys(comparison.size(result.primary) for comparison in tested))
+        lines.append(f"n = {sizes}. Test: {methods}{family}.")
         lines += _warnings(result)
         seen = [c.detectable for c, row in zip(tested, _tested_rows(result), strict=True) if row.outcome == "n.s."]
         seen = [value for value in seen if not math.isnan(value)]
@@ -119,7 +122,9 @@ def basis(result: Result) -> list[str]:
     if tested:
         methods = "; ".join(dict.fromkeys(one.method for one in tested))
         family = f"; {_corrected(tested[0])}" if tested[0].family else ""
-        lines.append(f"n = {tested[0].size(result.primary)}. Test against {result.baseline.name}: {methods}{family}.")
+        sizes = " or ".join(dict.fromkeys(comparison.size(result.primary) for comparison in tested))
+        against = " or ".join(row.name for row in result.baselines)
+        lines.append(f"n = {sizes}. Test against {against}: {methods}{family}.")
     lines.append(f"{counted(seeds, 'seed')}, ± their standard deviation." if seeds > 1 else f"{_one_seed(seeds)}.")
     chosen = "the last epoch"
     if settings.train.keep == "best":
@@ -157,12 +162,12 @@ def _warnings(result: Result) -> list[str]:
 
 def _refused(result: Result) -> list[str]:
     """Why rows are not compared with the baseline, those with the same reason together."""
-    names: dict[Refusal, list[str]] = {}
-    for name, why in result.refusals.items():
-        names.setdefault(why, []).append(name)
+    names: dict[tuple[Refusal, str], list[str]] = {}
+    for row in (row for row in result.rows if row.name in result.refusals):
+        names.setdefault((result.refusals[row.name], result.baseline_of(row).name), []).append(row.name)
     lines = [
-        f"Not compared, because {why.between(', '.join(some), result.baseline.name)}: {', '.join(some)}."
-        for why, some in names.items()
+        f"Not compared, because {why.between(', '.join(some), baseline)}: {', '.join(some)}."
+        for (why, baseline), some in names.items()
     ]
     if any(row.selected_on_test for row in result.rows):
         lines.append("Selected on test: of each training those weights were kept that did best on the test split.")

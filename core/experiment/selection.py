@@ -45,6 +45,11 @@ class Variant:
         left_out = {*DESIGN, *PROSE}
         return {key: value for key, value in plain(self.experiment).items() if key not in left_out}
 
+    def scores_the_data_of(self, other: Variant) -> bool:
+        """Whether both are scored on the same split of the same data set."""
+        mine, others = self.experiment, other.experiment
+        return mine.data.dataset == others.data.dataset and mine.evaluate.split == others.evaluate.split
+
     def matches(self, assignments: Assignments) -> bool:
         """Whether the configuration holds every one of these values; a component may hold further fields."""
         return all(_holds(_typed(self.experiment, key), value) for key, value in assignments.items())
@@ -52,6 +57,17 @@ class Variant:
     def located(self, problem: Problem) -> Problem:
         """The problem at the key that assigned the faulty value, where it is not the file's own."""
         return locate(problem, self.written, self.assignments)
+
+
+def is_data_key(key: str) -> bool:
+    """Whether a dotted key says which data are scored."""
+    return key == "evaluate.split" or split_key(key)[:2] == ["data", "dataset"]
+
+
+def baseline_of(variant: Variant, variants: Iterable[Variant]) -> Variant:
+    """The baseline that a variant is compared with: that on its own data, else the first of all."""
+    baselines = [other for other in variants if other.is_baseline]
+    return next((other for other in baselines if variant.scores_the_data_of(other)), baselines[0])
 
 
 def flat_configuration(variant: Variant) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ..contract.keys import assign, join, lookup, split_key
 from ..contract.settings import plain
 from ..errors import ConfigError, Problem, show
 from .config import DESIGN, PROSE, Document, Experiment, check, has_references, read_core, resolve
-from .selection import AS_WRITTEN, Assignments, Variant, locate, name_of, reference_fault, select
+from .selection import AS_WRITTEN, Assignments, Variant, is_data_key, locate, name_of, reference_fault, select
 
 SHARED = {(key,) for key in (*DESIGN, *PROSE, "evaluate")} | {
     ("evaluate", name) for name in ("directions", "metrics", "primary", "correction")
@@ -35,7 +35,8 @@ def read_variants(document: Document) -> list[Variant]:
     `ablate` is a grid, or named grids that are not crossed with each other. `one_at_a_time` varies each of its axes
     around the file's own configuration, which therefore is a variant too, called `as written`. `variants` are named
     by hand. Descriptions that come to the same configuration are one variant, which answers to all their names and
-    bears the one given by hand. The baseline is what `baseline` selects, added where no variant has its assignments
+    bears the one given by hand. The baseline is what `baseline` selects, added where no variant has its assignments,
+    and one on each data set and split where these are varied
     (`as written` adds the file's own configuration). Without that key it is the variant called `baseline`, else the
     file's own configuration where it is a variant, else the first variant.
 
@@ -277,28 +278,30 @@ def _further(names: list[str]) -> tuple[str, ...]:
 def _with_baseline(
     document: Document, variants: list[Variant], reference: Any, components: Callable[..., Any]
 ) -> list[Variant]:
-    """The variants with the baseline marked, and added where it is missing."""
-    found = _baselines(variants, reference)
-    if not found:
-        added = _added(document, variants, reference, components)
-        same = [v for v in variants if _configuration(v.experiment) == _configuration(added.experiment)]
-        found, variants = same or [added], variants if same else [*variants, added]
-    impostors = [variant for variant in select(variants, "baseline") if variant is not found[0]]
+    """The variants with the baseline marked, and added where it is missing: one on each of the data that are scored."""
+    baselines = _baselines(variants, reference)
+    if not baselines:
+        for added in _added(document, variants, reference, components):
+            same = [v for v in variants if _configuration(v.experiment) == _configuration(added.experiment)]
+            baselines += same or [added]
+            variants = variants if same else [*variants, added]
+    names = {variant.name for variant in baselines}
+    impostors = [variant for variant in select(variants, "baseline") if variant.name not in names]
     if impostors:
         raise ConfigError(Problem(impostors[0].written, "a variant called `baseline` must be what `baseline` selects"))
-    return [replace(variant, is_baseline=variant is found[0]) for variant in variants]
+    return [replace(variant, is_baseline=variant.name in names) for variant in variants]
 
 
 def _baselines(variants: list[Variant], reference: Any) -> list[Variant]:
-    """The one variant that is meant, or none. Raises ConfigError where there are several."""
+    """The variants that are meant, or none. Raises ConfigError where several are scored on the same data."""
     if reference is None:
         return select(variants, "baseline") or select(variants, AS_WRITTEN) or variants[:1]
-    found = select(variants, reference)
-    if len(found) > 1:
-        names = "; ".join(variant.name for variant in found)
+    selected = select(variants, reference)
+    if any(a.scores_the_data_of(b) for a, b in itertools.combinations(selected, 2)):
+        names = "; ".join(variant.name for variant in selected)
         hint = "" if reference else f". For the file's own configuration write `{AS_WRITTEN}`"
-        raise ConfigError(Problem("baseline", f"selects {len(found)} variants, not one: {names}{hint}"))
-    return found
+        raise ConfigError(Problem("baseline", f"selects {len(selected)} variants, not one: {names}{hint}"))
+    return selected
 
 
 def _named_as_written(variants: list[Variant], own: Experiment | None) -> list[Variant]:
@@ -312,14 +315,24 @@ def _named_as_written(variants: list[Variant], own: Experiment | None) -> list[V
     ]
 
 
-def _added(document: Document, variants: list[Variant], reference: Any, components: Callable[..., Any]) -> Variant:
-    """The baseline that no variant has, as a variant of its own."""
+def _added(
+    document: Document, variants: list[Variant], reference: Any, components: Callable[..., Any]
+) -> Iterator[Variant]:
+    """The baselines that no variant has, each a variant of its own: one for each of the data that the axes set."""
     if not isinstance(reference, Mapping) and reference != AS_WRITTEN:
         raise ConfigError(Problem("baseline", reference_fault(variants, reference)))
-    assignments = dict(reference) if isinstance(reference, Mapping) else {}
-    made = _configured(document, _Draft("baseline", assignments), document.values, components)
-    keys = [*assignments, *(key for variant in variants for key in variant.assignments)]
-    name = name_of(assignments, keys)
-    if select(variants, name):
-        raise ConfigError(Problem("baseline", f"there is another variant called `{name}`; rename that one"))
-    return Variant(name, assignments, made.experiment, written="baseline")
+    written = dict(reference) if isinstance(reference, Mapping) else {}
+    keys = [*written, *(key for variant in variants for key in variant.assignments)]
+    for setting in _data_settings(variants) if written else [{}]:
+        assignments = {key: value for key, value in setting.items() if key not in written} | written
+        made = _configured(document, _Draft("baseline", assignments), document.values, components)
+        name = name_of(assignments, keys)
+        if select(variants, name):
+            raise ConfigError(Problem("baseline", f"there is another variant called `{name}`; rename that one"))
+        yield Variant(name, assignments, made.experiment, written="baseline")
+
+
+def _data_settings(variants: Iterable[Variant]) -> list[Assignments]:
+    """What the variants assign of the data that are scored, each setting once."""
+    settings = [{key: v.assignments[key] for key in v.assignments if is_data_key(key)} for v in variants]
+    return [setting for number, setting in enumerate(settings) if setting not in settings[:number]]
