@@ -37,7 +37,7 @@ def own(variant: Variant, key: str, keys: Iterable[str]) -> Any:
     """What a variant holds under a key, without what stands under longer ones among the keys."""
     value, parts = variant.value(key), split_key(key)
     for other in map(split_key, keys):
-        if len(other) > len(parts) and other[: len(parts)] == parts:
+        if len(other) > len(parts) and other[: len(parts)] == parts:  # a longer key below this one
             *way, last = other[len(parts) :]
             place = lookup(value, way)
             if isinstance(place, dict):
@@ -49,7 +49,8 @@ def distinct(values: Iterable[Any]) -> list[Any]:
     """Each value once, where it comes first; values need no hash."""
     firsts: list[Any] = []
     for value in values:
-        firsts += [] if value in firsts else [value]
+        if value not in firsts:
+            firsts.append(value)
     return firsts
 
 

@@ -85,21 +85,21 @@ def _overview(result: Result, claim: Claim) -> list[list[str]]:
 
 def _verdicts(result: Result) -> list[list[str]]:
     """[measured, verdict] of every hypothesis, in the order of the file."""
-    shown = {}
+    verdicts = {}
     for decision in result.decisions:
         late = " (post hoc)" if decision.post_hoc else ""
-        shown[decision.hypothesis.name] = [_gain(decision), decision.verdict.verdict + late]
+        verdicts[decision.hypothesis.name] = [_gain(decision), decision.verdict.verdict + late]
     for hypothesis, reason in result.incomparable:
-        shown[hypothesis.name] = [f"{hypothesis.name}: {reason}", "not decided"]
-    return [shown[hypothesis.name] for hypothesis in result.hypotheses] or [["", "no hypothesis"]]
+        verdicts[hypothesis.name] = [f"{hypothesis.name}: {reason}", "not decided"]
+    return [verdicts[hypothesis.name] for hypothesis in result.hypotheses] or [["", "no hypothesis"]]
 
 
 def _gain(decision: Decision) -> str:
     """`rerank_helps: +1.20 (+0.40 to +2.00) on t2v/R1`"""
-    found = decision.verdict.evidence.comparison
-    if found is None:
+    comparison = decision.verdict.evidence.comparison
+    if comparison is None:
         return f"{decision.hypothesis.name}: {decision.verdict.reason}"
-    gain, low, high = found.gain
+    gain, low, high = comparison.gain
     return f"{decision.hypothesis.name}: {gain:+.2f} ({low:+.2f} to {high:+.2f}) on {decision.hypothesis.metric}"
 
 
@@ -130,8 +130,8 @@ def _section(result: Result, claim: Claim) -> list[str]:
 def _variant(result: Result, row: Row) -> list[str]:
     """A row of the table: mean and spread of the primary metric, and the difference to the baseline or why none."""
     tested = row.comparisons.get(result.primary)
-    shown = [f"{tested.difference:+.2f}", interval(tested)] if tested else [row.outcome, ""]
-    return [row.name, with_spread(row, result.primary), str(len(row.seeds) or "none"), *shown]
+    cells = [f"{tested.difference:+.2f}", interval(tested)] if tested else [row.outcome, ""]
+    return [row.name, with_spread(row, result.primary), str(len(row.seeds) or "none"), *cells]
 
 
 def _basis(result: Result, decision: Decision) -> str:
@@ -139,8 +139,9 @@ def _basis(result: Result, decision: Decision) -> str:
     arms = [variant.name for variant in decision.hypothesis.arms]
     seeds = max(len(row.seeds) for row in result.rows if row.name in arms)
     facts = [f"seeds: {seeds or 'none'}", f"trials scored on this split: {decision.times_scored}"]
-    found = decision.verdict.evidence.comparison
-    if found is not None:
-        facts = [f"n = {found.n_clusters:,} videos, {found.n_queries:,} queries", *facts]
-        facts += [f"beware: {found.warning}"] if found.warning else []
+    comparison = decision.verdict.evidence.comparison
+    if comparison is not None:
+        facts = [f"n = {comparison.n_clusters:,} videos, {comparison.n_queries:,} queries", *facts]
+        if comparison.warning:
+            facts.append(f"beware: {comparison.warning}")
     return "; ".join(facts)

@@ -48,17 +48,17 @@ class Export(Output):
         return [f"Encoder: {place}"]
 
 
-def _in_the_way(folder: Path) -> str:
-    """What stands in the way of writing a model folder; "" where nothing does."""
+def _in_the_way(folder: Path) -> str | None:
+    """What stands in the way of writing a model folder; None where nothing does."""
     if not folder.exists() and not folder.is_symlink():
-        return ""
+        return None
     if not folder.is_dir():
         return "is no folder"
-    known = _exported(folder)
-    if not known and any(folder.iterdir()):
+    exported = _exported(folder)
+    if not exported and any(folder.iterdir()):
         return f"holds files that no export wrote (there is no {MARK})"
-    changed = [name for name, sums in known.items() if (folder / name).exists() and _sum(folder / name) not in sums]
-    return f"holds files that were changed since they were exported ({', '.join(changed)})" if changed else ""
+    changed = [name for name, sums in exported.items() if (folder / name).exists() and _sum(folder / name) not in sums]
+    return f"holds files that were changed since they were exported ({', '.join(changed)})" if changed else None
 
 
 def _exported(folder: Path) -> dict[str, list[int]]:
@@ -66,8 +66,8 @@ def _exported(folder: Path) -> dict[str, list[int]]:
     told."""
     try:
         files = checked(read_text(folder / MARK))["files"]
-        known = {str(name): list(map(int, sums)) for name, sums in files.items()}
-        return {name: sums for name, sums in known.items() if _is_within(Path(name))}
+        sums_by_name = {str(name): list(map(int, sums)) for name, sums in files.items()}
+        return {name: sums for name, sums in sums_by_name.items() if _is_within(Path(name))}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
@@ -101,10 +101,10 @@ def export(encoder: Encoder, folder: Path) -> None:
         _put_in_place(draft, folder)
 
 
-def _put_in_place(made: Path, folder: Path) -> None:
+def _put_in_place(draft: Path, folder: Path) -> None:
     """Move an export's files to where the last one's are, and say there that they are ours."""
-    files = [path for path in sorted(made.rglob("*")) if path.is_file()]
-    sums = {path.relative_to(made).as_posix(): [checksum(path)] for path in files}
+    files = [path for path in sorted(draft.rglob("*")) if path.is_file()]
+    sums = {path.relative_to(draft).as_posix(): [checksum(path)] for path in files}
     before = _exported(folder)
     strangers = [name for name in sums if name not in before and (folder / name).exists()]
     reason = f"holds {', '.join(strangers)}, which no export wrote" if strangers else _in_the_way(folder)
@@ -116,7 +116,7 @@ def _put_in_place(made: Path, folder: Path) -> None:
     either = {name: before.get(name, []) + new for name, new in sums.items()}
     write_atomically(folder / MARK, with_check({"files": either}))
     for name in sums:
-        follow_umask(made / name)
+        follow_umask(draft / name)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(made / name, folder / name)
+        os.replace(draft / name, folder / name)
     write_atomically(folder / MARK, with_check({"files": sums}))

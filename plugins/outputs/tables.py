@@ -70,7 +70,10 @@ def published_table(published: Published, metrics: Sequence[str]) -> tuple[list[
 
 
 def _printed(row: PublishedRow, name: str) -> str:
-    return f"{row.values[name]:.1f}{'?' * (name in row.uncertain)}" if name in row.values else ""
+    """A published figure, with a question mark where it may be wrong; nothing where there is none."""
+    if name not in row.values:
+        return ""
+    return f"{row.values[name]:.1f}" + ("?" if name in row.uncertain else "")
 
 
 def published_notes(published: Published) -> list[str]:

@@ -21,10 +21,10 @@ class Terminal(Output):
     by_default = True
 
     def finished(self, result: Result, folder: Path) -> list[str]:
-        return shown(result).splitlines()
+        return report_text(result).splitlines()
 
 
-def shown(result: Result) -> str:
+def report_text(result: Result) -> str:
     """Table, notes and verdicts, as wide as the terminal."""
     from rich.console import Console
     from rich.table import Table
@@ -46,7 +46,7 @@ def shown(result: Result) -> str:
             console.print(plain_line(line))
         for published in result.published:
             console.print()
-            console.print(_published_shown(published, direction))
+            console.print(_published_table(published, direction))
             for line in published_notes(published):
                 console.print(plain_line(line))
         for decision in result.decisions:
@@ -54,15 +54,15 @@ def shown(result: Result) -> str:
     return captured.get()
 
 
-def _published_shown(published: Published, direction: str) -> RichTable:
+def _published_table(published: Published, direction: str) -> RichTable:
     """The published rows of one direction, as a table for the terminal."""
     from rich.table import Table
 
     metrics = [name for name in published.metrics if name.startswith(f"{direction}/")]
     head, rows = published_table(published, metrics)
-    shown = Table(title=plain_line(published_title(published)), title_justify="left")
+    rich_table = Table(title=plain_line(published_title(published)), title_justify="left")
     for name in head:
-        shown.add_column(name, justify="right" if name in metrics else "left", no_wrap=name in metrics)
+        rich_table.add_column(name, justify="right" if name in metrics else "left", no_wrap=name in metrics)
     for row in rows:
-        shown.add_row(*map(plain_line, row))
-    return shown
+        rich_table.add_row(*map(plain_line, row))
+    return rich_table

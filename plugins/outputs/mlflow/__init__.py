@@ -118,14 +118,14 @@ class _Writing:
         children = {_identity(run.tags): run for run in runs if run.id != parent.id}
         rows = self.result.rows
         trials = [TrialRecord(self.result, row, trial) for row in rows for trial in row.trials]
-        known = [(trial, children.pop(_identity_of(trial), None)) for trial in trials]
-        added = [self._trial(experiment_id, parent.id, *pair) for pair in progress(known, "write to MLflow")]
+        pairs = [(trial, children.pop(_identity_of(trial), None)) for trial in trials]
+        added = [self._trial(experiment_id, parent.id, *pair) for pair in progress(pairs, "write to MLflow")]
         self._retire(list(children.values()))
         links = view.links(self.result, self.uri, experiment_id, parent.id)
         self._parent(parent, links)
         note = experiment.experiment_note(self.result, links.views)
         self.server.tag_experiment(experiment_id, view.experiment_tags(self.result, note))
-        lines = [self.server.repaired] * bool(self.server.repaired) + links.lines
+        lines = [self.server.repaired, *links.lines] if self.server.repaired else links.lines
         return Tracked(self.uri, experiment_id, parent.id, new + sum(added), lines)
 
     def _trial(self, experiment_id: str, parent_id: str, trial: TrialRecord, run: Run | None) -> bool:

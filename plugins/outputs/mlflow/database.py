@@ -35,21 +35,21 @@ class Contents:
     filled: bool
 
 
-def ready(file: Path) -> str:
+def ready(file: Path) -> str | None:
     """Have an SQLite file with MLflow's tables: make it where there is none, or none with anything in it.
 
-    What was found broken and set aside, in a line; "" otherwise. Raises Unusable, without a byte of the file changed,
+    What was found broken and set aside, in a line; None otherwise. Raises Unusable, without a byte of the file changed,
     where it is not MLflow's, or of another release of MLflow.
     """
     if not file.exists() or file.stat().st_size == 0:
         _make(file)
-        return ""
+        return None
     contents = _contents(file)
     if not _is_cut_off(file, contents):
         for place in (file, file.parent):
             if not os.access(place, os.W_OK):
                 raise Unusable(f"you may not write to {place}")
-        return ""
+        return None
     aside = _set_aside(file)
     _make(file)
     return f"{file} was cut off while its tables were made, before anything was in it: it is now {aside}, and made anew"
@@ -176,9 +176,9 @@ def _fill(draft: Path) -> None:
     _initialize_tables(engine)
     _verify_schema(engine)
     with closing(sqlite3.connect(draft)) as connection:
-        (found,) = connection.execute("PRAGMA quick_check").fetchone()
-        if found != "ok":
-            raise Unusable(f"the disk of {draft.parent} does not give back what is written to it ({found})")
+        (verdict,) = connection.execute("PRAGMA quick_check").fetchone()
+        if verdict != "ok":
+            raise Unusable(f"the disk of {draft.parent} does not give back what is written to it ({verdict})")
         connection.execute("PRAGMA journal_mode=WAL")
 
 

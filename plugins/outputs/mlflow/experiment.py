@@ -37,13 +37,13 @@ def note(result: Result, table_link: str, figures: Sequence[str]) -> str:
     """
     asked = result.question
     rows = [cells[:COLUMNS_IN_NOTE] for cells in table(result)]
-    shown = markdown_table(header(result)[:COLUMNS_IN_NOTE], rows[:ROWS_IN_NOTE])
+    table_lines = markdown_table(header(result)[:COLUMNS_IN_NOTE], rows[:ROWS_IN_NOTE])
     more = [f"\n{len(rows) - ROWS_IN_NOTE} more variants: [table]({table_link})"] if len(rows) > ROWS_IN_NOTE else []
     parts = [
         [f"**{_in_short(result) or 'One variant: nothing is compared.'}** [Table of the trials]({table_link})"],
         [f"- {markdown_sentence(str(decision))}" for decision in result.decisions],
         [f"Question: {markdown(asked)}"] if asked else [],
-        [*shown, *more],
+        [*table_lines, *more],
         [f"![]({address})" for address in figures],
         ["**How to repeat it**", "", code(result.command)],
         [
@@ -65,8 +65,8 @@ def _cut(text: str) -> str:
 
 def experiment_note(result: Result, links: dict[str, str]) -> str:
     """Markdown on top of the experiment's page: what was found, links to what shows it, the file's own opening."""
-    shown = " · ".join(f"[{name}]({address})" for name, address in links.items())
-    return "\n\n".join(filter(None, [f"**{_in_short(result)}**", shown, "\n".join(_opening(result))]))
+    addresses = " · ".join(f"[{name}]({address})" for name, address in links.items())
+    return "\n\n".join(filter(None, [f"**{_in_short(result)}**", addresses, "\n".join(_opening(result))]))
 
 
 def _in_short(result: Result) -> str:

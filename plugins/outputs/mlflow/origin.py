@@ -23,11 +23,11 @@ def origin(result: Result) -> dict[str, str]:
     if result.experiment.anonymous:
         return told
     person = {"host": socket.gethostname(), "pid": str(os.getpid()), "mlflow.user": _user()}
-    found = result.code
-    if found is None:
+    code = result.code
+    if code is None:
         return told | person
-    commit = {"git.commit": found.commit, "git.dirty": "yes" if found.dirty else "no"}
-    names = {"mlflow.source.git.commit": found.commit, "mlflow.source.git.repoURL": found.remote}
+    commit = {"git.commit": code.commit, "git.dirty": "yes" if code.dirty else "no"}
+    names = {"mlflow.source.git.commit": code.commit, "mlflow.source.git.repoURL": code.remote}
     return told | person | commit | {name: value for name, value in names.items() if value}
 
 

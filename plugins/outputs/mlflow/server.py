@@ -59,20 +59,21 @@ class DataInput:
     profile: str
 
 
-def tracking_uri(given: str | None) -> str:
+def tracking_uri(configured: str | None) -> str:
     """The URI given, else MLFLOW_TRACKING_URI, else mlflow.db in the working directory; SQLite paths made absolute."""
-    uri = given or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     database = database_of(uri)
     if database is None:
         return uri
-    scheme, settings = uri.partition("///")[0], uri.partition("?")[1:]
-    return f"{scheme}///{database}{''.join(settings)}"
+    scheme = uri.partition("///")[0]
+    _, mark, settings = uri.partition("?")
+    return f"{scheme}///{database}{mark}{settings}"
 
 
 def database_of(uri: str) -> Path | None:
     """The file of an SQLite URI."""
-    found = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
-    return Path(found[1]).resolve() if found and not found[1].startswith((":memory:", "file:")) else None
+    match = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
+    return Path(match[1]).resolve() if match and not match[1].startswith((":memory:", "file:")) else None
 
 
 def artifacts_of(uri: str) -> Path | None:
@@ -106,9 +107,8 @@ class Server:
             os.environ.setdefault(name, value)
         for name in LOGGED_AND_RAISED:
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self.uri, self.artifacts, self.repaired = uri, artifacts_of(uri), ""
-        if self.artifacts is not None:
-            self.repaired = _open(uri)
+        self.uri, self.artifacts = uri, artifacts_of(uri)
+        self.repaired = None if self.artifacts is None else _open(uri)
         from mlflow import MlflowClient
 
         self.client = MlflowClient(uri)
@@ -116,12 +116,12 @@ class Server:
 
     def experiment(self, name: str) -> str:
         """The id of the experiment of that name; made where there is none, restored where it was deleted."""
-        found = self.client.get_experiment_by_name(name)
-        if found is None:
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
             return str(self.client.create_experiment(name, self._location(name)))
-        if found.lifecycle_stage == "deleted":
-            self.client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+        if experiment.lifecycle_stage == "deleted":
+            self.client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
 
     def _location(self, name: str) -> str | None:
         """Where artifacts of a new experiment are to be found: in a database no path, so that it can be moved."""
@@ -133,22 +133,22 @@ class Server:
         """Set the tags that differ. They are for looks: one that the server refuses is left out."""
         from mlflow.exceptions import MlflowException
 
-        known = self.client.get_experiment(experiment_id).tags
+        current = self.client.get_experiment(experiment_id).tags
         for name, value in tags.items():
-            if known.get(name) != value:
+            if current.get(name) != value:
                 with suppress(MlflowException):
                     self.client.set_experiment_tag(experiment_id, name, value)
 
     def runs(self, experiment_id: str, version: str) -> list[Run]:
         """Every run of one version of an experiment file, parent and children, oldest first."""
         wanted, order = f"tags.file_version = '{version}'", ["attributes.start_time"]
-        found: list[Run] = []
+        runs: list[Run] = []
         token = None
         while token is None or token:
             page = self.client.search_runs([experiment_id], wanted, max_results=1000, order_by=order, page_token=token)
-            found += [self._known(run) for run in page]
+            runs += [self._known(run) for run in page]
             token = page.token or ""
-        return found
+        return runs
 
     def create(self, experiment_id: str, name: str, tags: dict[str, str], started: int) -> Run:
         """A new run, running until it is ended. Of a long name its ends are kept. `started` in milliseconds."""
@@ -171,13 +171,13 @@ class Server:
         """Say what data a run used; what it has by name and digest is not added again."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        found = []
-        for one in datasets:
-            source = json.dumps({"uri": one.source}, ensure_ascii=False)  # as MLflow's page reads it
-            dataset = Dataset(one.name, one.digest, "local", source, profile=one.profile)
-            found.append(DatasetInput(dataset, [InputTag("mlflow.data.context", one.context)]))
-        if found:
-            self.client.log_inputs(run_id, found)
+        entries = []
+        for data in datasets:
+            source = json.dumps({"uri": data.source}, ensure_ascii=False)  # as MLflow's page reads it
+            dataset = Dataset(data.name, data.digest, "local", source, profile=data.profile)
+            entries.append(DatasetInput(dataset, [InputTag("mlflow.data.context", data.context)]))
+        if entries:
+            self.client.log_inputs(run_id, entries)
 
     def upload(self, run_id: str, files: Mapping[str, str], folder: str = "") -> None:
         """Put texts among the run's artifacts, by path below `folder`; what has the same path is replaced."""
@@ -221,12 +221,12 @@ class Server:
         self.client.set_terminated(run_id, status, at)
 
 
-def _open(uri: str) -> str:
+def _open(uri: str) -> str | None:
     """Reach a database, once: MLflow would try for two minutes. Make its tables where it has none.
 
     A file becomes write-ahead, which it stays: readers do not wait. What this process commits to it is then flushed
     now and then in place of every time: power that fails can take the last runs along, never break the file.
-    What `database.ready` has to tell of a file.
+    Returns what `database.ready` has to tell of a file.
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from sqlalchemy import NullPool, create_engine, event
@@ -238,7 +238,7 @@ def _open(uri: str) -> str:
         hint = "PostgreSQL: pip install 'retrieval-ablations[postgres]', and begin the URI with postgresql+psycopg://"
         raise ModuleNotFoundError(f"{fault}, the driver of this database ({hint})") from None
     file = database_of(uri)
-    repaired = ready(file) if file else ""
+    repaired = ready(file) if file else None
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             with suppress(OperationalError):  # someone is reading it

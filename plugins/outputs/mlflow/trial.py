@@ -98,7 +98,7 @@ class TrialRecord:
     def params(self) -> dict[str, str]:
         """Only what varies."""
         keys = param_keys(self.result)
-        return {name: shown(self.row.variant, key) if key else self.seed for key, name in keys.items()}
+        return {name: param_value(self.row.variant, key) if key else self.seed for key, name in keys.items()}
 
     @property
     def data(self) -> list[DataInput]:
@@ -119,16 +119,16 @@ class TrialRecord:
         """(name, value, step): the metrics at step 0, the training curve by epoch. What is not finite is left out."""
         if isinstance(self.trial, FailedTrial):
             return []
-        found = [(name, value, 0) for name, value in (self.trial.metrics | self.trial.costs).items()]
-        found += [(f"{direction}/ceiling", value, 0) for direction, value in self.trial.ceilings.items()]
-        found += [(f"{direction}/index_recall", value, 0) for direction, value in self.trial.index_recalls.items()]
+        points = [(name, value, 0) for name, value in (self.trial.metrics | self.trial.costs).items()]
+        points += [(f"{direction}/ceiling", value, 0) for direction, value in self.trial.ceilings.items()]
+        points += [(f"{direction}/index_recall", value, 0) for direction, value in self.trial.index_recalls.items()]
         for prefix, fit in self.fits.items():
             for record in fit.history:
                 curve = {name: value for name, value in record.items() if name != "epoch"}
-                found += [(self._curve(prefix, name), value, int(record["epoch"])) for name, value in curve.items()]
+                points += [(self._curve(prefix, name), value, int(record["epoch"])) for name, value in curve.items()]
         if "rerank" in self.fits and self.fits["rerank"].alpha is not None:
-            found.append(("rerank/alpha", self.fits["rerank"].alpha, 0))
-        return [(allowed(name), rounded(value), step) for name, value, step in found if math.isfinite(value)]
+            points.append(("rerank/alpha", self.fits["rerank"].alpha, 0))
+        return [(allowed(name), rounded(value), step) for name, value, step in points if math.isfinite(value)]
 
     def _curve(self, prefix: str, name: str) -> str:
         if name != "validation":
@@ -176,7 +176,7 @@ def allowed(name: str) -> str:
     return kept.replace("/", "_").lstrip(".") or "_"
 
 
-def shown(variant: Variant, key: str) -> str:
+def param_value(variant: Variant, key: str) -> str:
     """A variant's value of a key that varies: as assigned, else what its file says there."""
     value = variant.assignments[key] if key in variant.assignments else in_brief(variant.value(key))
     return short_value(value) or NOT_APPLICABLE

@@ -46,18 +46,18 @@ class Links:
 def links(result: Result, uri: str, experiment_id: str, parent_id: str) -> Links:
     """The ways to the saved views and to the parent. A database has no page of its own: MLflow serves it."""
     server = re.match(r"https?://", uri)
-    shown = safe_address(uri).replace(f"{HIDDEN}@", "").partition("?")[0].rstrip("/")
-    place = shown if server else LOCAL  # without user and password: a browser asks for them
+    address = safe_address(uri).replace(f"{HIDDEN}@", "").partition("?")[0].rstrip("/")
+    place = address if server else LOCAL  # without user and password: a browser asks for them
     runs = f"#/experiments/{experiment_id}/runs"
     views = {
         view["name"]: f"{runs}?{MODEL_TRAINING}&viewStateShareKey={key}" for key, view in shared_views(result).items()
     }
-    found = Links(views, [])
-    found.lines.append(f"MLflow, table of the trials: {place}/{found.table}")
-    found.lines.append(f"MLflow, report: {place}/{runs}/{parent_id}?{MODEL_TRAINING}")
+    links = Links(views, [])
+    links.lines.append(f"MLflow, table of the trials: {place}/{links.table}")
+    links.lines.append(f"MLflow, report: {place}/{runs}/{parent_id}?{MODEL_TRAINING}")
     if place == LOCAL:
-        found.lines.insert(0, f"To open MLflow: {SETTINGS} {mlflow_command()} ui {_served(uri)}")
-    return found
+        links.lines.insert(0, f"To open MLflow: {SETTINGS} {mlflow_command()} ui {_served(uri)}")
+    return links
 
 
 def _served(uri: str) -> str:

@@ -10,7 +10,7 @@ from core import Output, UserError, setting
 from core.outputs import Result
 
 from .drawing import drawn
-from .files import PAGE, shown, shows, write_page
+from .files import PAGE, shows, state_of, write_page
 from .html import whole_page
 from .pages import pages
 
@@ -39,7 +39,7 @@ class Pictures(Output):
         """
         asked = self.config != self.Config()
         reranks = any(variant.experiment.retrieve.rerank for variant in result.variants)
-        file, state = folder / PAGE, shown(result, list(astuple(self.config)))
+        file, state = folder / PAGE, state_of(result, list(astuple(self.config)))
         if shows(file, state) and not self.config.png:
             return [f"Pictures: {file}"] if asked else []
         file.unlink(missing_ok=True)
@@ -48,15 +48,15 @@ class Pictures(Output):
         chosen = self.config
         try:
             rankings = result.rankings(chosen.variant)
-            made = pages(rankings, chosen.queries, chosen.most_changed, chosen.top)
+            pictures = pages(rankings, chosen.queries, chosen.most_changed, chosen.top)
         except UserError as fault:  # as where no rank changed, or a video is not there any more
             if asked:
                 raise
             return [f"No pictures of single queries: {fault}"]
-        write_page(file, state, whole_page(made))
+        write_page(file, state, whole_page(pictures))
         if chosen.png:
             (folder / "pictures").mkdir(exist_ok=True)
-            for number, page in enumerate(made.pages, 1):
+            for number, page in enumerate(pictures.pages, 1):
                 name = re.sub(r"[^\w.-]", "_", page.query)[:60]
                 drawn(page).save(folder / "pictures" / f"{number:02}-{name}.png")
         return [f"Pictures: {file}"] if asked else []

@@ -21,27 +21,27 @@ ROOM, MARGIN, LINE = 150, 16, 18
 """Pixels of a picture: for the words left of a strip, around everything, and of a line of words."""
 
 
-def strip(shown: Shown) -> Image.Image:
+def strip(video: Shown) -> Image.Image:
     """Its frames in a row, as many as fit, evenly spread; under them a row of bars for each gate, one bar a frame, the
     highest for the largest weight. Where patches have weights, what weighs little is pale."""
-    frames = _frames(shown.clip, [gate.patches.numpy() for gate in shown.gates if gate.patches is not None][-1:])
+    frames = _frames(video.clip, [gate.patches.numpy() for gate in video.gates if gate.patches is not None][-1:])
     wide, high = frames[0].size
     fit = min(len(frames), (STRIP + GAP) // (wide + GAP)) or 1
     width = fit * (wide + GAP) - GAP
-    image = Image.new("RGB", (width, high + (BARS + GAP) * len(shown.gates)), PAPER)
+    image = Image.new("RGB", (width, high + (BARS + GAP) * len(video.gates)), PAPER)
     for place in range(fit):
         image.paste(frames[int((place + 0.5) * len(frames) / fit)], (place * (wide + GAP), 0))
-    for number, gate in enumerate(shown.gates):
-        _bars(ImageDraw.Draw(image), gate.frames.numpy()[shown.clip.mask], width, high + GAP + number * (BARS + GAP))
+    for number, gate in enumerate(video.gates):
+        _bars(ImageDraw.Draw(image), gate.frames.numpy()[video.clip.mask], width, high + GAP + number * (BARS + GAP))
     return image
 
 
 def _frames(clip: Clip, patches: list[NDArray[np.float32]]) -> list[Image.Image]:
     """Pictures of a clip's frames, padding left out, lit by patch weights [T, g, g] where there are any."""
-    made = [Image.fromarray(frame) for frame in clip.frames[clip.mask]]
+    images = [Image.fromarray(frame) for frame in clip.frames[clip.mask]]
     for weights in patches:
-        made = [_lit(image, part / max(weights.max(), 1e-9)) for image, part in zip(made, weights, strict=False)]
-    return made
+        images = [_lit(image, part / max(weights.max(), 1e-9)) for image, part in zip(images, weights, strict=False)]
+    return images
 
 
 def _lit(image: Image.Image, share: NDArray[np.float32]) -> Image.Image:
@@ -79,7 +79,7 @@ def _bars(draw: ImageDraw.ImageDraw, weights: NDArray[np.float32], width: int, t
 def drawn(page: Page) -> Image.Image:
     """The caption, and the stages one under another, each with its videos."""
     caption = textwrap.wrap(page.caption, 95) or [""]
-    strips = [[strip(shown) for shown in row.shown] for row in page.rows]
+    strips = [[strip(video) for video in row.shown] for row in page.rows]
     width = 2 * MARGIN + ROOM + max(image.width for row in strips for image in row)
     heights = [2 * LINE + sum(max(image.height, 3 * LINE) + 10 for image in row) for row in strips]
     picture = Image.new("RGB", (width, 2 * MARGIN + LINE * (len(caption) + 2) + sum(heights)), PAPER)
@@ -100,14 +100,14 @@ def _draw_row(picture: Image.Image, row: Row, images: list[Image.Image], top: in
     draw.line((MARGIN, top, picture.width - MARGIN, top), fill=FAINT)
     draw.text((MARGIN, top + 6), row.stage, INK, _font(15))
     top += round(1.7 * LINE)
-    for shown, image in zip(row.shown, images, strict=True):
+    for video, image in zip(row.shown, images, strict=True):
         height = max(image.height, 3 * LINE)
-        if shown.right:
+        if video.right:
             draw.rectangle((MARGIN - 8, top - 3, picture.width - MARGIN + 8, top + height + 3), outline=RIGHT, width=3)
-        colour = RIGHT if shown.right else INK
-        draw.text((MARGIN, top), f"{shown.rank}{'  right' * shown.right}", colour, _font(16))
-        draw.text((MARGIN, top + LINE), f"{shown.video}"[:20], FAINT, _font(12))
-        draw.text((MARGIN, top + 1.9 * LINE), "\n".join(told(shown)), FAINT, _font(12))
+        colour = RIGHT if video.right else INK
+        draw.text((MARGIN, top), f"{video.rank}  right" if video.right else str(video.rank), colour, _font(16))
+        draw.text((MARGIN, top + LINE), f"{video.video}"[:20], FAINT, _font(12))
+        draw.text((MARGIN, top + 1.9 * LINE), "\n".join(told(video)), FAINT, _font(12))
         picture.paste(image, (MARGIN + ROOM, top))
         top += height + 10
 
@@ -125,8 +125,8 @@ def movement(page: Page) -> str:
     return f"first right video at rank {', then '.join(str(row.first_right) for row in page.rows)}"
 
 
-def told(shown: Shown) -> list[str]:
+def told(video: Shown) -> list[str]:
     """`score 0.412, was 9`, and of each gate `frame: up to 0.87`"""
-    score = "not re-ranked" if shown.score is None else f"score {shown.score:.3f}"
-    moved = "" if shown.before in (None, shown.rank) else f", was {shown.before}"
-    return [score + moved, *(f"{gate.interaction}: up to {gate.frames.max():.2f}" for gate in shown.gates)]
+    score = "not re-ranked" if video.score is None else f"score {video.score:.3f}"
+    moved = "" if video.before in (None, video.rank) else f", was {video.before}"
+    return [score + moved, *(f"{gate.interaction}: up to {gate.frames.max():.2f}" for gate in video.gates)]

@@ -29,9 +29,9 @@ def shows(file: Path, state: str) -> bool:
     return text == page + _mark(state, page)
 
 
-def shown(result: Result, chosen: list[object]) -> str:
+def state_of(result: Result, chosen: list[object]) -> str:
     """Digest of all that decides what pictures show, and of the code and templates that draw."""
-    trials = [[row.name, *(found.key for found in row.results)] for row in result.rows]
+    trials = [[row.name, *(trial.key for trial in row.results)] for row in result.rows]
     files = [path for folder in (Path(__file__).parent, TEMPLATES) for path in sorted(folder.iterdir())]
     code = [path.read_text(encoding="utf-8") for path in files if path.suffix in CODE]
     facts = [result.name, result.primary, result.experiment.anonymous, chosen]

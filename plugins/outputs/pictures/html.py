@@ -47,7 +47,7 @@ class Query:
 
 def whole_page(pictures: Pictures) -> str:
     """A complete page with images inline: it needs no other file and no network."""
-    gates = [gate for page in pictures.pages for row in page.rows for shown in row.shown for gate in shown.gates]
+    gates = [gate for page in pictures.pages for row in page.rows for video in row.shown for gate in video.gates]
     return render(
         "pictures",
         title=pictures.title,
@@ -64,21 +64,21 @@ def _query(page: Page) -> Query:
 
 
 def _stage(row: Row) -> Stage:
-    above = [0, *(shown.rank for shown in row.shown)]
-    videos = [_video(shown, shown.rank > rank + 1) for shown, rank in zip(row.shown, above, strict=False)]
+    above = [0, *(video.rank for video in row.shown)]
+    videos = [_video(video, video.rank > rank + 1) for video, rank in zip(row.shown, above, strict=False)]
     return Stage(row.stage, videos)
 
 
-def _video(shown: Shown, apart: bool) -> Video:
-    image, file = strip(shown), BytesIO()
+def _video(video: Shown, apart: bool) -> Video:
+    image, file = strip(video), BytesIO()
     image.save(file, "JPEG", quality=85)
     return Video(
-        rank=shown.rank,
-        right=shown.right,
+        rank=video.rank,
+        right=video.right,
         apart=apart,
-        lines=[shown.video, *told(shown)],
+        lines=[video.video, *told(video)],
         source=embedded(file.getvalue(), "image/jpeg"),
         width=image.width,
         height=image.height,
-        words=f"frames of {shown.video}",
+        words=f"frames of {video.video}",
     )

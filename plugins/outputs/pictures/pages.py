@@ -111,9 +111,10 @@ class _Reader:
             order, scores = (tensor[0].numpy() for tensor in stage.ranked(slice(text, text + 1)))
             first = int(np.isin(order, right).argmax())
             at = list(range(min(self._top, len(order))))
-            at += [] if first in at else [first]
+            if first not in at:
+                at.append(first)
             gates = self._rankings.gates(stage, text, order[at])
-            shown = [
+            videos = [
                 Shown(
                     video=self._rankings.video(int(order[place])),
                     rank=place + 1,
@@ -125,8 +126,8 @@ class _Reader:
                 )
                 for place, offered in zip(at, gates, strict=True)
             ]
-            rows.append(Row(stage.name, first + 1, shown))
-            places = np.argsort(order)
+            rows.append(Row(stage.name, first + 1, videos))
+            places = np.argsort(order)  # the inverse of the order: each video's place at this stage
         return Page(*self._rankings.text(text), rows)
 
     def _clip(self, video: int) -> Clip:

@@ -45,15 +45,16 @@ def hypotheses_csv(result: Result) -> str:
     head = ["name", "kind", "claim", "arms", "metric", "bound", "verdict", "reason", "observed", "low", "high", "p"]
     head += ["p_corrected", "family", "detectable", "post_hoc", "times_scored", "earlier_tries", "registration"]
     rows: list[Sequence[object]] = []
-    for claim in result.decisions:
-        made, verdict = claim.hypothesis, claim.verdict
-        evidence, found = verdict.evidence, verdict.evidence.comparison
-        _, low, high = found.gain if found else ("", "", "")
-        arms = "; ".join(variant.name for variant in made.arms)
-        told: list[object] = [made.name, made.kind, str(made), arms, made.metric, made.bound]
-        told += [verdict.verdict, verdict.reason, evidence.observed, low, high, evidence.p, verdict.p_corrected]
-        told += [verdict.family, found.detectable if found else "", claim.post_hoc, claim.times_scored]
-        rows.append([*told, "; ".join(claim.earlier), result.registration])
+    for decision in result.decisions:
+        hypothesis, verdict = decision.hypothesis, decision.verdict
+        evidence, comparison = verdict.evidence, verdict.evidence.comparison
+        _, low, high = comparison.gain if comparison else ("", "", "")
+        arms = "; ".join(variant.name for variant in hypothesis.arms)
+        cells: list[object] = [hypothesis.name, hypothesis.kind, str(hypothesis), arms]
+        cells += [hypothesis.metric, hypothesis.bound]
+        cells += [verdict.verdict, verdict.reason, evidence.observed, low, high, evidence.p, verdict.p_corrected]
+        cells += [verdict.family, comparison.detectable if comparison else "", decision.post_hoc, decision.times_scored]
+        rows.append([*cells, "; ".join(decision.earlier), result.registration])
     return _written(head, rows)
 
 

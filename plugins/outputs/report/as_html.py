@@ -87,10 +87,11 @@ def _compared(result: Result) -> dict[str, str]:
     for key in keys:
         values = distinct(own(variant, key, keys) for variant in result.variants)
         told[f"`{key}`"] = " · ".join(map(words, values))
-    seeds, but = max(len(row.seeds) for row in result.rows), " but where trials failed" * bool(result.failed)
+    seeds = max(len(row.seeds) for row in result.rows)
+    exception = " but where trials failed" if result.failed else ""
     told |= {
         "Baseline": f"`{result.baseline.name}`",
-        "Seeds": f"{seeds}, the same for every variant{but}" if seeds else "none",
+        "Seeds": f"{seeds}, the same for every variant{exception}" if seeds else "none",
     }
     return told | result.facts
 
@@ -123,7 +124,9 @@ def _results(result: Result) -> list[Table]:
 
     caption = f"{result.primary}: mean ± standard deviation over seeds; difference to `{result.baseline.name}`."
     tables = [part(first, (0, outcome + 1), caption)]
-    return tables + [part([0, *others], (0,), "The other direction: means over seeds.")] * bool(others)
+    if others:
+        tables.append(part([0, *others], (0,), "The other direction: means over seeds."))
+    return tables
 
 
 def _all_metrics(result: Result) -> Table:
@@ -141,10 +144,11 @@ def _all_metrics(result: Result) -> Table:
     return Table.of(head, rows, left=(0, 1), caption=caption)
 
 
-def _compared_cells(found: Comparison) -> list[str]:
-    counts = [f"{count:,}" for count in (found.wins, found.ties, found.losses)]
-    sizes = ["" if math.isnan(value) else f"{value:.2f}" for value in (found.odds, found.d_z, found.detectable)]
-    return [f"{found.difference:+.2f}", interval(found), p_value(found.p), *counts, *sizes]
+def _compared_cells(comparison: Comparison) -> list[str]:
+    counts = [f"{count:,}" for count in (comparison.wins, comparison.ties, comparison.losses)]
+    values = comparison.odds, comparison.d_z, comparison.detectable
+    sizes = ["" if math.isnan(value) else f"{value:.2f}" for value in values]
+    return [f"{comparison.difference:+.2f}", interval(comparison), p_value(comparison.p), *counts, *sizes]
 
 
 def _published(published: Published) -> tuple[Table, list[str]]:
@@ -168,7 +172,8 @@ def _circumstances(result: Result, pictures: bool) -> dict[str, str]:
         "`registration.json`",
         "`figures/`",
     ]
-    beside += [f"`{PICTURES}`"] * pictures
+    if pictures:
+        beside.append(f"`{PICTURES}`")
     return {
         "Computed": " to ".join(days) + f", {counted(len(stored), 'trial')}",
         "Registered as": result.registration if result.decisions else "",
@@ -187,10 +192,10 @@ def _configuration(result: Result) -> str:
 
 def versions(result: Result) -> list[str]:
     """Python, the packages that offer components, and the libraries that numbers depend on, as installed now."""
-    found = [f"Python {platform.python_version()}", *result.packages]
+    lines = [f"Python {platform.python_version()}", *result.packages]
     for name in LIBRARIES:
         try:
-            found.append(f"{name} {version(name)}")
+            lines.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    return found
+    return lines

@@ -119,7 +119,7 @@ def _direction(result: Result, direction: str) -> str:
     for name in names:
         for line, cell in zip(lines, _means(result.rows, name), strict=True):
             line.append(cell)
-    if tested:
+    if tested:  # the test's columns go between the primary metric, which is the first, and the others
         head[2:2] = [r"$\Delta\phantom{^{***}}$", r"95\,\% interval", "$p$"]
         for line, row in zip(lines, result.rows, strict=True):
             line[2:2] = _tested(row, result.primary)
@@ -135,26 +135,30 @@ def _called(name: str) -> str:
 
 def _arrow(name: str) -> str:
     """Towards what is better; nothing where neither is."""
-    found = metric(name)
-    return "" if found.family == "diagnostic" else r" $\uparrow$" if found.higher_is_better else r" $\downarrow$"
+    measure = metric(name)
+    if measure.family == "diagnostic":
+        return ""
+    return r" $\uparrow$" if measure.higher_is_better else r" $\downarrow$"
 
 
 def _marks(row: Row) -> str:
-    return TRANSDUCTIVE * row.transductive + ON_TEST * row.selected_on_test + FAILED * bool(row.failed)
+    """The marks after a variant's name; the caption explains them. A marked variant is never in bold."""
+    marks = {TRANSDUCTIVE: row.transductive, ON_TEST: row.selected_on_test, FAILED: bool(row.failed)}
+    return "".join(mark for mark, applies in marks.items() if applies)
 
 
 def _means(rows: Sequence[Row], name: str) -> list[str]:
     """The column of a metric with its spread; the best as printed of the compared rows in bold, unless all tie."""
-    shown = [f"{row.mean(name):.1f}" for row in rows]
+    texts = [f"{row.mean(name):.1f}" for row in rows]
     spreads = ["" if math.isnan(row.spread(name)) else rf"\,{{\scriptsize$\pm${row.spread(name):.1f}}}" for row in rows]
     blank = rf"\phantom{{{max(spreads, key=len)}}}" if any(spreads) else ""
     compared = [(row.is_baseline or bool(row.comparisons)) and not _marks(row) for row in rows]
-    values = {float(text) for text, among in zip(shown, compared, strict=True) if among and text != "nan"}
+    values = {float(text) for text, among in zip(texts, compared, strict=True) if among and text != "nan"}
     best = math.nan
     if len(values) > 1 and metric(name).family != "diagnostic":
         best = max(values) if metric(name).higher_is_better else min(values)
     cells = []
-    for text, spread, among in zip(shown, spreads, compared, strict=True):
+    for text, spread, among in zip(texts, spreads, compared, strict=True):
         value = rf"\textbf{{{text}}}" if among and float(text) == best else text.replace("nan", "--")
         cells.append(value + (spread or blank))
     return cells
@@ -162,20 +166,21 @@ def _means(rows: Sequence[Row], name: str) -> list[str]:
 
 def _tested(row: Row, primary: str) -> list[str]:
     """Difference with its marks, interval, corrected p; a row that is not compared says why."""
-    found = row.comparisons.get(primary)
-    if found is None:
+    comparison = row.comparisons.get(primary)
+    if comparison is None:
         return [rf"\multicolumn{{3}}{{c}}{{{escaped(row.outcome)}}}"]
-    low, high = _signed(found.low), _signed(found.high)
-    return [_signed(found.difference) + _stars(found), f"[{low}, {high}]", escaped(p_value(found.p_corrected)) or "--"]
+    low, high = _signed(comparison.low), _signed(comparison.high)
+    difference = _signed(comparison.difference) + _stars(comparison)
+    return [difference, f"[{low}, {high}]", escaped(p_value(comparison.p_corrected)) or "--"]
 
 
 def _signed(value: float) -> str:
     return "--" if math.isnan(value) else f"{value:+.2f}".replace("-", "$-$")
 
 
-def _stars(found: Comparison) -> str:
+def _stars(comparison: Comparison) -> str:
     """As wide for one star as for three, so that differences stand below each other."""
-    stars = next((mark for limit, mark in STARS if found.p_corrected < limit), "")
+    stars = next((mark for limit, mark in STARS if comparison.p_corrected < limit), "")
     return rf"$^{{{stars}\phantom{{{'*' * (3 - len(stars))}}}}}$"
 
 
@@ -183,24 +188,25 @@ def _caption(result: Result, direction: str, tested: bool, bold: bool) -> str:
     """What was measured on what, the test, its correction, n, seeds and protocol, and what the marks mean."""
     size, *how = result.basis
     said = [f"{DIRECTIONS[direction]}, {result.name}. {size}", *(how if tested else how[-2:])]
-    shown = [escaped(line.replace("`", "")) for line in said]
+    sentences = [escaped(line.replace("`", "")) for line in said]
     if tested:
         baseline, called = escaped(result.baseline.name), _called(result.primary)
-        shown.append(rf"$\Delta$: {called} less that of {baseline}, with its 95\,\% interval.")
+        sentences.append(rf"$\Delta$: {called} less that of {baseline}, with its 95\,\% interval.")
         compared = [row.comparisons[result.primary] for row in result.rows if row.comparisons]
-        if not all(math.isnan(found.p_corrected) for found in compared):
+        if not all(math.isnan(comparison.p_corrected) for comparison in compared):
             marks = ", ".join(rf"$^{{{mark}}}$\,$p$\,$<$\,{limit}" for limit, mark in reversed(STARS))
-            shown.append(f"$p$ and marks are after correction, intervals before: {marks}.")
+            sentences.append(f"$p$ and marks are after correction, intervals before: {marks}.")
     else:
-        shown.append("No difference is tested here.")
-    shown += ["Best in bold."] * bold
+        sentences.append("No difference is tested here.")
+    if bold:
+        sentences.append("Best in bold.")
     if any(row.transductive for row in result.rows):
-        shown.append(f"{TRANSDUCTIVE}\\,Transductive: its scores look at the other test queries; never in bold.")
+        sentences.append(f"{TRANSDUCTIVE}\\,Transductive: its scores look at the other test queries; never in bold.")
     if any(row.selected_on_test for row in result.rows):
-        shown.append(f"{ON_TEST}\\,Weights selected on test; never in bold.")
+        sentences.append(f"{ON_TEST}\\,Weights selected on test; never in bold.")
     if any(row.failed for row in result.rows):
-        shown.append(f"{FAILED}\\,Trials failed: the mean of those that did not, or none; never in bold.")
-    return " ".join(shown)
+        sentences.append(f"{FAILED}\\,Trials failed: the mean of those that did not, or none; never in bold.")
+    return " ".join(sentences)
 
 
 def _costs(result: Result) -> str:
@@ -217,15 +223,15 @@ def _published(published: Published, direction: str, label: str) -> str:
     rows = tuple(row for row in published.rows if row.values.keys() & set(names))
     used = {row.source for row in rows}
     sources = {name: source for name, source in published.sources.items() if name in used}
-    shown = replace(published, rows=rows, sources=sources)
-    head, cells = published_table(shown, names)
+    used_part = replace(published, rows=rows, sources=sources)
+    head, cells = published_table(used_part, names)
     texts = [index for index, name in enumerate(head) if name in PUBLISHED_TEXTS]
     heads = [_called(name) + _arrow(name) if name in names else name.capitalize() for name in head]
     lines = [
         [_wrapped(line[0], NAME_LETTERS), *map(escaped, [*line[1:-1], row.source])]
         for line, row in zip(cells, rows, strict=True)
     ]
-    protocol, *beware = published_notes(shown)
+    protocol, *beware = published_notes(used_part)
     caption = escaped(f"{published_title(published)}. {DIRECTIONS[direction]}. {protocol}")
     below = " ".join(escaped(line) for line in [*(f"{name}: {source}." for name, source in sources.items()), *beware])
     return _table(caption, f"{label}-{direction}", heads, lines, left=(0, *texts), below=below)
@@ -259,7 +265,8 @@ def _table(
     """
     columns = "".join("l" if index in left else "r" for index in range(len(head)))
     body = [" & ".join(cells) + r" \\" for cells in rows]
-    body[1:1] = [r"\midrule"] * (first_apart and len(body) > 1)
+    if first_apart and len(body) > 1:
+        body.insert(1, r"\midrule")
     lines = [
         r"\begin{table*}[t]",
         r"\centering",

@@ -14,10 +14,12 @@ from ..tables import PUBLISHED_TEXTS, cost_table, header, published_notes, publi
 def markdown(result: Result) -> str:
     """The report: verdicts first, then the table, how it was made and how to repeat it, and what others published."""
     lines = [f"# {escaped(result.name)}", ""]
-    lines += [f"- {sentence(str(decision))}" for decision in result.decisions] + [""] * bool(result.decisions)
+    if result.decisions:
+        lines += [*(f"- {sentence(str(decision))}" for decision in result.decisions), ""]
     lines += markdown_table(header(result), table(result), cell=escaped)
     head, rows = cost_table(result)
-    lines += ["", *markdown_table(head, rows, cell=escaped)] * bool(rows)
+    if rows:
+        lines += ["", *markdown_table(head, rows, cell=escaped)]
     lines += ["", *map(sentence, result.notes), "", f"Repeat: {code(result.command)}", ""]
     for published in result.published:
         lines += [f"## {escaped(published_title(published))}", ""]

@@ -34,7 +34,7 @@ def write_report(result: Result, folder: Path) -> None:
     }
     if result.decisions:
         files["hypotheses.csv"] = hypotheses_csv(result)
-    files |= {f"published_{n}.csv": published_csv(one) for n, one in enumerate(result.published, 1)}
+    files |= {f"published_{n}.csv": published_csv(published) for n, published in enumerate(result.published, 1)}
     for name, content in files.items():
         write_atomically(folder / name, content)
     for stale in {"hypotheses.csv", *(path.name for path in folder.glob("published_*.csv"))} - files.keys():

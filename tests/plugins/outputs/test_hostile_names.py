@@ -100,6 +100,6 @@ def test_no_name_is_markup_or_a_picture_on_the_terminal(result: Any, monkeypatch
     name = "[red]a[/red] :fire: \x1b[31mb"
     monkeypatch.setattr(terminal, "header", lambda found: [name, *header(found)[1:]])
     result.notes = [name]
-    printed = terminal.shown(result)
+    printed = terminal.report_text(result)
     assert "[red]a[/red] :fire: \\x1b[31mb" in printed
     assert "\x1b" not in printed

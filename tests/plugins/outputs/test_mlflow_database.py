@@ -27,7 +27,7 @@ SECONDS = 2.0
 """About what making the tables takes."""
 
 
-def write(file: Path) -> str:
+def write(file: Path) -> str | None:
     """What the first write of an experiment does; what it has to tell."""
     with held(f"sqlite:///{file}", file.parent):
         server = Server(f"sqlite:///{file}")
@@ -97,7 +97,7 @@ def test_what_a_killed_write_left_is_removed(tmp_path: Path) -> None:
         path.write_text("half")
     other = tmp_path / ".other.db.making-12"
     other.write_text("not of this one")
-    assert write(tmp_path / "mlflow.db") == ""
+    assert write(tmp_path / "mlflow.db") is None
     assert names(tmp_path) == {"mlflow.db", ".mlflow.lock", other.name}
 
 
@@ -122,8 +122,8 @@ def test_a_file_that_an_earlier_version_left_half_made_is_made_anew_and_said_so(
 
 def test_an_empty_file_is_filled(quick: None, tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").touch()
-    assert write(tmp_path / "mlflow.db") == ""
-    assert write(tmp_path / "mlflow.db") == ""
+    assert write(tmp_path / "mlflow.db") is None
+    assert write(tmp_path / "mlflow.db") is None
 
 
 def test_the_write_ahead_log_of_a_file_that_was_removed_does_not_get_into_the_new_one(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_database_with_tables_of_others_beside_mlflows_is_used(template: Path,
     file = tmp_path / "mlflow.db"
     shutil.copy(template, file)
     notes(file)
-    assert write(file) == ""
+    assert write(file) is None
 
 
 def test_a_damaged_file_is_told_with_what_to_do(template: Path, tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_a_full_disk_leaves_nothing_and_the_next_write_succeeds(tmp_path: Path) 
     file = tmp_path / "mlflow.db"
     assert "disk" in failing(lambda: write(file), full)
     assert names(tmp_path) == {".mlflow.lock"}
-    assert write(file) == ""
+    assert write(file) is None
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give its rights up")

@@ -124,9 +124,9 @@ def test_a_cell_has_the_classes_of_its_column_and_its_own() -> None:
 def test_pictures_are_made_again_where_a_template_changed(
     result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    before = files.shown(result, [])
+    before = files.state_of(result, [])
     copy = shutil.copytree(TEMPLATES, tmp_path / "pages")
     monkeypatch.setattr(files, "TEMPLATES", copy)
-    assert files.shown(result, []) == before
+    assert files.state_of(result, []) == before
     (copy / name).write_text((copy / name).read_text() + "\n")
-    assert files.shown(result, []) != before
+    assert files.state_of(result, []) != before

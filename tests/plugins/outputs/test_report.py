@@ -17,7 +17,7 @@ from plugins.outputs.numbers import p_value
 from plugins.outputs.report.as_html import html
 from plugins.outputs.report.as_latex import latex
 from plugins.outputs.tables import header, table
-from plugins.outputs.terminal import shown
+from plugins.outputs.terminal import report_text
 from tests.engine import Lab, plan_of, write_videos
 
 CHANGES = {
@@ -195,7 +195,7 @@ def test_published_numbers_change_no_test_and_no_table(lab: Lab) -> None:
 def test_the_terminal_shows_published_rows_of_the_primary_direction_only(lab: Lab) -> None:
     (lab.folder / "toys.yaml").write_text(PUBLISHED)
     result = lab.result({**CHANGES, "references": ["toys.yaml"]})
-    printed = shown(result)
+    printed = report_text(result)
     measured, title, published = printed.partition("Published, not measured here: Toys, test, 5,000 videos")
     assert title
     assert "top_k=3" in measured
