@@ -31,7 +31,7 @@ from core.run import main
 from plugins.outputs.report.as_csv import hypotheses_csv
 from plugins.outputs.tables import header
 from plugins.outputs.tables import table as rows_of_table
-from tests.core.test_execute import spawn, work
+from tests.core.engine.test_execute import spawn, work
 from tests.engine import Lab, ToyDot, ToyEncoder, ToyMatching, ToyVideos, registered_toys
 
 ROOT = Path(__file__).parents[2]

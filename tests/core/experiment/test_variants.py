@@ -13,8 +13,7 @@ from core import ConfigError
 from core.errors import Problem
 from core.experiment.selection import select, short_key, short_value
 from core.experiment.variants import read_variants
-
-from .experiments import document, edited, problems_of, write
+from tests.core.experiments import document, edited, problems_of, write
 
 TOP_K = "retrieve.rerank.top_k"
 TEMPERATURE = "model.interactions.frame.temperature"

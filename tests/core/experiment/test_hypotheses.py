@@ -6,8 +6,7 @@ import pytest
 
 from core.experiment.hypotheses import Hypothesis, read_hypotheses
 from core.experiment.variants import read_variants
-
-from .experiments import document, problems_of
+from tests.core.experiments import document, problems_of
 
 TOP_K = "retrieve.rerank.top_k"
 TEMPERATURE = "model.interactions.frame.temperature"

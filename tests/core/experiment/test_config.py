@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from core import ConfigError
 from core.experiment.config import Experiment, check, read_core, read_document, resolve
 from core.experiment.config.documents import _merge
+from tests.core.experiments import BASE, document, edited, problems_of, write
 
-from .experiments import BASE, document, edited, problems_of, write
-
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 
 
 def check_file(path, overrides=()):

@@ -13,7 +13,7 @@ import torch
 import core
 from core.engine.execute import execute
 from core.errors import ConfigError, RunError, StoreError
-from tests.core.test_reranking import RERANK
+from tests.core.engine.test_reranking import RERANK
 from tests.engine import Lab
 
 FUSED = {"name": "score_fusion", "weights": {"linear": 1.0}}

@@ -9,7 +9,7 @@ from core.experiment.hypotheses import read_hypotheses
 from core.experiment.variants import read_variants
 from core.plugins import registry
 
-FILE = Path(__file__).parents[1] / "experiments" / "papers" / "crosstvr.yaml"
+FILE = Path(__file__).parents[2] / "experiments" / "papers" / "crosstvr.yaml"
 
 
 def test_each_variant_changes_what_its_name_says() -> None:

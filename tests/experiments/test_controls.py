@@ -19,7 +19,7 @@ from tests.engine import plan_of
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 VIDEOS = 100
 
 Run = Callable[..., Result]

@@ -17,7 +17,7 @@ from core.experiment.config import DESIGN, PROSE, Experiment, read_document
 from core.experiment.hypotheses import read_hypotheses
 from core.experiment.variants import read_variants
 
-PAPERS = Path(__file__).parents[1] / "experiments" / "papers"
+PAPERS = Path(__file__).parents[2] / "experiments" / "papers"
 
 
 @pytest.fixture(autouse=True)

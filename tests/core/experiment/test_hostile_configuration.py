@@ -30,10 +30,9 @@ from core.experiment.config import Experiment, allow_environment, read_document,
 from core.experiment.variants import read_variants
 from core.measure.metrics import metric
 from core.plugins import registry
+from tests.core.experiments import BASE, edited
 
-from .experiments import BASE, edited
-
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 FILES = sorted(path for path in EXPERIMENTS.rglob("*.yaml") if path.parent.name != "references")
 SECONDS = 5
 CLIP = {"name": "clip", "model": "checkpoints/shapes-clip"}

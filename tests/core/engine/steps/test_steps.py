@@ -23,7 +23,7 @@ from core.errors import ConfigError, DataError, RunError
 from core.evidence.trials import trial_of
 from core.measure.metrics import TIES, Relevance, evaluate, rank_counts
 from core.plugins import registry
-from tests.core.test_reranking import RERANK
+from tests.core.engine.test_reranking import RERANK
 from tests.engine import COUNTS, FRAMES, Lab, ToyEncoder, ToyLinear, ToyVideos, named, write_pictures
 
 SKIP = {"data.on_unreadable": "skip"}

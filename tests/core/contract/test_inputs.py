@@ -27,7 +27,7 @@ from core.experiment.published import read_published
 from tests.core.experiments import edited, write
 from tests.engine import Lab, write_pictures
 
-CLIP = Path(__file__).parents[2] / "checkpoints" / "shapes-clip"
+CLIP = Path(__file__).parents[3] / "checkpoints" / "shapes-clip"
 TOLD = {
     "pipe": "is a named pipe",
     "socket": "is a socket",

@@ -10,8 +10,7 @@ from core.engine.checks import composition_faults
 from core.engine.steps.seeded import SeededVariant
 from core.engine.steps.step import Workspace
 from core.experiment.variants import read_variants
-
-from .experiments import document
+from tests.core.experiments import document
 
 pytestmark = pytest.mark.usefixtures("toy_components")
 

@@ -9,7 +9,7 @@ from core.contract.store import Store
 from core.engine.plan import read_plan
 from core.engine.steps.step import Workspace
 
-FILES = sorted((Path(__file__).parents[1] / "experiments" / "claims").glob("*.yaml"))
+FILES = sorted((Path(__file__).parents[2] / "experiments" / "claims").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)

@@ -8,7 +8,7 @@ import pytest
 
 from core.experiment.published import Published, PublishedRow, load_published
 
-FILES = sorted((Path(__file__).parents[1] / "experiments" / "references").glob("*.yaml"))
+FILES = sorted((Path(__file__).parents[2] / "experiments" / "references").glob("*.yaml"))
 
 
 def load(name: str) -> Published:

@@ -30,7 +30,7 @@ from core.plugins import registry
 from core.testing.description import configured
 from core.testing.inputs import TEXTS, VIDEOS, Sample, sample
 from plugins.outputs.mlflow.trial import TrialRecord
-from tests.core.test_reranking import reranked
+from tests.core.engine.test_reranking import reranked
 from tests.engine import Lab, ToyDot, ToyMatcher, keys
 from tests.plugins.test_contract import COMPONENTS, CONFIGURATIONS, NO_DEFAULTS
 

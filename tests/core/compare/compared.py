@@ -12,7 +12,7 @@ from core.contract.store import Store
 
 N = 200
 KEYS = ("0123456789abcdef", "fedcba9876543210")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def similarities(rng: np.random.Generator, texts: int = N, videos: int = N, noise: float = 3.0) -> np.ndarray:

@@ -20,7 +20,7 @@ from core.experiment.variants import read_variants
 from core.plugins import registry
 from tests.plugins.test_eercf_golden import NAMES, PAIRS, TOP_K, Golden, largest_error, offered
 
-PAPERS = Path(__file__).parents[1] / "experiments" / "papers"
+PAPERS = Path(__file__).parents[2] / "experiments" / "papers"
 RELEASED, PAPER = PAPERS / "eercf_released.yaml", PAPERS / "eercf.yaml"
 
 
@@ -90,7 +90,7 @@ class Composed:
 
 @pytest.fixture(scope="module")
 def golden() -> Golden:
-    return Golden(Path(__file__).parent / "golden" / "eercf.npz")
+    return Golden(Path(__file__).parents[1] / "golden" / "eercf.npz")
 
 
 @pytest.fixture(scope="module")
