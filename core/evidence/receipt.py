@@ -106,7 +106,7 @@ def _differences(given: dict[str, Any], facts: dict[str, Any], plan: Plan, file:
         if given[name] == facts[name]:
             continue
         if name not in ("family", "claims", "splits"):
-            shown = words[facts[name]] if name == "baseline" else facts[name]
+            shown = baseline_names(plan) if name == "baseline" else facts[name]
             yield Problem(name, f"{given[name]} was registered, the experiment has {shown}", file)
             continue
         lost = [one for one in given[name] if one not in facts[name]]

@@ -71,6 +71,11 @@ def marked(row: Row) -> str:
     return row.name + (" [transductive]" if row.transductive else "")
 
 
+def compared_with(result: Result) -> str:
+    """What differences are to: the baseline's name, or that each has one on its own data."""
+    return marked(result.baseline) if len(result.baselines) == 1 else "the baseline on the same data"
+
+
 def words(value: Any) -> str:
     """A value as a reader says it: `½ brief, ½ dominant` for a mixture, `brief` where it is all of it."""
     if value == {}:

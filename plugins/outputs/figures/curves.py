@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +32,8 @@ class Curves:
 
     key: what is swept, by its shortest name. held: what the lines have in common of what the experiment varies.
     mean, low, high: [lines, at], the metric and its 95 % interval over clusters of queries; nan where there is no
-    variant. baseline: (metric, low, high) of the variant that every point is compared with, where there is one.
+    variant. baselines: {name: (metric, low, high)} of what the points are compared with; baseline_of: [lines], the name
+    of each line's.
     """
 
     key: str
@@ -43,8 +44,8 @@ class Curves:
     mean: Floats
     low: Floats
     high: Floats
-    baseline_name: str = ""
-    baseline: Interval | None = None
+    baselines: Mapping[str, Interval] = field(default_factory=dict)
+    baseline_of: tuple[str, ...] = ()
 
     size = SIZE
 
@@ -73,21 +74,21 @@ class Curves:
             for value, row in line.items():
                 cells[:, number, values.index(value)] = metric_interval(row, result.primary)
         line_axis = axis(axes[0], [own(first, axes[0], keys) for first in firsts], keys) if axes else Axis("", ("",))
-        held, baseline = shared_settings(result, firsts, [key, *axes]), result.baseline
-        rows = [row for line in lines for row in line.values()]
-        all_compared = all(result.primary in row.comparisons for row in rows if row is not baseline)
-        level = (baseline.name, metric_interval(baseline, result.primary)) if all_compared else ("", None)
-        return cls(short_key(key, keys), held, result.primary, line_axis, tuple(values), *cells, *level)
+        held = shared_settings(result, firsts, [key, *axes])
+        baselines, baseline_of = _levels(result, lines)
+        mean, low, high = cells
+        drawn = short_key(key, keys), held, result.primary, line_axis, tuple(values), mean, low, high
+        return cls(*drawn, baselines=baselines, baseline_of=baseline_of)
 
     def draw(self, axes: Axes) -> None:
-        """A line with its band for each value of the further axis; the baseline dashed, with its band."""
+        """A line with its band for each value of the further axis; its baseline dashed, with its band."""
         for number, name in enumerate(self.lines.values):
             self._draw_line(axes, number, stacked(name) or self.metric)
-        if self.baseline is not None:
-            level, low, high = self.baseline
-            axes.axhspan(low, high, color="0.5", alpha=0.13, linewidth=0)
-            label = stacked(f"baseline: {self.baseline_name}")
-            axes.axhline(level, color="0.35", linewidth=1.2, linestyle="--", label=label)
+        for name, (level, low, high) in self.baselines.items():
+            shared = len(self.baselines) == 1
+            colour = "0.35" if shared else COLOURS[self.baseline_of.index(name) % len(COLOURS)]
+            axes.axhspan(low, high, color=colour, alpha=0.13, linewidth=0)
+            axes.axhline(level, color=colour, linewidth=1.2, linestyle="--", label=stacked(f"baseline: {name}"))
         logarithmic = self.at[0] > 0 and self.at[-1] / self.at[0] >= WIDE
         if logarithmic:
             axes.set_xscale("log")
@@ -99,7 +100,7 @@ class Curves:
         axes.set_ylabel(self.metric)
         key = "large mark: best of the line; band: 95 % interval of each by itself"
         entitle(axes, f"{self.metric} over {self.key}", self.held, key)
-        if self.lines.name or self.baseline is not None:
+        if self.lines.name or self.baselines:
             title = self.lines.name
             axes.legend(
                 title=title, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False, alignment="left"
@@ -131,6 +132,15 @@ def _lines(result: Result, key: str, keys: list[str]) -> list[dict[float, Row]]:
             alike = [own(row.variant, other, keys) for other in keys if other != key]
             lines.setdefault(json.dumps(alike, default=str), {})[value] = row
     return [line for line in lines.values() if len(line) > 1]
+
+
+def _levels(result: Result, lines: list[dict[float, Row]]) -> tuple[dict[str, Interval], tuple[str, ...]]:
+    """The baselines' values by name, and the name of each line's; none where a point is not compared with its own."""
+    rows = [row for line in lines for row in line.values()]
+    if not all(result.primary in row.comparisons for row in rows if not row.is_baseline):
+        return {}, ()
+    baselines = [result.baseline_of(next(iter(line.values()))) for line in lines]
+    return {row.name: metric_interval(row, result.primary) for row in baselines}, tuple(row.name for row in baselines)
 
 
 def _apart(values: Sequence[float], logarithmic: bool) -> list[float]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from core.outputs import Result, metric
 
-from ..axes import marked
+from ..axes import compared_with, marked
 from .intervals import Floats, drawn_interval
 from .style import GREY, OUTCOME_COLOURS, entitle, open_frame, unit
 
@@ -50,7 +50,7 @@ class Forest:
             return None
         difference, low, high = np.array([drawn_interval(row.comparisons[result.primary]) for row in rows]).T
         names, outcomes = tuple(marked(row) for row in rows), tuple(row.outcome for row in rows)
-        return cls(marked(result.baseline), result.primary, names, difference, low, high, outcomes)
+        return cls(compared_with(result), result.primary, names, difference, low, high, outcomes)
 
     def draw(self, axes: Axes) -> None:
         """A line an interval, the first variant on top; filled where the difference is significant after correction."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from core.outputs import Result, Row, metric
 
-from ..axes import Axis, axis, distinct, keys_of, own, shared_settings, varying
+from ..axes import Axis, axis, compared_with, distinct, keys_of, own, shared_settings, varying
 from .intervals import Floats
 from .style import SIZE, entitle, fixed_at, label_cells, stacked, unit
 
@@ -74,7 +74,7 @@ class Grid:
         held = shared_settings(result, [row.variant for row in table_rows], axes)
         rows, columns = (axis(key, taken, keys) for key, taken in zip(axes, values, strict=True))
         mean, difference, low, high = cells
-        compared = result.baseline.name, held, result.primary
+        compared = compared_with(result), held, result.primary
         return cls(*compared, rows, columns, mean, difference, low, high, tuple(map(tuple, outcomes)))
 
     def draw(self, axes: Axes) -> None:

@@ -32,7 +32,7 @@ class Pareto:
     one.
     """
 
-    baseline: str
+    baselines: tuple[str, ...]
     metric: str
     against: str
     rows: tuple[str, ...]
@@ -58,7 +58,7 @@ class Pareto:
         mean, low, high = np.array([metric_interval(row, result.primary) for row in rows]).T
         front = _front(cost, mean, metric(result.primary).higher_is_better)
         names = tuple(marked(row) for row in rows)
-        return cls(marked(result.baseline), result.primary, against, names, cost, mean, low, high, front)
+        return cls(tuple(map(marked, result.baselines)), result.primary, against, names, cost, mean, low, high, front)
 
     def draw(self, axes: Axes) -> None:
         """A point a variant with a letter, named at the side; a step line joins those that no other beats in both."""
@@ -68,10 +68,10 @@ class Pareto:
         for number, name in enumerate(self.rows):
             at, value = self.cost[number], self.mean[number]
             colour = COLOURS[0] if self.front[number] else GREY
-            marker = "D" if name == self.baseline else "o"
+            marker = "D" if name in self.baselines else "o"
             spread = [[value - self.low[number]], [self.high[number] - value]]
             axes.errorbar(at, value, spread, color=colour, linewidth=0.8, alpha=0.5)
-            label = f"{_letter(number)}  {name}" + (" (baseline)" if name == self.baseline else "")
+            label = f"{_letter(number)}  {name}" + (" (baseline)" if name in self.baselines else "")
             axes.plot(at, value, marker=marker, markersize=6, color=colour, linestyle="", label=label)
         if self.cost.min() > 0 and self.cost.max() / self.cost.min() >= 8:
             _logarithmic(axes, self.cost.max() / self.cost.min())

@@ -52,7 +52,8 @@ class RankChanges:
         if name is None or not compared:
             return None
         other = max(compared, key=lambda row: abs(row.comparisons[result.primary].difference))
-        before, after = result.baseline.per_query(name), other.per_query(name)
+        baseline = result.baseline_of(other)
+        before, after = baseline.per_query(name), other.per_query(name)
         seeds = max(len(before), len(after))
         before, after = (np.broadcast_to(ranks, (seeds, ranks.shape[1])) for ranks in (before, after))
         starts = [start for start in RANKS if start <= max(before.max(), after.max())]
@@ -61,7 +62,7 @@ class RankChanges:
         np.add.at(counts, tuple(place.ravel() for place in places), 1 / seeds)
         change = before.mean(axis=0) - after.mean(axis=0)
         moves = int((change > 1e-9).sum()), int((change < -1e-9).sum())
-        return cls(marked(result.baseline), marked(other), direction, _groups(starts), counts, *moves)
+        return cls(marked(baseline), marked(other), direction, _groups(starts), counts, *moves)
 
     def draw(self, axes: Axes) -> None:
         """Cells with the number of queries, blue where the variant ranks better, darker for more."""

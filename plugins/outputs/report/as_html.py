@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core.outputs import Comparison, Decision, Published, Result, Row, counted
 
-from ..axes import distinct, keys_of, own, words
+from ..axes import compared_with, distinct, keys_of, own, words
 from ..numbers import interval, p_value
 from ..pages import Cell, Table, embedded, render
 from ..tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title, table
@@ -90,7 +90,7 @@ def _compared(result: Result) -> dict[str, str]:
     seeds = max(len(row.seeds) for row in result.rows)
     exception = " but where trials failed" if result.failed else ""
     told |= {
-        "Baseline": f"`{result.baseline.name}`",
+        "Baseline": " and ".join(f"`{row.name}`" for row in result.baselines),
         "Seeds": f"{seeds}, the same for every variant{exception}" if seeds else "none",
     }
     return told | result.facts
@@ -122,7 +122,7 @@ def _results(result: Result) -> list[Table]:
         chosen = [[cells[column] for column in columns] for cells in rows]
         return Table.of([head[column] for column in columns], chosen, left=left, row_kinds=kinds, caption=caption)
 
-    caption = f"{result.primary}: mean ± standard deviation over seeds; difference to `{result.baseline.name}`."
+    caption = f"{result.primary}: mean ± standard deviation over seeds; difference to {compared_with(result)}."
     tables = [part(first, (0, outcome + 1), caption)]
     if others:
         tables.append(part([0, *others], (0,), "The other direction: means over seeds."))

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from core.outputs import Comparison, Published, Result, Row, metric
 
+from ..axes import compared_with
 from ..numbers import p_value
 from ..tables import PUBLISHED_TEXTS, cost_table, published_notes, published_table, published_title
 
@@ -95,9 +96,11 @@ def _printed(letter: str) -> str:
 def latex(result: Result) -> str:
     """A table for each direction, one of costs, one for each direction of each file of published numbers.
 
-    The baseline stands in the first row.
+    The baseline stands in the first row; where there are several, each above what is compared with it.
     """
-    ordered = replace(result, rows=sorted(result.rows, key=lambda row: not row.is_baseline))
+    order = [row.name for row in result.baselines]
+    place = {row.name: (order.index(result.baseline_of(row).name), not row.is_baseline) for row in result.rows}
+    ordered = replace(result, rows=sorted(result.rows, key=lambda row: place[row.name]))
     parts = [_direction(ordered, direction) for direction in _directions(result.metrics)]
     parts += [_costs(ordered)] if any(row.costs for row in result.rows) else []
     for number, published in enumerate(result.published, 1):
@@ -190,7 +193,7 @@ def _caption(result: Result, direction: str, tested: bool, bold: bool) -> str:
     said = [f"{DIRECTIONS[direction]}, {result.name}. {size}", *(how if tested else how[-2:])]
     sentences = [escaped(line.replace("`", "")) for line in said]
     if tested:
-        baseline, called = escaped(result.baseline.name), _called(result.primary)
+        baseline, called = escaped(compared_with(result)), _called(result.primary)
         sentences.append(rf"$\Delta$: {called} less that of {baseline}, with its 95\,\% interval.")
         compared = [row.comparisons[result.primary] for row in result.rows if row.comparisons]
         if not all(math.isnan(comparison.p_corrected) for comparison in compared):

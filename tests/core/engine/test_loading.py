@@ -80,7 +80,7 @@ def test_a_trial_is_loaded_by_its_experiment_variant_and_seed(lab: Lab) -> None:
         torch.testing.assert_close(found.model.state_dict(), by_key.model.state_dict())
     found = core.load(Path(file), lab.store, variant={"retrieve.rerank.top_k": 3}, seed=1)
     assert found.experiment.retrieve.rerank.fields.top_k == 3
-    assert core.load(file, lab.store, variant="baseline", seed=0).experiment == plan.baseline.experiment
+    assert core.load(file, lab.store, variant="baseline", seed=0).experiment == plan.experiment
     overridden = core.load(file, lab.store, seed=1, overrides=["ablate=null", "retrieve.rerank.top_k=3"])
     assert overridden.metrics == found.metrics
 

@@ -110,7 +110,7 @@ def test_a_test_split_with_one_other_video_is_the_same(lab: Lab) -> None:
     picture.write_bytes((lab.videos / "train" / "v0" / "0.png").read_bytes())
     again = registered(lab, claims(helps=BETTER, harmless=WORSE))
     assert post_hoc(again) == {"helps", "harmless"}
-    name = plan.baseline.name
+    name = plan.baselines[0].name
     assert (times_scored(plan, name), times_scored(again, name)) == (2, 2)
 
 
@@ -122,13 +122,13 @@ def test_other_captions_of_the_same_videos_are_the_same_split(lab: Lab) -> None:
     listed.write_text(json.dumps(splits))
     again = registered(lab, claims(helps=BETTER, harmless=WORSE))
     assert post_hoc(again) == {"helps", "harmless"}
-    name = plan.baseline.name
+    name = plan.baselines[0].name
     assert (times_scored(plan, name), times_scored(again, name)) == (2, 2)
 
 
 def test_each_scoring_is_counted_once_and_repetitions_are_not(lab: Lab) -> None:
     plan = scored(registered(lab, claims()))
-    name = plan.baseline.name
+    name = plan.baselines[0].name
     assert times_scored(plan, name) == 2
     scored(lab.plan(claims()))
     assert times_scored(plan, name) == 2
@@ -161,12 +161,12 @@ def test_a_scoring_that_two_processes_write_down_is_counted_once(lab: Lab) -> No
     for plan in (first, second):
         for trial in plan.trials:
             enter(plan, trial)
-    assert times_scored(first, first.baseline.name) == len(first.trials)
+    assert times_scored(first, first.baselines[0].name) == len(first.trials)
 
 
 def test_the_val_split_may_be_scored_at_will(lab: Lab) -> None:
     plan = scored(registered(lab, claims() | {"evaluate.split": "val"}))
-    assert times_scored(plan, plan.baseline.name) == 0
+    assert times_scored(plan, plan.baselines[0].name) == 0
     enter(plan, plan.trials[0])
     assert not (lab.store / "ledger.jsonl").exists()
 

@@ -77,8 +77,8 @@ def test_each_swept_number_has_curves_with_the_baseline_beside_them(result: Resu
     assert (heat.at, heat.lines.name, heat.lines.values) == ((0.5, 2.0), "top_k", ("1", "3", "24"))
     assert np.array_equal(depth.mean, heat.mean.T)
     for figure in found.values():
-        assert figure.baseline is not None
-        mean, low, high = figure.baseline
+        assert set(figure.baselines) == {result.baseline.name}
+        mean, low, high = figure.baselines[result.baseline.name]
         assert mean == pytest.approx(stored(result, "t2v/R1", BASELINE).mean())
         assert low < mean < high
 
