@@ -63,7 +63,7 @@ class Registry:
         if self.manager.is_registered(plugin):
             raise UserError(f"{package}: {plugin!r} is registered already")
         others = self.manager.get_plugins()
-        known = dict(self.found)
+        before = dict(self.found)
         try:
             self.manager.register(plugin)
             self._refuse_unknown_hooks(plugin)
@@ -73,7 +73,7 @@ class Registry:
         except BaseException as fault:
             if self.manager.is_registered(plugin):
                 self.manager.unregister(plugin)
-            self.found = known
+            self.found = before
             if isinstance(fault, pluggy.PluginValidationError):
                 raise UserError(f"{package}: {' '.join(str(fault).split())}") from None
             raise
@@ -87,9 +87,9 @@ class Registry:
         try:
             self.manager.check_pending()
         except pluggy.PluginValidationError as fault:
-            known = [name for name in vars(hookspecs) if hasattr(self.manager.hook, name)]
+            hooks = [name for name in vars(hookspecs) if hasattr(self.manager.hook, name)]
             misspelt = re.search(r"unknown hook '(\w+)'", str(fault))
-            hint = nearest(misspelt[1], known) if misspelt else ""
+            hint = nearest(misspelt[1], hooks) if misspelt else ""
             raise pluggy.PluginValidationError(plugin, f"{fault}.{hint}") from None
 
     def _add(self, kind: str, component: type[Component], package: str, release: str, plugin: object) -> None:
@@ -117,17 +117,17 @@ class Registry:
         """Raises KeyError with a message that names the nearest known and what failed to load."""
         if (kind, name) in self.found:
             return self.found[kind, name]
-        hint = nearest(name, [known for of_kind, known in self.found if of_kind == kind])
+        hint = nearest(name, [other for of_kind, other in self.found if of_kind == kind])
         broken = "".join(f" Plugin {plugin} failed to load: {reason}." for plugin, reason in self.failed.items())
         raise KeyError(f"no {kind.replace('_', ' ')} named `{name}`.{hint}{broken}")
 
-    def specify(self, kind: str, given: Mapping[str, Any], key: str, checker: Checker) -> Spec | None:
+    def specify(self, kind: str, mapping: Mapping[str, Any], key: str, checker: Checker) -> Spec | None:
         """A component of the experiment file, `{name: …, fields…}`, as a Spec; faults go to `checker`."""
         try:
-            component = self.get(kind, given["name"]).component
+            component = self.get(kind, mapping["name"]).component
         except KeyError as missing:
             return checker.fail(join(key, "name"), missing.args[0])
-        settings = {name: value for name, value in given.items() if name != "name"}
+        settings = {name: value for name, value in mapping.items() if name != "name"}
         built = checker.build(component.Config, settings, key)
         return None if built is None else Spec(component.name, built)
 
@@ -149,25 +149,25 @@ def registry() -> Registry:
     """The registry with every installed plugin, loaded once. One that fails at import is remembered, not fatal."""
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
-    made = Registry(manager)
+    loaded = Registry(manager)
     for point in sorted(entry_points(group=GROUP), key=lambda point: (not _is_built_in(point), point.name)):
-        _load(made, point)
-    return made
+        _load(loaded, point)
+    return loaded
 
 
 def _is_built_in(point: EntryPoint) -> bool:
     return point.dist is not None and point.dist.name == DISTRIBUTION
 
 
-def _load(made: Registry, point: EntryPoint) -> None:
+def _load(loaded: Registry, point: EntryPoint) -> None:
     package = point.dist.name if point.dist else "?"
     try:
-        made.add_plugin(point.load(), package, point.dist.version if point.dist else "")
+        loaded.add_plugin(point.load(), package, point.dist.version if point.dist else "")
     except KeyboardInterrupt:
         raise
     except BaseException as fault:  # a plugin may fail in any way, sys.exit among them; the others must still load
         reason = f"sys.exit({fault.code!r}) was called" if isinstance(fault, SystemExit) else str(fault)
-        made.failed[f"{package}:{point.name}"] = f"{type(fault).__name__}: {reason}"
+        loaded.failed[f"{package}:{point.name}"] = f"{type(fault).__name__}: {reason}"
 
 
 def create(kind: str, name: str, shapes: Shapes | None = None, **settings: Any) -> Any:
@@ -282,10 +282,10 @@ def _imports(source: bytes, module: str, is_package: bool, followed: set[str]) -
 def _called(call: ast.Call) -> list[str]:
     """The name that a call of `import_module` or `__import__` gives as a constant."""
     function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    given = [*call.args[:1], *(word.value for word in call.keywords if word.arg == "name")]
+    arguments = [*call.args[:1], *(word.value for word in call.keywords if word.arg == "name")]
     if function not in ("import_module", "__import__"):
         return []
-    return [word.value for word in given if isinstance(word, ast.Constant) and isinstance(word.value, str)]
+    return [word.value for word in arguments if isinstance(word, ast.Constant) and isinstance(word.value, str)]
 
 
 def _absolute(name: str, base: list[str]) -> str:
@@ -324,9 +324,9 @@ def _list() -> None:
 
 def _show(name: str) -> None:
     """What a component is, its fields with type, default and limits, its levels, an example. Raises UserError."""
-    items = [(kind, item) for (kind, known), item in sorted(registry().found.items()) if known == name]
+    items = [(kind, item) for (kind, of_name), item in sorted(registry().found.items()) if of_name == name]
     if not items:
-        names = {known for _, known in registry().found}
+        names = {of_name for _, of_name in registry().found}
         raise UserError(f"there is no component named `{name}`.{nearest(name, names)}")
     for kind, item in items:
         print(f"{name}: {kind.replace('_', ' ')} of {item.package} {item.version}\n")

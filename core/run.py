@@ -135,10 +135,10 @@ def _workspace(store: str, device: str, workers: int | None) -> Workspace:
     from .engine.steps.step import Workspace
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    chosen = next(name for name, found in there.items() if found) if device == "auto" else device
+    chosen = next(name for name, is_there in there.items() if is_there) if device == "auto" else device
     if not there.get(chosen.partition(":")[0], False):
-        known = ", ".join(name for name, found in there.items() if found)
-        raise ConfigError(Problem("--device", f"`{device}` is not available here; there is: {known}", "command line"))
+        devices = ", ".join(name for name, is_there in there.items() if is_there)
+        raise ConfigError(Problem("--device", f"`{device}` is not available here; there is: {devices}", "command line"))
     if workers is not None and workers < 0:
         raise ConfigError(
             Problem("--workers", f"must be 0 (decode in this process) or more, got {workers}", "command line")
@@ -240,8 +240,8 @@ def _check_distribution() -> None:
         distribution("retrieval-ablations")
     except PackageNotFoundError:
         raise UserError(f"this program is not installed; run: pip install -c constraints.txt -e {here}") from None
-    found = find_spec("plugins")
-    home = Path(found.origin).resolve().parents[1] if found and found.origin else None
+    spec = find_spec("plugins")
+    home = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
     if home != here:
         raise UserError(
             f"`core` is read from {here}, but `plugins` from {home}: another package or folder has one of these names. "

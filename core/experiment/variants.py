@@ -94,19 +94,19 @@ class _Draft:
 
 def _drafts(document: Document, base: Mapping[str, Any]) -> list[_Draft]:
     """Every description, in the order of the file; duplicates among them."""
-    given = {key: _unresolved(document.values.get(key), base.get(key)) or {} for key in ("ablate", "variants")}
+    sweeps = {key: _unresolved(document.values.get(key), base.get(key)) or {} for key in ("ablate", "variants")}
     around = _unresolved(document.values.get("one_at_a_time"), base.get("one_at_a_time")) or {}
     baseline = base.get("baseline")
-    problems = [*_sweep_faults(given["ablate"], around), *_variant_faults(given["variants"])]
+    problems = [*_sweep_faults(sweeps["ablate"], around), *_variant_faults(sweeps["variants"])]
     problems += [p for key in (baseline if isinstance(baseline, Mapping) else ()) for p in _key_faults("baseline", key)]
-    problems += problems or _too_many(given, around, base.get("seeds"))
+    problems += problems or _too_many(sweeps, around, base.get("seeds"))
     if problems:
         raise ConfigError(problems)
-    found = [draft for where, axes in _grids(given["ablate"]).items() for draft in _product(where, axes)]
+    drafts = [draft for where, axes in _grids(sweeps["ablate"]).items() for draft in _product(where, axes)]
     single = [draft for key, values in _present(around).items() for draft in _product("one_at_a_time", {key: values})]
-    found += [_Draft("", {}), *single] if single else []
-    found += [_Draft(join("variants", name), dict(v), name) for name, v in _present(given["variants"]).items()]
-    return found or [_Draft("", {})]
+    drafts += [_Draft("", {}), *single] if single else []
+    drafts += [_Draft(join("variants", name), dict(v), name) for name, v in _present(sweeps["variants"]).items()]
+    return drafts or [_Draft("", {})]
 
 
 def _unresolved(raw: Any, resolved: Any) -> Any:
@@ -118,17 +118,17 @@ def _unresolved(raw: Any, resolved: Any) -> Any:
     return resolved if isinstance(resolved, Mapping | list) else raw
 
 
-def _present(given: Mapping[str, Any]) -> dict[str, Any]:
+def _present(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """null removes."""
-    return {name: item for name, item in given.items() if item is not None}
+    return {name: item for name, item in mapping.items() if item is not None}
 
 
 def _grids(ablate: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Grids by the full key that they stand under."""
-    given = _present(ablate)
-    if given and all(isinstance(axes, Mapping) for axes in given.values()):
-        return {join("ablate", name): _present(axes) for name, axes in given.items() if _present(axes)}
-    return {"ablate": given} if given else {}
+    grids = _present(ablate)
+    if grids and all(isinstance(axes, Mapping) for axes in grids.values()):
+        return {join("ablate", name): _present(axes) for name, axes in grids.items() if _present(axes)}
+    return {"ablate": grids} if grids else {}
 
 
 def _product(where: str, axes: Mapping[str, list[Any]]) -> Iterator[_Draft]:
@@ -136,13 +136,13 @@ def _product(where: str, axes: Mapping[str, list[Any]]) -> Iterator[_Draft]:
         yield _Draft(where, dict(zip(axes, values, strict=True)))
 
 
-def _too_many(given: Mapping[str, Any], around: Mapping[str, Any], seeds: Any) -> list[Problem]:
+def _too_many(sweeps: Mapping[str, Any], around: Mapping[str, Any], seeds: Any) -> list[Problem]:
     """More variants or trials than a file may have, at the key that describes most of them."""
     counts = {
-        where: math.prod(len(values) for values in axes.values()) for where, axes in _grids(given["ablate"]).items()
+        where: math.prod(len(values) for values in axes.values()) for where, axes in _grids(sweeps["ablate"]).items()
     }
     counts["one_at_a_time"] = sum(len(values) for values in _present(around).values())
-    counts["variants"] = len(_present(given["variants"]))
+    counts["variants"] = len(_present(sweeps["variants"]))
     most, total = max(counts, key=lambda where: counts[where]), sum(counts.values())
     if total > MOST_VARIANTS:
         return [Problem(most, f"describes {total:,} variants with those beside it; at most {MOST_VARIANTS:,} are run")]
@@ -217,18 +217,20 @@ def _configured(
     """The configuration that a draft describes; `components` None: core schema only. Raises ConfigError."""
     apart: dict[str, Any] = {} if document.refers else {key: dict(document.values.get(key) or {}) for key in SWEEPS}
     values = copy.deepcopy({key: value for key, value in document.values.items() if key not in apart})
-    given = draft.assignments
+    assignments = draft.assignments
     try:
-        for key in sorted(given, key=lambda key: len(split_key(key))):
-            assign(values, key, given[key])
+        for key in sorted(assignments, key=lambda key: len(split_key(key))):
+            assign(values, key, assignments[key])
         resolved = resolve(values)
         experiment, problems = check(resolved, components)
         if experiment is None:
             raise ConfigError(problems)
         experiment = replace(experiment, **apart)
     except ConfigError as fault:
-        raise ConfigError([locate(problem, draft.written, given, base) for problem in fault.problems]) from None
-    literal = {k: lookup(resolved, split_key(k)) if has_references(value) else value for k, value in given.items()}
+        raise ConfigError([locate(problem, draft.written, assignments, base) for problem in fault.problems]) from None
+    literal = {
+        k: lookup(resolved, split_key(k)) if has_references(value) else value for k, value in assignments.items()
+    }
     return _Built(replace(draft, assignments=literal), experiment)
 
 
@@ -242,10 +244,10 @@ def _configuration(experiment: Experiment | None) -> str:
 
 def _distinct(built: Iterable[_Built], keys: list[str]) -> list[Variant]:
     """One variant for each configuration, named by hand where any of its descriptions is. Raises ConfigError."""
-    found: dict[str, _Built] = {}
+    by_configuration: dict[str, _Built] = {}
     for item in built:
         name = item.draft.name or name_of(item.draft.assignments, keys)
-        first = found.setdefault(_configuration(item.experiment), item)
+        first = by_configuration.setdefault(_configuration(item.experiment), item)
         if item.draft.name and not first.draft.name:
             first.draft = replace(first.draft, name=name)
             first.names.insert(0, name)
@@ -253,7 +255,7 @@ def _distinct(built: Iterable[_Built], keys: list[str]) -> list[Variant]:
             first.names.append(name)
     variants = [
         Variant(b.names[0], b.draft.assignments, b.experiment, written=b.draft.written, aliases=_further(b.names))
-        for b in found.values()
+        for b in by_configuration.values()
     ]
     owners = {name: variant for variant in reversed(variants) for name in (variant.name, *variant.aliases)}
     clashes = [
@@ -278,27 +280,27 @@ def _with_baseline(
     document: Document, variants: list[Variant], reference: Any, components: Callable[..., Any]
 ) -> list[Variant]:
     """The variants with the baseline marked, and added where it is missing."""
-    found = _baselines(variants, reference)
-    if not found:
+    baselines = _baselines(variants, reference)
+    if not baselines:
         added = _added(document, variants, reference, components)
         same = [v for v in variants if _configuration(v.experiment) == _configuration(added.experiment)]
-        found, variants = same or [added], variants if same else [*variants, added]
-    impostors = [variant for variant in select(variants, "baseline") if variant is not found[0]]
+        baselines, variants = same or [added], variants if same else [*variants, added]
+    impostors = [variant for variant in select(variants, "baseline") if variant is not baselines[0]]
     if impostors:
         raise ConfigError(Problem(impostors[0].written, "a variant called `baseline` must be what `baseline` selects"))
-    return [replace(variant, is_baseline=variant is found[0]) for variant in variants]
+    return [replace(variant, is_baseline=variant is baselines[0]) for variant in variants]
 
 
 def _baselines(variants: list[Variant], reference: Any) -> list[Variant]:
     """The one variant that is meant, or none. Raises ConfigError where there are several."""
     if reference is None:
         return select(variants, "baseline") or select(variants, AS_WRITTEN) or variants[:1]
-    found = select(variants, reference)
-    if len(found) > 1:
-        names = "; ".join(variant.name for variant in found)
+    matches = select(variants, reference)
+    if len(matches) > 1:
+        names = "; ".join(variant.name for variant in matches)
         hint = "" if reference else f". For the file's own configuration write `{AS_WRITTEN}`"
-        raise ConfigError(Problem("baseline", f"selects {len(found)} variants, not one: {names}{hint}"))
-    return found
+        raise ConfigError(Problem("baseline", f"selects {len(matches)} variants, not one: {names}{hint}"))
+    return matches
 
 
 def _named_as_written(variants: list[Variant], own: Experiment | None) -> list[Variant]:
@@ -317,9 +319,9 @@ def _added(document: Document, variants: list[Variant], reference: Any, componen
     if not isinstance(reference, Mapping) and reference != AS_WRITTEN:
         raise ConfigError(Problem("baseline", reference_fault(variants, reference)))
     assignments = dict(reference) if isinstance(reference, Mapping) else {}
-    made = _configured(document, _Draft("baseline", assignments), document.values, components)
+    built = _configured(document, _Draft("baseline", assignments), document.values, components)
     keys = [*assignments, *(key for variant in variants for key in variant.assignments)]
     name = name_of(assignments, keys)
     if select(variants, name):
         raise ConfigError(Problem("baseline", f"there is another variant called `{name}`; rename that one"))
-    return Variant(name, assignments, made.experiment, written="baseline")
+    return Variant(name, assignments, built.experiment, written="baseline")

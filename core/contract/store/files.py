@@ -226,11 +226,11 @@ def _lines(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _value(line: str) -> Any:
     """What a line holds. One without a checksum is of a store from before."""
-    found = _CHECKED_LINE.fullmatch(line)
-    if found and int(found[2], 16) != zlib.crc32(found[1].encode()):
+    match = _CHECKED_LINE.fullmatch(line)
+    if match and int(match[2], 16) != zlib.crc32(match[1].encode()):
         return _DAMAGED
     with suppress(ValueError):
-        value = json.loads(found[1] if found else line)
+        value = json.loads(match[1] if match else line)
         return value if isinstance(value, dict | list) else _DAMAGED
     return _DAMAGED
 

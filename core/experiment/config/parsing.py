@@ -91,10 +91,10 @@ def _measure(text: str) -> None:
             height += 1 + max((child[1] for child in children), default=0)
             anchors[anchor] = (size, height)
         elif isinstance(event, AliasEvent):
-            known = anchors.get(event.anchor, (1, 0))
-            if known is None:
+            measure = anchors.get(event.anchor, (1, 0))
+            if measure is None:
                 raise NotYaml(f"`*{event.anchor}` stands within what it stands for", event.start_mark)
-            size, height = known
+            size, height = measure
         elif isinstance(event, ScalarEvent):
             anchors[event.anchor] = (size, height)
         else:
@@ -176,8 +176,8 @@ def _key_fault(name: Any) -> str:
         return f"a key must be a text, got {name!r}; put it in quotes"
     if len(name) > LONGEST_KEY:
         return f"a key has at most {LONGEST_KEY} letters, this one {len(name):,}"
-    if found := NO_TEXT.search(name):
-        return f"a key holds a character that is none of a text: U+{ord(found[0]):04X}"
+    if match := NO_TEXT.search(name):
+        return f"a key holds a character that is none of a text: U+{ord(match[0]):04X}"
     if not name or split_key(join("", name), lenient=True) != [name]:
         return f"{name!r} is empty or leaves a bracket open; take another name"
     return ""
@@ -187,8 +187,8 @@ def _value_fault(value: Any) -> str:
     if isinstance(value, _Faulty):
         return value.message
     if isinstance(value, str):
-        found = NO_TEXT.search(value)
-        return f"holds a character that is none of a text: U+{ord(found[0]):04X}" if found else ""
+        match = NO_TEXT.search(value)
+        return f"holds a character that is none of a text: U+{ord(match[0]):04X}" if match else ""
     if value is None or isinstance(value, bool | int | float):
         return ""
     kind = {"bytes": "binary data"}.get(type(value).__name__, f"a {type(value).__name__}")

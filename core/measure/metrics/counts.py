@@ -77,7 +77,7 @@ def rank_counts(
     few = np.flatnonzero(degree[query] <= FEW)
     for some in np.array_split(few, 1 + few.size * block.shape[1] // BLOCK_ELEMENTS):
         items, mine = block[query[some]], own[some, None]
-        above[some], tied[some] = (np.count_nonzero(made, axis=1) for made in (items > mine, items == mine))
+        above[some], tied[some] = (np.count_nonzero(matches, axis=1) for matches in (items > mine, items == mine))
     for row in np.flatnonzero(degree > FEW):
         pairs, ordered = slice(indptr[row], indptr[row + 1]), np.sort(block[row])
         upper, lower = (np.searchsorted(ordered, own[pairs], side) for side in ("right", "left"))
@@ -110,9 +110,9 @@ def compared(own: NDArray, query: NDArray, rivals: NDArray, indptr: NDArray) -> 
     for at in range(0, own.size if rivals.size else 0, rows):
         part = slice(at, at + rows)
         there = places < sizes[part, None]
-        found = rivals[np.where(there, indptr[query[part], None] + places, 0)]
-        for counts, made in ((above, found > own[part, None]), (tied, found == own[part, None])):
-            counts[part] = np.count_nonzero(made & there, axis=1)
+        scores = rivals[np.where(there, indptr[query[part], None] + places, 0)]
+        for counts, matches in ((above, scores > own[part, None]), (tied, scores == own[part, None])):
+            counts[part] = np.count_nonzero(matches & there, axis=1)
     return above, tied
 
 

@@ -80,15 +80,15 @@ class Relevance:
         return relevance
 
     @classmethod
-    def _from_matrix(cls, given: Any) -> Relevance | None:
+    def _from_matrix(cls, source: Any) -> Relevance | None:
         """Of a sparse matrix, or of an array or tensor that is no list of pairs; None for what is neither."""
-        if hasattr(given, "tocoo"):
-            entries = given.tocoo()
+        if hasattr(source, "tocoo"):
+            entries = source.tocoo()
             there = entries.data != 0
             return cls.from_pairs(entries.row[there], entries.col[there], entries.shape)
-        if not hasattr(given, "shape"):
+        if not hasattr(source, "shape"):
             return None
-        matrix = np.asarray(given)
+        matrix = np.asarray(source)
         if matrix.ndim != 2 or not (matrix.dtype == bool or np.isin(matrix, (0, 1)).all()):
             raise DataError(
                 f"relevance: expected a bool matrix [texts, videos], got {matrix.dtype} of shape {list(matrix.shape)}"
@@ -96,12 +96,12 @@ class Relevance:
         return cls.from_dense(matrix)
 
     @classmethod
-    def _from_list(cls, given: Any, shape: tuple[int, int]) -> Relevance:
+    def _from_list(cls, source: Any, shape: tuple[int, int]) -> Relevance:
         expected = "a Relevance, a bool matrix [texts, videos], a scipy.sparse matrix or a list of (text, video)"
         try:
-            pairs = [(operator.index(text), operator.index(video)) for text, video in given]
+            pairs = [(operator.index(text), operator.index(video)) for text, video in source]
         except (TypeError, ValueError):
-            raise DataError(f"relevance: expected {expected}, got {type(given).__name__}") from None
+            raise DataError(f"relevance: expected {expected}, got {type(source).__name__}") from None
         return cls.from_pairs([text for text, _ in pairs], [video for _, video in pairs], shape)
 
     @cached_property
@@ -120,10 +120,10 @@ class Relevance:
 
     def pairs(self, rows: NDArray, columns: NDArray) -> NDArray[np.int64]:
         """Which of `indices` each pair (rows[p], columns[p]) is; -1 for one that is not relevant. [P]"""
-        known = self._pair_rows() * self.shape[1] + self.indices
+        held = self._pair_rows() * self.shape[1] + self.indices
         wanted = rows * self.shape[1] + columns
-        at = np.searchsorted(known, wanted)
-        return np.where(np.append(known, -1)[at] == wanted, at, -1)
+        at = np.searchsorted(held, wanted)
+        return np.where(np.append(held, -1)[at] == wanted, at, -1)
 
     def clusters(self) -> NDArray[np.int64]:
         """A label for each row, [rows]: rows that share a relevant column, directly or through others, share it.

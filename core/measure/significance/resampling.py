@@ -79,9 +79,9 @@ def resampled_medians(values: Floats, label: NDArray[np.intp], counts: Floats) -
     drawn = counts @ np.bincount(label, minlength=counts.shape[1])
     medians = np.empty((*values.shape[:2], len(counts)))
     for arm, seed in np.ndindex(values.shape[:2]):
-        distinct, level, found = np.unique(values[arm, seed], return_inverse=True, return_counts=True)
+        distinct, level, repeats = np.unique(values[arm, seed], return_inverse=True, return_counts=True)
         held = coo_array((np.ones(label.size), (level, label)), shape=(distinct.size, counts.shape[1])).tocsr()
-        until = int(np.searchsorted(np.cumsum(found), 0.55 * label.size)) + 1  # a median is seldom found beyond
+        until = int(np.searchsorted(np.cumsum(repeats), 0.55 * label.size)) + 1  # a median is seldom found beyond
         reached = np.cumsum(held[:until] @ weights, axis=0)
         if not (reached[-1] > drawn // 2).all():
             reached = np.cumsum(held @ weights, axis=0)
