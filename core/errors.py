@@ -54,8 +54,8 @@ class ConfigError(UserError):
     exit_code = 2
 
     def __init__(self, problems: Sequence[Problem] | Problem):
-        sequence = [problems] if isinstance(problems, Problem) else list(problems)
-        self.problems = list(dict.fromkeys(sequence))
+        faults = [problems] if isinstance(problems, Problem) else list(problems)
+        self.problems = list(dict.fromkeys(faults))
         head = "" if len(self.problems) == 1 else f"{len(self.problems)} problems in the configuration:\n"
         super().__init__(head + "\n".join(str(problem) for problem in self.problems))
 

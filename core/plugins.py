@@ -63,7 +63,7 @@ class Registry:
         if self.manager.is_registered(plugin):
             raise UserError(f"{package}: {plugin!r} is registered already")
         others = self.manager.get_plugins()
-        before = dict(self.found)
+        backup = dict(self.found)
         try:
             self.manager.register(plugin)
             self._refuse_unknown_hooks(plugin)
@@ -73,7 +73,7 @@ class Registry:
         except BaseException as fault:
             if self.manager.is_registered(plugin):
                 self.manager.unregister(plugin)
-            self.found = before
+            self.found = backup
             if isinstance(fault, pluggy.PluginValidationError):
                 raise UserError(f"{package}: {' '.join(str(fault).split())}") from None
             raise
@@ -149,25 +149,25 @@ def registry() -> Registry:
     """The registry with every installed plugin, loaded once. One that fails at import is remembered, not fatal."""
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
-    loaded = Registry(manager)
+    components = Registry(manager)
     for point in sorted(entry_points(group=GROUP), key=lambda point: (not _is_built_in(point), point.name)):
-        _load(loaded, point)
-    return loaded
+        _load(components, point)
+    return components
 
 
 def _is_built_in(point: EntryPoint) -> bool:
     return point.dist is not None and point.dist.name == DISTRIBUTION
 
 
-def _load(loaded: Registry, point: EntryPoint) -> None:
+def _load(components: Registry, point: EntryPoint) -> None:
     package = point.dist.name if point.dist else "?"
     try:
-        loaded.add_plugin(point.load(), package, point.dist.version if point.dist else "")
+        components.add_plugin(point.load(), package, point.dist.version if point.dist else "")
     except KeyboardInterrupt:
         raise
     except BaseException as fault:  # a plugin may fail in any way, sys.exit among them; the others must still load
         reason = f"sys.exit({fault.code!r}) was called" if isinstance(fault, SystemExit) else str(fault)
-        loaded.failed[f"{package}:{point.name}"] = f"{type(fault).__name__}: {reason}"
+        components.failed[f"{package}:{point.name}"] = f"{type(fault).__name__}: {reason}"
 
 
 def create(kind: str, name: str, shapes: Shapes | None = None, **settings: Any) -> Any:
@@ -200,8 +200,9 @@ def make(kind: str, spec: Spec, shapes: Shapes | None = None) -> Any:
     >>> core.make("loss", spec).config.of
     {'video': 1.0}
     """
-    takes_shapes = kind in ("feature_transform", "interaction", "reranker")
-    return registry().make(kind, spec, *([shapes or {}] if takes_shapes else []))
+    if kind in ("feature_transform", "interaction", "reranker"):
+        return registry().make(kind, spec, shapes or {})
+    return registry().make(kind, spec)
 
 
 # ------------------------------------------------------------------------------------------------ source digests
@@ -292,7 +293,10 @@ def _absolute(name: str, base: list[str]) -> str:
     """A module's full name, of one that may start with dots inside the package `base`."""
     inner = name.lstrip(".")
     level = len(name) - len(inner)
-    return ".".join([*(base[: len(base) - level + 1] if level else []), *([inner] if inner else [])])
+    if not level:
+        return inner
+    outer = base[: len(base) - level + 1]  # one dot: the package itself; each further one: the package around it
+    return ".".join([*outer, inner] if inner else outer)
 
 
 @command
@@ -345,7 +349,8 @@ def _field(setting: Any, hint: Any) -> str:
     """`a number = 0.1 (more than 0): what it is`"""
     rules = setting.metadata
     limits = [f"{words} {rules[rule]:,}" for rule, (_, words) in BOUNDS.items() if rules.get(rule) is not None]
-    limits += [" | ".join(map(str, rules["choices"]))] if rules.get("choices") else []
+    if rules.get("choices"):
+        limits.append(" | ".join(map(str, rules["choices"])))
     options = [option for option in typing.get_args(hint) if option is not type(None)] if _may_be_null(hint) else [hint]
     kind = f"a {rules['kind'].replace('_', ' ')}" if rules.get("kind") else " or ".join(map(describe, options))
     default = ""
@@ -374,7 +379,8 @@ def _levels(component: Any) -> dict[str, str]:
         except (AttributeError, TypeError):  # a kind without it, or fields that must be given
             continue
         flat = [*names.text, *names.video] if isinstance(names, Levels) else sorted(names)
-        told |= {words: ", ".join(flat)} if flat else {}
+        if flat:
+            told[words] = ", ".join(flat)
     return told
 
 

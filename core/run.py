@@ -261,7 +261,9 @@ def _command(chosen: argparse.Namespace) -> int:
 
         limit_memory(chosen.memory)
     further = [word for word in chosen.more if word.endswith((".yaml", ".yml")) and "=" not in word]
-    chosen.overrides = [word for word in chosen.more if word not in further] + ["anonymous=true"] * chosen.anonymous
+    chosen.overrides = [word for word in chosen.more if word not in further]
+    if chosen.anonymous:
+        chosen.overrides.append("anonymous=true")
     files = [chosen.file, *further]
     problems: list[Problem] = []
     for file in files if further else ():

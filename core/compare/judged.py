@@ -93,7 +93,7 @@ class Judged:
             return None
         if key not in self._transductive:
             self._transductive[key] = transductive_trace(self.common.values[input_name], name.partition("/")[0])
-        return self._transductive[key]
+        return self._transductive[key] or None
 
     def doubts(self, name: str) -> list[str]:
         """What puts the comparison itself in doubt, in one direction: matrices may not be what they are taken for."""

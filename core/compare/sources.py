@@ -42,7 +42,7 @@ class Scores:
 
     given: GivenScores
     run: bool = False
-    partial: str = ""
+    partial: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +221,7 @@ def _run(path: Path, lines: Sequence[Sequence[str]], direction: str) -> Scores:
         searched, matrix = "video", GivenScores(values, tuple(listed), tuple(items), remarks)
     else:
         searched, matrix = "text", GivenScores(values.T, tuple(items), tuple(listed), remarks)
-    return Scores(matrix, run=True, partial=searched if depth < len(items) else "")
+    return Scores(matrix, run=True, partial=searched if depth < len(items) else None)
 
 
 def _trial(key: str, root: str) -> Stored:

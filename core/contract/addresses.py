@@ -101,8 +101,11 @@ def is_cut_short(address: str) -> bool:
         return False
     rest = address[begun.end() :]
     login, setting = rest.rpartition("@")[0], SECRET_SETTING.search(rest)
-    secrets = [login] if re.match(rf"[^{END}/?#]*:", login) else []
-    secrets += [rest[setting.start() :]] if setting else []
+    secrets = []
+    if re.match(rf"[^{END}/?#]*:", login):
+        secrets.append(login)
+    if setting:
+        secrets.append(rest[setting.start() :])
     return any(re.search(f"[{END}]", secret) for secret in secrets)
 
 

@@ -159,24 +159,24 @@ def _unnamed(place: Any) -> Any:
     return place.get("", place) if isinstance(place, Mapping) else place
 
 
-def _holds(typed: Any, wanted: Any) -> bool:
+def _holds(value: Any, wanted: Any) -> bool:
     """Whether a typed value is the one written. A component or section may hold more fields than were written, as
     each has its default; all other mappings are compared whole."""
-    if isinstance(typed, Spec) or dataclasses.is_dataclass(typed):
-        fields = typed.fields if isinstance(typed, Spec) else typed
+    if isinstance(value, Spec) or dataclasses.is_dataclass(value):
+        fields = value.fields if isinstance(value, Spec) else value
         wanted_fields = dict(wanted) if isinstance(wanted, Mapping) else {"name": None}
-        if isinstance(typed, Spec) and wanted_fields.pop("name", None) != typed.name:
+        if isinstance(value, Spec) and wanted_fields.pop("name", None) != value.name:
             return False
-        return all(_holds(getattr(fields, name, _NO_FIELD), value) for name, value in wanted_fields.items())
-    if isinstance(typed, Mapping):
+        return all(_holds(getattr(fields, name, _NO_FIELD), item) for name, item in wanted_fields.items())
+    if isinstance(value, Mapping):
         named = [wanted] if isinstance(wanted, str) else wanted
         items = dict.fromkeys(named, 1.0) if isinstance(named, list) else named
         if not isinstance(items, Mapping):
             return False
         items = {name: item for name, item in items.items() if item is not None}
-        return items.keys() == typed.keys() and all(_holds(typed[name], items[name]) for name in items)
+        return items.keys() == value.keys() and all(_holds(value[name], items[name]) for name in items)
     # 1 == True, but neither is written for the other
-    return isinstance(typed, bool) == isinstance(wanted, bool) and plain(typed) == plain(wanted)
+    return isinstance(value, bool) == isinstance(wanted, bool) and plain(value) == plain(wanted)
 
 
 # ------------------------------------------------------------------------------------------ faults

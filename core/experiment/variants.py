@@ -89,7 +89,7 @@ class _Draft:
 
     written: str
     assignments: Assignments
-    name: str = ""
+    name: str | None = None
 
 
 def _drafts(document: Document, base: Mapping[str, Any]) -> list[_Draft]:
@@ -104,7 +104,8 @@ def _drafts(document: Document, base: Mapping[str, Any]) -> list[_Draft]:
         raise ConfigError(problems)
     drafts = [draft for where, axes in _grids(sweeps["ablate"]).items() for draft in _product(where, axes)]
     single = [draft for key, values in _present(around).items() for draft in _product("one_at_a_time", {key: values})]
-    drafts += [_Draft("", {}), *single] if single else []
+    if single:
+        drafts += [_Draft("", {}), *single]
     drafts += [_Draft(join("variants", name), dict(v), name) for name, v in _present(sweeps["variants"]).items()]
     return drafts or [_Draft("", {})]
 

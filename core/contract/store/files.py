@@ -209,7 +209,7 @@ def mend_lines(path: Path) -> None:
         with aside.open("a", encoding="utf-8") as handle:
             handle.writelines(f"{text}\n" for text in damaged)
         write_atomically(path, "".join(f"{text}\n" for text, value in lines if value is not _DAMAGED))
-    count = f"{len(damaged)} line{'s' * (len(damaged) > 1)}"
+    count = "1 line" if len(damaged) == 1 else f"{len(damaged)} lines"
     print(f"{path}: {count} unfinished or damaged; set aside in {aside.name}", file=sys.stderr)
 
 

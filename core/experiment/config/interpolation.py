@@ -82,5 +82,7 @@ def _told(fault: Exception, values: Mapping[str, Any]) -> str:
     """What OmegaConf says, with the key among the values that is nearest to one that is not there."""
     message = str(fault).partition("\n")[0]
     pointed = re.search(r"key '([^']+)' not found", message)
-    keys = [key for path, key, _ in places(values) if isinstance(path[-1], str)] if pointed else []
-    return f"{message}.{nearest(pointed[1], keys[:MOST_KEYS])}" if pointed else message
+    if not pointed:
+        return message
+    keys = [key for path, key, _ in places(values) if isinstance(path[-1], str)]
+    return f"{message}.{nearest(pointed[1], keys[:MOST_KEYS])}"

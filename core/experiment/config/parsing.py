@@ -166,7 +166,8 @@ def _shown_key(name: Any) -> str:
     return text if len(text) <= LONGEST_KEY else f"{text[:40]}…"
 
 
-def _key_fault(name: Any) -> str:
+def _key_fault(name: Any) -> str | None:
+    """Why a key is none of ours; None where it is one."""
     if isinstance(name, bool):
         hint = "YAML reads on, off, yes, no, y and n as true and false; put it in quotes"
         return f"a key must be a text. {hint}"
@@ -180,16 +181,17 @@ def _key_fault(name: Any) -> str:
         return f"a key holds a character that is none of a text: U+{ord(match[0]):04X}"
     if not name or split_key(join("", name), lenient=True) != [name]:
         return f"{name!r} is empty or leaves a bracket open; take another name"
-    return ""
+    return None
 
 
-def _value_fault(value: Any) -> str:
+def _value_fault(value: Any) -> str | None:
+    """Why a scalar is none of ours; None where it is one."""
     if isinstance(value, _Faulty):
         return value.message
     if isinstance(value, str):
         match = NO_TEXT.search(value)
-        return f"holds a character that is none of a text: U+{ord(match[0]):04X}" if match else ""
+        return f"holds a character that is none of a text: U+{ord(match[0]):04X}" if match else None
     if value is None or isinstance(value, bool | int | float):
-        return ""
+        return None
     kind = {"bytes": "binary data"}.get(type(value).__name__, f"a {type(value).__name__}")
     return f"expected a text, a number, true, false, null, a list or a mapping, got {kind}"

@@ -161,6 +161,7 @@ def paired_tests(
     sums, sizes = cluster_sums(values, clusters)
     _, S, C = sums.shape
     means = unrounded(sums.sum(axis=2), np.abs(sums).sum(axis=2)) / sizes.sum()
+    # the mean is a ratio, sum of sums over sum of sizes: what each cluster contributes, linearised at the means
     influence = means[..., None] + (sums - means[..., None] * sizes) * (C / sizes.sum())
     if S == 1:
         label = "covers query sampling only" if trained else "no training in either arm"

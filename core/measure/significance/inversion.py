@@ -72,6 +72,7 @@ def _signs(clusters: int, draws: int, seed: int) -> Iterator[Floats]:
 
 
 def _all_signs(k: int) -> Floats:
+    """[2^k, k]: every way to sign k clusters; bit j of a row's number is the sign of cluster j."""
     return np.asarray(1.0 - 2.0 * (np.arange(2**k)[:, None] >> np.arange(k) & 1))
 
 

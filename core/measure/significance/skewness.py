@@ -54,8 +54,9 @@ def skewed_t(influence: Floats, error: Floats, null: float, alternative: Alterna
     return np.where(still & (distance == 0), 1.0, sides[alternative]), low, high
 
 
-def beware_of_tails(influence: Floats) -> str:
-    """What a test on clusters' influences [C] hangs on where it hangs on few, or rests on a symmetry that they lack."""
+def beware_of_tails(influence: Floats) -> str | None:
+    """What a test on clusters' influences [C] hangs on where it hangs on few, or rests on a symmetry that they lack;
+    None where it does neither."""
     squares = np.sort((influence - influence.mean()) ** 2)[::-1]
     few = max(1, int(np.ceil(LARGEST * squares.size)))
     carried = squares[:few].sum() / (squares.sum() or 1.0)
@@ -66,4 +67,4 @@ def beware_of_tails(influence: Floats) -> str:
     if carried >= LONG:
         told = f"{few:,} of {squares.size:,} differences carry {LONG:.0%} of the squares"
         return f"long tails, {told}: unless they are as long both ways, p and interval err more often than they say"
-    return ""
+    return None
