@@ -1,4 +1,4 @@
-"""Systems compared from what they put out: score matrices, ranks, runs, trials; and printed numbers, from those alone.
+"""Compare systems by their outputs: score matrices, ranks, TREC runs, stored trials; or by printed numbers alone.
 
 `python -m core.compare A B [C …]`: A is the baseline. Nothing is trained or computed again.
 """
@@ -24,7 +24,7 @@ from .sources import Scores, Source, Values, read_source
 __all__ = ["Compared", "Line", "Printed", "compare_inputs", "printed"]
 
 LEAST_GROUPS = 6
-"""Of independent queries: the signs of five can be flipped in 32 ways, so that the smallest two-sided p is .0625."""
+"""Groups of independent queries that a test needs: with five the smallest two-sided p of the sign flip is .0625."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,22 @@ class Line:
         if self.untested:
             return "not tested"
         _, low, high = self.comparison.gain
-        if np.isnan(self.comparison.p):
-            return "better (interval)" if low > 0 else "worse (interval)" if high < 0 else "n.s. (interval)"
-        return outcome(self.comparison)
+        if not np.isnan(self.comparison.p):
+            return outcome(self.comparison)
+        if low > 0:
+            return "better (interval)"
+        return "worse (interval)" if high < 0 else "n.s. (interval)"
 
 
 @dataclass(frozen=True)
 class Compared:
-    """All lines, and sentences: what puts the comparison itself in doubt, what was assumed, what was found out while
-    reading, what else to beware of."""
+    """The lines of the table, and sentences about them.
+
+    doubts       why the comparison itself may be wrong
+    assumptions  what was assumed, because no input says it
+    remarks      what was noticed while reading
+    warnings     what else to beware of
+    """
 
     lines: tuple[Line, ...]
     doubts: tuple[str, ...]

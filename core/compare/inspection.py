@@ -1,4 +1,4 @@
-"""What is odd about a score matrix: ties, another order, another orientation, another's scores rescaled."""
+"""What is odd about a score matrix: ties, rows in another order, a transposed matrix, scores that were rescaled."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ LARGEST = 1500
 
 
 def doubts(values: NDArray[Any], relevance: Relevance, direction: str) -> list[str]:
-    """Whether scores [texts, videos] are what they are taken for, in one direction: not where they are all the same,
-    R@1 is as by chance, or much better when the matrix is transposed."""
+    """Signs that scores [texts, videos] are not what they are taken for, in one direction: all are the same, R@1 is no
+    better than chance, or it is much better when the matrix is transposed."""
     from scipy.stats import binom
 
     if _constant(values):
@@ -26,7 +26,7 @@ def doubts(values: NDArray[Any], relevance: Relevance, direction: str) -> list[s
     share = evaluate(values, relevance, ["R1"], [direction]).metrics[f"{direction}/R1"] / 100
     chance = float(asked.degree.mean()) / gallery
     lines = []
-    could_tell = binom.sf(n - 1, n, chance) <= 0.01
+    could_tell = binom.sf(n - 1, n, chance) <= 0.01  # else chance may answer all n queries
     if could_tell and binom.sf(round(share * n) - 1, n, chance) > 0.01:
         lines.append(
             f"R@1 is {100 * share:.1f}, by chance it would be {100 * chance:.1f}: rows and columns may stand in "
@@ -43,7 +43,10 @@ def doubts(values: NDArray[Any], relevance: Relevance, direction: str) -> list[s
 
 
 def ties(values: NDArray[Any], direction: str) -> list[str]:
-    """Queries of scores [texts, videos] whose best score several items share, and that score everything the same."""
+    """Sentences on queries whose best score several items share, and on queries that score everything the same.
+
+    values: scores [texts, videos].
+    """
     if _constant(values):
         return []
     scores = values if direction == "t2v" else values.T

@@ -1,4 +1,4 @@
-"""The matrices among the inputs, in one order, with their relevance: per-query values, and what is odd about them."""
+"""All inputs with their relevance: per-query values, and what is odd about the score matrices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .sources import Ranks, Scores, Source, Stored, Values
 
 
 class Judged:
-    """All inputs with what is known of their relevance; `assumptions` and `remarks` are what is to be said of it."""
+    """All inputs with their relevance, the matrices in one order. `assumptions`, `remarks`: sentences about it."""
 
     def __init__(self, sources: dict[str, Source], judgements: Judgements | None, directions: Sequence[str]):
         self.sources, self.judgements = sources, judgements
@@ -96,7 +96,7 @@ class Judged:
         return self._transductive[key] or None
 
     def doubts(self, name: str) -> list[str]:
-        """What puts the comparison itself in doubt, in one direction: matrices may not be what they are taken for."""
+        """Why the comparison itself may be wrong, in one direction: matrices may not be what they are taken for."""
         direction, lines = name.partition("/")[0], []
         matrices = self.common.values if self.common is not None else {}
         for input_name, values in matrices.items():

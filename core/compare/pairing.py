@@ -1,4 +1,4 @@
-"""Bringing inputs into one order of texts and videos: by their ids, else as they stand, which is said aloud."""
+"""Bring inputs into one order of texts and videos: by their ids, else as they stand, which is reported."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ class Common:
 
 
 def bring_together(inputs: dict[str, Scores], judged: Mapping[str, Sequence[str]]) -> Common:
-    """Order the rows and columns of all matrices as in the first that has ids; `judged`: items {side: ids} of a gallery
-    that incomplete runs need not list.
+    """All matrices with rows and columns in the order of the first that has ids.
+
+    judged: items {side: ids} that are in the gallery although incomplete runs need not list them.
 
     Raises DataError for other texts, other videos, other shapes.
     """

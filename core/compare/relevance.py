@@ -1,4 +1,4 @@
-"""Which video answers which text: from a file, or assumed and said aloud."""
+"""Which video answers which text: from a file, or assumed, which is reported."""
 
 from __future__ import annotations
 

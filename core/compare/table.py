@@ -33,8 +33,10 @@ def show(compared: Compared) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, emoji=False, width=200)
     table = Table(box=None, pad_edge=False)
+    family = _family(compared)
     for index, name in enumerate(HEAD):
-        name = f"p (Holm, {family})" if name == "p" and (family := _family(compared)) > 1 else name
+        if name == "p" and family > 1:
+            name = f"p (Holm, {family})"
         table.add_column(plain_line(name), justify="left" if index in (0, 1, 7) else "right", no_wrap=index > 0)
     for line in compared.lines:
         table.add_row(*map(plain_line, _cells(line)), style="bold" if line.comparison is None else None)
@@ -133,7 +135,9 @@ def _cells(line: Line) -> list[str]:
 
 
 def _p(p: float, equals: str = "") -> str:
-    return "" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{equals}{p:.3f}"
+    if math.isnan(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{equals}{p:.3f}"
 
 
 def _plain(value: Any) -> Any:

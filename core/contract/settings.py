@@ -283,7 +283,9 @@ def _limits_of(kind: type, rules: Mapping[str, Any]) -> list[tuple[float, Callab
 
 def _items(value: Any) -> Iterable[Any]:
     """What a list or mapping holds; any other value itself."""
-    return value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def _numbers(value: Any) -> Iterator[int | float]:

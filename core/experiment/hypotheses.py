@@ -85,15 +85,18 @@ class Hypothesis:
 
     @property
     def digest(self) -> str:
-        """Of the claim itself: what is compared, how, on which seeds; names and paths do not enter."""
+        """The digest of the claim itself: what is compared, how, on which seeds. Names and paths do not enter."""
         arms = [_substance(variant) for variant in self.arms]
         seen = [AS_SEEN] if self.seeds_as_seen else []
         return digest([self.kind, self.metric, self.bound, arms, list(self.variant.experiment.seeds), *seen])
 
 
 def _substance(variant: Variant) -> dict[str, Any]:
-    """Its configuration without the columns of the table and what is done to the p of variants: neither changes a
-    result, and hypotheses are a family of their own."""
+    """The configuration of a variant, as far as a hypothesis depends on it.
+
+    Without the columns of the table, which change no result, and the correction of the variants' p: hypotheses are a
+    family of their own.
+    """
     configuration, apart = variant.configuration, ("metrics", "directions", "efficiency", "correction")
     configuration["evaluate"] = {k: v for k, v in configuration["evaluate"].items() if k not in apart}
     return configuration
@@ -161,16 +164,18 @@ def _sides(claim: Mapping[str, Any]) -> dict[str, Any]:
         return sides
     references: dict[str, Any] = {}
     for name, gain in sides.items():
-        whole = isinstance(gain, Mapping) and gain.keys() == {"of", "over"}
-        references |= {f"{name}.{part}": gain[part] for part in ("of", "over")} if whole else {name: gain}
+        if isinstance(gain, Mapping) and gain.keys() == {"of", "over"}:
+            references[f"{name}.of"], references[f"{name}.over"] = gain["of"], gain["over"]
+        else:
+            references[name] = gain
     return references
 
 
 def _bound_faults(kind: str, bound: Any, key: str) -> Iterator[Problem]:
     if bound is None:
-        unit = (
-            "how many times as much the other takes" if kind == "cheaper" else "in the metric's unit: points, or ranks"
-        )
+        unit = "in the metric's unit: points, or ranks"
+        if kind == "cheaper":
+            unit = "how many times as much the other takes"
         yield Problem(key, f"is needed and missing ({unit})")
     elif isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 <= bound < math.inf:
         yield Problem(key, f"expected a number of 0 or more, got {show(bound)}")

@@ -99,7 +99,8 @@ def _drafts(document: Document, base: Mapping[str, Any]) -> list[_Draft]:
     baseline = base.get("baseline")
     problems = [*_sweep_faults(sweeps["ablate"], around), *_variant_faults(sweeps["variants"])]
     problems += [p for key in (baseline if isinstance(baseline, Mapping) else ()) for p in _key_faults("baseline", key)]
-    problems += problems or _too_many(sweeps, around, base.get("seeds"))
+    if not problems:
+        problems = _too_many(sweeps, around, base.get("seeds"))
     if problems:
         raise ConfigError(problems)
     drafts = [draft for where, axes in _grids(sweeps["ablate"]).items() for draft in _product(where, axes)]
@@ -120,7 +121,7 @@ def _unresolved(raw: Any, resolved: Any) -> Any:
 
 
 def _present(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """null removes."""
+    """The items without those that are null: null removes an item."""
     return {name: item for name, item in mapping.items() if item is not None}
 
 
@@ -229,9 +230,10 @@ def _configured(
         experiment = replace(experiment, **apart)
     except ConfigError as fault:
         raise ConfigError([locate(problem, draft.written, assignments, base) for problem in fault.problems]) from None
-    literal = {
-        k: lookup(resolved, split_key(k)) if has_references(value) else value for k, value in assignments.items()
-    }
+    literal = dict(assignments)
+    for key, value in assignments.items():
+        if has_references(value):
+            literal[key] = lookup(resolved, split_key(key))
     return _Built(replace(draft, assignments=literal), experiment)
 
 
@@ -285,7 +287,10 @@ def _with_baseline(
     if not baselines:
         added = _added(document, variants, reference, components)
         same = [v for v in variants if _configuration(v.experiment) == _configuration(added.experiment)]
-        baselines, variants = same or [added], variants if same else [*variants, added]
+        if same:
+            baselines = same
+        else:
+            baselines, variants = [added], [*variants, added]
     impostors = [variant for variant in select(variants, "baseline") if variant is not baselines[0]]
     if impostors:
         raise ConfigError(Problem(impostors[0].written, "a variant called `baseline` must be what `baseline` selects"))

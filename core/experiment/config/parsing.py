@@ -161,8 +161,12 @@ def _plain(value: Any, key: str, problems: list[Problem]) -> Any:
 
 
 def _shown_key(name: Any) -> str:
-    text = name if isinstance(name, str) else show(name) if isinstance(name, bool) else "?"
-    text = str(name) if isinstance(name, int | float) and not isinstance(name, bool) else text
+    if isinstance(name, bool):
+        text = show(name)
+    elif isinstance(name, str | int | float):
+        text = str(name)
+    else:
+        text = "?"
     return text if len(text) <= LONGEST_KEY else f"{text[:40]}…"
 
 

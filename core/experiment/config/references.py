@@ -184,7 +184,11 @@ def at(values: Any, path: Path) -> Any:
 
 def places(values: Any, path: Path = (), key: str = "") -> Iterator[tuple[Path, str, Any]]:
     """Every value within others, with its place and full key."""
-    items = values.items() if isinstance(values, Mapping) else enumerate(values) if isinstance(values, list) else ()
+    items: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(values, Mapping):
+        items = values.items()
+    elif isinstance(values, list):
+        items = enumerate(values)
     for name, item in items:
         inner = f"{key}[{name}]" if isinstance(values, list) else join(key, name)
         yield (*path, name), inner, item

@@ -47,7 +47,9 @@ class Metric:
     @property
     def span(self) -> float | None:
         """The most by which one query can differ; None for ranks, where it depends on the gallery, and costs."""
-        return None if self.unit != "points" else 300.0 if self.family == "RSum" else 100.0
+        if self.unit != "points":
+            return None
+        return 300.0 if self.family == "RSum" else 100.0
 
     summary: Literal["mean", "median"] = "mean"
 

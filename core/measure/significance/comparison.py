@@ -86,7 +86,9 @@ class Comparison:
     @property
     def odds(self) -> float:
         """Wins for one loss, among the clusters that differ; nan where none does."""
-        return self.wins / self.losses if self.losses else (np.inf if self.wins else np.nan)
+        if self.losses:
+            return self.wins / self.losses
+        return np.inf if self.wins else np.nan
 
     def on(self, name: str) -> Comparison:
         """With the metric that hangs less on few queries, where `name` is of ranks and hangs on them."""
