@@ -66,7 +66,7 @@ class FeatureTransform(ModelPart):
 
 
 class Interaction(ModelPart):
-    """(text features, video features) -> scores [B_t, B_v], split by when a thing can be computed.
+    """(text features, video features) -> scores [B_t, B_v], in parts: what needs one side only is computed once a side.
 
     >>> import core, torch
     >>> class Nearness(core.Interaction):  # besides: reads, text_side, video_side

@@ -96,8 +96,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def follow_umask(path: Path) -> None:
-    """Give a file the rights of any other: safetensors and temporary files keep theirs from the group, whatever the
-    umask says."""
+    """Give a file the permissions that the umask asks for: safetensors and temporary files are written without those
+    of the group."""
     mask = os.umask(0o077)  # it can only be read by setting it
     os.umask(mask)
     path.chmod(0o666 & ~mask)
@@ -158,7 +158,7 @@ _CHECKED_LINE = re.compile(r"(.*) ([0-9a-f]{8})")
 
 
 def append_twice(path: Path, values: Iterable[Any]) -> None:
-    """`append_lines` to a file and to its copy, for what nothing else could tell again."""
+    """`append_lines` to a file and to its copy: for records that cannot be computed again."""
     values = list(values)
     append_lines(path, values)
     append_lines(copy_of(path), values)
