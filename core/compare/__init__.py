@@ -132,7 +132,8 @@ def compare_inputs(
     doubts = [line for side in sides for line in judged.doubts(side.name)]
     remarks = [line for s in sources.values() if isinstance(s, Scores) for line in s.given.remarks] + judged.remarks
     baseline, *others = sources.values()
-    remarks.append(entered(baseline, others, [side.name for side in sides], store))
+    if remark := entered(baseline, others, [side.name for side in sides], store):
+        remarks.append(remark)
     assumptions = [*judged.assumptions, *(line for side in sides for line in side.assumptions)]
     warnings = [line for side in sides for line in judged.warnings(side.name)]
     warnings += [line.comparison.warning for line in lines if line.comparison and not line.untested]
