@@ -54,8 +54,8 @@ class ConfigError(UserError):
     exit_code = 2
 
     def __init__(self, problems: Sequence[Problem] | Problem):
-        found = [problems] if isinstance(problems, Problem) else list(problems)
-        self.problems = list(dict.fromkeys(found))
+        faults = [problems] if isinstance(problems, Problem) else list(problems)
+        self.problems = list(dict.fromkeys(faults))
         head = "" if len(self.problems) == 1 else f"{len(self.problems)} problems in the configuration:\n"
         super().__init__(head + "\n".join(str(problem) for problem in self.problems))
 
@@ -129,9 +129,9 @@ class StoreError(UserError):
     """
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, candidates: Iterable[str]) -> str:
     """' Did you mean …?' for a misspelt word, else the known words; '' where there are none."""
-    names = sorted(str(name) for name in known)
+    names = sorted(str(name) for name in candidates)
     close = difflib.get_close_matches(word, names, n=1)
     if close:
         return f" Did you mean `{close[0]}`?"

@@ -63,7 +63,7 @@ class Registry:
         if self.manager.is_registered(plugin):
             raise UserError(f"{package}: {plugin!r} is registered already")
         others = self.manager.get_plugins()
-        known = dict(self.found)
+        backup = dict(self.found)
         try:
             self.manager.register(plugin)
             self._refuse_unknown_hooks(plugin)
@@ -73,7 +73,7 @@ class Registry:
         except BaseException as fault:
             if self.manager.is_registered(plugin):
                 self.manager.unregister(plugin)
-            self.found = known
+            self.found = backup
             if isinstance(fault, pluggy.PluginValidationError):
                 raise UserError(f"{package}: {' '.join(str(fault).split())}") from None
             raise
@@ -87,9 +87,9 @@ class Registry:
         try:
             self.manager.check_pending()
         except pluggy.PluginValidationError as fault:
-            known = [name for name in vars(hookspecs) if hasattr(self.manager.hook, name)]
+            hooks = [name for name in vars(hookspecs) if hasattr(self.manager.hook, name)]
             misspelt = re.search(r"unknown hook '(\w+)'", str(fault))
-            hint = nearest(misspelt[1], known) if misspelt else ""
+            hint = nearest(misspelt[1], hooks) if misspelt else ""
             raise pluggy.PluginValidationError(plugin, f"{fault}.{hint}") from None
 
     def _add(self, kind: str, component: type[Component], package: str, release: str, plugin: object) -> None:
@@ -117,17 +117,17 @@ class Registry:
         """Raises KeyError with a message that names the nearest known and what failed to load."""
         if (kind, name) in self.found:
             return self.found[kind, name]
-        hint = nearest(name, [known for of_kind, known in self.found if of_kind == kind])
+        hint = nearest(name, [other for of_kind, other in self.found if of_kind == kind])
         broken = "".join(f" Plugin {plugin} failed to load: {reason}." for plugin, reason in self.failed.items())
         raise KeyError(f"no {kind.replace('_', ' ')} named `{name}`.{hint}{broken}")
 
-    def specify(self, kind: str, given: Mapping[str, Any], key: str, checker: Checker) -> Spec | None:
+    def specify(self, kind: str, mapping: Mapping[str, Any], key: str, checker: Checker) -> Spec | None:
         """A component of the experiment file, `{name: …, fields…}`, as a Spec; faults go to `checker`."""
         try:
-            component = self.get(kind, given["name"]).component
+            component = self.get(kind, mapping["name"]).component
         except KeyError as missing:
             return checker.fail(join(key, "name"), missing.args[0])
-        settings = {name: value for name, value in given.items() if name != "name"}
+        settings = {name: value for name, value in mapping.items() if name != "name"}
         built = checker.build(component.Config, settings, key)
         return None if built is None else Spec(component.name, built)
 
@@ -149,25 +149,25 @@ def registry() -> Registry:
     """The registry with every installed plugin, loaded once. One that fails at import is remembered, not fatal."""
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
-    made = Registry(manager)
+    components = Registry(manager)
     for point in sorted(entry_points(group=GROUP), key=lambda point: (not _is_built_in(point), point.name)):
-        _load(made, point)
-    return made
+        _load(components, point)
+    return components
 
 
 def _is_built_in(point: EntryPoint) -> bool:
     return point.dist is not None and point.dist.name == DISTRIBUTION
 
 
-def _load(made: Registry, point: EntryPoint) -> None:
+def _load(components: Registry, point: EntryPoint) -> None:
     package = point.dist.name if point.dist else "?"
     try:
-        made.add_plugin(point.load(), package, point.dist.version if point.dist else "")
+        components.add_plugin(point.load(), package, point.dist.version if point.dist else "")
     except KeyboardInterrupt:
         raise
     except BaseException as fault:  # a plugin may fail in any way, sys.exit among them; the others must still load
         reason = f"sys.exit({fault.code!r}) was called" if isinstance(fault, SystemExit) else str(fault)
-        made.failed[f"{package}:{point.name}"] = f"{type(fault).__name__}: {reason}"
+        components.failed[f"{package}:{point.name}"] = f"{type(fault).__name__}: {reason}"
 
 
 def create(kind: str, name: str, shapes: Shapes | None = None, **settings: Any) -> Any:
@@ -200,8 +200,9 @@ def make(kind: str, spec: Spec, shapes: Shapes | None = None) -> Any:
     >>> core.make("loss", spec).config.of
     {'video': 1.0}
     """
-    takes_shapes = kind in ("feature_transform", "interaction", "reranker")
-    return registry().make(kind, spec, *([shapes or {}] if takes_shapes else []))
+    if kind in ("feature_transform", "interaction", "reranker"):
+        return registry().make(kind, spec, shapes or {})
+    return registry().make(kind, spec)
 
 
 # ------------------------------------------------------------------------------------------------ source digests
@@ -282,17 +283,20 @@ def _imports(source: bytes, module: str, is_package: bool, followed: set[str]) -
 def _called(call: ast.Call) -> list[str]:
     """The name that a call of `import_module` or `__import__` gives as a constant."""
     function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    given = [*call.args[:1], *(word.value for word in call.keywords if word.arg == "name")]
+    arguments = [*call.args[:1], *(word.value for word in call.keywords if word.arg == "name")]
     if function not in ("import_module", "__import__"):
         return []
-    return [word.value for word in given if isinstance(word, ast.Constant) and isinstance(word.value, str)]
+    return [word.value for word in arguments if isinstance(word, ast.Constant) and isinstance(word.value, str)]
 
 
 def _absolute(name: str, base: list[str]) -> str:
     """A module's full name, of one that may start with dots inside the package `base`."""
     inner = name.lstrip(".")
     level = len(name) - len(inner)
-    return ".".join([*(base[: len(base) - level + 1] if level else []), *([inner] if inner else [])])
+    if not level:
+        return inner
+    outer = base[: len(base) - level + 1]  # one dot: the package itself; each further one: the package around it
+    return ".".join([*outer, inner] if inner else outer)
 
 
 @command
@@ -324,9 +328,9 @@ def _list() -> None:
 
 def _show(name: str) -> None:
     """What a component is, its fields with type, default and limits, its levels, an example. Raises UserError."""
-    items = [(kind, item) for (kind, known), item in sorted(registry().found.items()) if known == name]
+    items = [(kind, item) for (kind, of_name), item in sorted(registry().found.items()) if of_name == name]
     if not items:
-        names = {known for _, known in registry().found}
+        names = {of_name for _, of_name in registry().found}
         raise UserError(f"there is no component named `{name}`.{nearest(name, names)}")
     for kind, item in items:
         print(f"{name}: {kind.replace('_', ' ')} of {item.package} {item.version}\n")
@@ -345,7 +349,8 @@ def _field(setting: Any, hint: Any) -> str:
     """`a number = 0.1 (more than 0): what it is`"""
     rules = setting.metadata
     limits = [f"{words} {rules[rule]:,}" for rule, (_, words) in BOUNDS.items() if rules.get(rule) is not None]
-    limits += [" | ".join(map(str, rules["choices"]))] if rules.get("choices") else []
+    if rules.get("choices"):
+        limits.append(" | ".join(map(str, rules["choices"])))
     options = [option for option in typing.get_args(hint) if option is not type(None)] if _may_be_null(hint) else [hint]
     kind = f"a {rules['kind'].replace('_', ' ')}" if rules.get("kind") else " or ".join(map(describe, options))
     default = ""
@@ -374,7 +379,8 @@ def _levels(component: Any) -> dict[str, str]:
         except (AttributeError, TypeError):  # a kind without it, or fields that must be given
             continue
         flat = [*names.text, *names.video] if isinstance(names, Levels) else sorted(names)
-        told |= {words: ", ".join(flat)} if flat else {}
+        if flat:
+            told[words] = ", ".join(flat)
     return told
 
 

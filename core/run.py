@@ -261,8 +261,8 @@ def _check_distribution() -> None:
         distribution("retrieval-ablations")
     except PackageNotFoundError:
         raise UserError(f"this program is not installed; run: pip install -c constraints.txt -e {here}") from None
-    found = find_spec("plugins")
-    home = Path(found.origin).resolve().parents[1] if found and found.origin else None
+    spec = find_spec("plugins")
+    home = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
     if home != here:
         raise UserError(
             f"`core` is read from {here}, but `plugins` from {home}: another package or folder has one of these names. "
@@ -282,7 +282,9 @@ def _command(chosen: argparse.Namespace) -> int:
 
         limit_memory(chosen.memory)
     further = [word for word in chosen.more if word.endswith((".yaml", ".yml")) and "=" not in word]
-    chosen.overrides = [word for word in chosen.more if word not in further] + ["anonymous=true"] * chosen.anonymous
+    chosen.overrides = [word for word in chosen.more if word not in further]
+    if chosen.anonymous:
+        chosen.overrides.append("anonymous=true")
     chosen.machine = Machine(chosen.store, chosen.device, chosen.workers, chosen.threads)
     files = [chosen.file, *further]
     problems: list[Problem] = []

@@ -37,16 +37,18 @@ class Item:
 
 def items(store: Store, step: str | None, older: float | None) -> list[Item]:
     """Entries, oldest first, then remains; of one step, or older than some days, where that is asked."""
-    found = [
+    lines = [
         Item(e.folder, e.meta["key"], e.bytes, e.meta["created"], str(e.info.get("label", "")), True)
         for e in store.entries()
     ]
-    for one in store.remains():
+    for remains in store.remains():
         with suppress(FileNotFoundError):  # another process has just finished or removed it
-            size = sum(file.stat().st_size for file in one.folder.rglob("*") if file.is_file())
-            found.append(Item(one.folder, one.key, size, one.folder.stat().st_mtime, f"({one.kind})", False))
+            size = sum(file.stat().st_size for file in remains.folder.rglob("*") if file.is_file())
+            lines.append(
+                Item(remains.folder, remains.key, size, remains.folder.stat().st_mtime, f"({remains.kind})", False)
+            )
     latest = time.time() - 86400 * (older or 0)
-    return [item for item in found if step in (None, item.folder.parent.name) and item.created <= latest]
+    return [item for item in lines if step in (None, item.folder.parent.name) and item.created <= latest]
 
 
 @command
@@ -69,17 +71,17 @@ def _list(store: Store, chosen: argparse.Namespace) -> int:
         if not store.root.exists():
             raise StoreError(f"{store.root}: there is no such folder")
         raise StoreError(f"{store.root}: is not a store (there is no {MARK} of ours in it); nothing was touched")
-    found = items(store, chosen.step, chosen.older)
-    for item in found:
+    lines = items(store, chosen.step, chosen.older)
+    for item in lines:
         print(item)
-    total = sum(item.size for item in found) / 2**20
-    print(f"{_counted(found)}, {total:.1f} MiB in {store.root}")
-    if not chosen.prune or not found:
+    total = sum(item.size for item in lines) / 2**20
+    print(f"{_counted(lines)}, {total:.1f} MiB in {store.root}")
+    if not chosen.prune or not lines:
         return 0
     if not chosen.yes and not _agreed():
         print("nothing was removed", file=sys.stderr)
         return 1
-    return _prune(store, found)
+    return _prune(store, lines)
 
 
 def _agreed() -> bool:
@@ -92,12 +94,12 @@ def _agreed() -> bool:
         return False
 
 
-def _prune(store: Store, found: Sequence[Item]) -> int:
+def _prune(store: Store, lines: Sequence[Item]) -> int:
     store.claim()
-    removed = [item for item in found if store.remove(item.folder)]
+    removed = [item for item in lines if store.remove(item.folder)]
     size = sum(item.size for item in removed) / 2**20
     print(f"{_counted(removed)}, {size:.1f} MiB removed")
-    kept = [item for item in found if item not in removed]
+    kept = [item for item in lines if item not in removed]
     if kept:
         place = kept[0].folder
         reason = "no permission to write there" if not os.access(place.parent, os.W_OK) else "some files remain"
@@ -105,10 +107,10 @@ def _prune(store: Store, found: Sequence[Item]) -> int:
     return 1 if kept else 0
 
 
-def _counted(found: Sequence[Item]) -> str:
+def _counted(lines: Sequence[Item]) -> str:
     """`41 entries and 2 unfinished or replaced ones`."""
-    entries = sum(item.is_entry for item in found)
-    others = len(found) - entries
+    entries = sum(item.is_entry for item in lines)
+    others = len(lines) - entries
     words = f"{entries} entr{'y' if entries == 1 else 'ies'}"
     return words + (f" and {others} unfinished, replaced or damaged" if others else "")
 

@@ -1,4 +1,4 @@
-"""Systems compared from what they put out: score matrices, ranks, runs, trials; and printed numbers, from those alone.
+"""Compare systems by their outputs: score matrices, ranks, TREC runs, stored trials; or by printed numbers alone.
 
 `python -m core.compare A B [C …]`: A is the baseline. Nothing is trained or computed again.
 """
@@ -24,7 +24,7 @@ from .sources import Scores, Source, Values, read_source
 __all__ = ["Compared", "Line", "Printed", "compare_inputs", "printed"]
 
 LEAST_GROUPS = 6
-"""Of independent queries: the signs of five can be flipped in 32 ways, so that the smallest two-sided p is .0625."""
+"""Groups of independent queries that a test needs: with five the smallest two-sided p of the sign flip is .0625."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,19 @@ class Line:
     size: str
 
     @property
-    def untested(self) -> str:
-        """Why no result could have been significant, too few queries being independent; "" where one could."""
-        made = self.comparison
-        if made is None or made.n_clusters >= LEAST_GROUPS:
-            return ""
-        why = f"{made.n_queries:,} queries are too few to test"
-        if made.n_clusters < made.n_queries:
-            groups = "one group" if made.n_clusters == 1 else f"{made.n_clusters} groups"
-            why = f"shared answers link the {made.n_queries:,} queries into {groups}, so nothing can be tested"
-        return why + (f" (no p is below {2.0 ** (1 - made.n_clusters):g})" if made.n_clusters > 1 else "")
+    def untested(self) -> str | None:
+        """Why no result could have been significant: too few queries are independent. None where one could."""
+        comparison = self.comparison
+        if comparison is None or comparison.n_clusters >= LEAST_GROUPS:
+            return None
+        why = f"{comparison.n_queries:,} queries are too few to test"
+        if comparison.n_clusters < comparison.n_queries:
+            groups = "one group" if comparison.n_clusters == 1 else f"{comparison.n_clusters} groups"
+            why = f"shared answers link the {comparison.n_queries:,} queries into {groups}, so nothing can be tested"
+        if comparison.n_clusters == 1:
+            return why
+        # of the 2^n ways to flip n signs two reach the largest difference, one each way
+        return f"{why} (no p is below {2.0 ** (1 - comparison.n_clusters):g})"
 
     @property
     def outcome(self) -> str:
@@ -64,15 +67,22 @@ class Line:
         if self.untested:
             return "not tested"
         _, low, high = self.comparison.gain
-        if np.isnan(self.comparison.p):
-            return "better (interval)" if low > 0 else "worse (interval)" if high < 0 else "n.s. (interval)"
-        return outcome(self.comparison)
+        if not np.isnan(self.comparison.p):
+            return outcome(self.comparison)
+        if low > 0:
+            return "better (interval)"
+        return "worse (interval)" if high < 0 else "n.s. (interval)"
 
 
 @dataclass(frozen=True)
 class Compared:
-    """All lines, and sentences: what puts the comparison itself in doubt, what was assumed, what was found out while
-    reading, what else to beware of."""
+    """The lines of the table, and sentences about them.
+
+    doubts       why the comparison itself may be wrong
+    assumptions  what was assumed, because no input says it
+    remarks      what was noticed while reading
+    warnings     what else to beware of
+    """
 
     lines: tuple[Line, ...]
     doubts: tuple[str, ...]
@@ -107,28 +117,26 @@ def compare_inputs(
     sources = dict(zip(shown_names(inputs, read), read, strict=True))
     refuse_other_protocols(sources)
     judged = Judged(sources, read_judgements(relevance) if relevance else None, directions)
-    sides = [_Side(sources, judged, f"{one}/{name}") for one in directions]
-    tested = {f"{side.name} {one}": made for side in sides for one, made in side.comparisons(draws, seed).items()}
+    sides = [_Side(sources, judged, f"{direction}/{name}") for direction in directions]
+    tested = {
+        f"{side.name} {input_name}": comparison
+        for side in sides
+        for input_name, comparison in side.comparisons(draws, seed).items()
+    }
     corrected = correct(tested)
     lines = [
-        Line(
-            name=one,
-            metric=side.name,
-            value=summarise(values, name),
-            comparison=(made := corrected.get(f"{side.name} {one}")),
-            transductive=judged.transductive(one, side.name),
-            size=made.size(side.name, single=side.single) if made else "",
-        )
+        side.line(input_name, corrected.get(f"{side.name} {input_name}"), judged.transductive(input_name, side.name))
         for side in sides
-        for one, values in side.values.items()
+        for input_name in side.values
     ]
     doubts = [line for side in sides for line in judged.doubts(side.name)]
     remarks = [line for s in sources.values() if isinstance(s, Scores) for line in s.given.remarks] + judged.remarks
     baseline, *others = sources.values()
-    remarks.append(entered(baseline, others, [side.name for side in sides], store))
+    if remark := entered(baseline, others, [side.name for side in sides], store):
+        remarks.append(remark)
     assumptions = [*judged.assumptions, *(line for side in sides for line in side.assumptions)]
     warnings = [line for side in sides for line in judged.warnings(side.name)]
-    warnings += [one.comparison.warning for one in lines if one.comparison and not one.untested]
+    warnings += [line.comparison.warning for line in lines if line.comparison and not line.untested]
     sentences = (tuple(dict.fromkeys(filter(None, some))) for some in (doubts, assumptions, remarks, warnings))
     return Compared(tuple(lines), *sentences)
 
@@ -138,27 +146,38 @@ class _Side:
 
     def __init__(self, sources: dict[str, Source], judged: Judged, name: str):
         self.name = name
-        read = {shown: judged.read(shown, name) for shown in sources}
+        read = {input_name: judged.read(input_name, name) for input_name in sources}
         self.values, first, nameless = in_one_order(read)
         self.assumptions = []
         if nameless and not all(isinstance(source, Scores) for source in sources.values()):
-            told = f"{', '.join(nameless)}: no ids of queries: query i is taken to be the same everywhere."
-            self.assumptions.append(told)
-        known = [one for one in read.values() if one.clusters is not None]
-        if not known:
+            assumption = f"{', '.join(nameless)}: no ids of queries: query i is taken to be the same everywhere."
+            self.assumptions.append(assumption)
+        clustered = [values for values in read.values() if values.clusters is not None]
+        if not clustered:
             self.assumptions.append("Each query is taken to stand alone: no relevance says which share a video.")
-        self.clusters = self._clusters(first, known)
-        self.single = not known or known[0].single
+        self.clusters = self._clusters(first, clustered)
+        self.single = not clustered or clustered[0].single
 
-    def _clusters(self, first: Values, known: list[Values]) -> np.ndarray | None:
+    def _clusters(self, first: Values, clustered: list[Values]) -> np.ndarray | None:
         """Labels of the queries, in the common order, from the first input that knows them."""
-        if not known:
+        if not clustered:
             return None
-        clusters, queries = known[0].clusters, known[0].queries
+        clusters, queries = clustered[0].clusters, clustered[0].queries
         if queries is not None and first.queries is not None:
             place = {query: row for row, query in enumerate(queries)}
             clusters = clusters[[place[query] for query in first.queries]]  # type: ignore[index]
         return clusters
+
+    def line(self, input_name: str, comparison: Comparison | None, transductive: str | None) -> Line:
+        """The line of one input; `comparison`: with the first, None for the first itself."""
+        return Line(
+            name=input_name,
+            metric=self.name,
+            value=summarise(self.values[input_name], self.name),
+            comparison=comparison,
+            transductive=transductive or "",
+            size=comparison.size(self.name, single=self.single) if comparison else "",
+        )
 
     def comparisons(self, draws: int, seed: int) -> dict[str, Comparison]:
         """Every input but the first, with the first."""
@@ -170,5 +189,5 @@ class _Side:
                 for name, values in others
             }
         differences = np.stack([values - baseline for _, values in others])[:, None]
-        made = paired_tests(differences, self.clusters, higher_is_better=higher, draws=draws, seed=seed)
-        return {name: one.on(self.name) for (name, _), one in zip(others, made, strict=True)}
+        comparisons = paired_tests(differences, self.clusters, higher_is_better=higher, draws=draws, seed=seed)
+        return {name: comparison.on(self.name) for (name, _), comparison in zip(others, comparisons, strict=True)}

@@ -73,16 +73,16 @@ def _published(chosen: argparse.Namespace) -> dict[str, Any]:
     from .printed import printed
 
     first, second = chosen.published
-    found = printed(first, second, chosen.n)
-    print("\n".join(found.lines))
-    return asdict(found) | {"verdict": found.verdict}
+    bounds = printed(first, second, chosen.n)
+    print("\n".join(bounds.lines))
+    return asdict(bounds) | {"verdict": bounds.verdict}
 
 
 def _compared(chosen: argparse.Namespace) -> dict[str, Any]:
     from . import compare_inputs
     from .table import as_json, show
 
-    found = compare_inputs(
+    compared = compare_inputs(
         chosen.inputs,
         rows=chosen.rows,
         cols=chosen.cols,
@@ -93,8 +93,8 @@ def _compared(chosen: argparse.Namespace) -> dict[str, Any]:
         draws=chosen.draws,
         seed=chosen.seed,
     )
-    show(found)
-    return as_json(found) | {"seed": chosen.seed, "draws": chosen.draws, "inputs": chosen.inputs}
+    show(compared)
+    return as_json(compared) | {"seed": chosen.seed, "draws": chosen.draws, "inputs": chosen.inputs}
 
 
 if __name__ == "__main__":

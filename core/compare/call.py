@@ -39,29 +39,29 @@ def _refuse_metric(name: str) -> None:
     if slash and direction in DIRECTIONS:
         raise _fault("--metric", f"write {short}, and the direction as --direction {direction}")
     try:
-        known = not slash and metric(name).family != "diagnostic"
+        is_known = not slash and metric(name).family != "diagnostic"
     except ConfigError:
-        known = False
-    if not known:
+        is_known = False
+    if not is_known:
         raise _fault("--metric", f"unknown metric `{name}`.{nearest(name, METRICS)}")
 
 
 def refuse_same(inputs: Sequence[str], sources: Sequence[Source]) -> None:
     """Raise ConfigError where two inputs are one file or one trial, however they are written."""
-    found = [
+    identities = [
         ("trial", source.entry.meta["key"]) if isinstance(source, Stored) else ("file", str(Path(text).resolve()))
         for text, source in zip(inputs, sources, strict=True)
     ]
-    for (one, first), (other, second) in combinations(zip(inputs, found, strict=True), 2):
-        if first == second:
-            both = f"{one} is given twice" if one == other else f"{one} and {other} are the same {first[0]}"
+    for (first, identity), (second, other) in combinations(zip(inputs, identities, strict=True), 2):
+        if identity == other:
+            both = f"{first} is given twice" if first == second else f"{first} and {second} are the same {identity[0]}"
             raise _fault("", f"{both}: it has no difference from itself")
 
 
 def refuse_output(file: str, read: Sequence[str]) -> None:
     """Raise ConfigError where --json could not be written, or would replace a file that is read."""
     path = Path(file)
-    if path.resolve() in [Path(one).resolve() for one in read]:
+    if path.resolve() in [Path(source).resolve() for source in read]:
         raise _fault("--json", f"{file} is read by this call; name another file")
     if path.is_dir():
         raise _fault("--json", f"{file} is a folder; name a file")
@@ -71,7 +71,9 @@ def refuse_output(file: str, read: Sequence[str]) -> None:
 
 def each_file(files: Sequence[str], inputs: Sequence[str]) -> list[str | None]:
     """The file of ids of each input, of an option that is given once for all or once for each."""
-    return [files[0] if len(files) == 1 else files[at] if files else None for at in range(len(inputs))]
+    if not files:
+        return [None] * len(inputs)
+    return [*files] if len(files) > 1 else [files[0]] * len(inputs)
 
 
 def shown_names(inputs: Sequence[str], sources: Sequence[Source]) -> list[str]:

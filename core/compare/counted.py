@@ -8,14 +8,14 @@ from pathlib import Path
 from .sources import Source, Stored
 
 
-def entered(baseline: Source, others: Iterable[Source], metrics: Sequence[str], store: str) -> str:
+def entered(baseline: Source, others: Iterable[Source], metrics: Sequence[str], store: str) -> str | None:
     """Enter the comparisons of stored trials that were scored on test; a sentence on how many there were.
 
-    "" where there is none: val may be looked at freely, and of files nothing is known.
+    None where there is none: val may be looked at freely, and of files nothing is known.
     """
-    trials = [one for one in others if isinstance(one, Stored)]
+    trials = [source for source in others if isinstance(source, Stored)]
     if not isinstance(baseline, Stored) or baseline.split != "test" or not trials:
-        return ""
+        return None
     from ..evidence.ledger import enter_comparisons
 
     splits = sorted(baseline.content.union(*(trial.content for trial in trials))) or [""]

@@ -1,4 +1,4 @@
-"""What is odd about a score matrix: ties, another order, another orientation, another's scores rescaled."""
+"""What is odd about a score matrix: ties, rows in another order, a transposed matrix, scores that were rescaled."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ LARGEST = 1500
 
 
 def doubts(values: NDArray[Any], relevance: Relevance, direction: str) -> list[str]:
-    """Whether scores [texts, videos] are what they are taken for, in one direction: not where they are all the same,
-    R@1 is as by chance, or much better when the matrix is transposed."""
+    """Signs that scores [texts, videos] are not what they are taken for, in one direction: all are the same, R@1 is no
+    better than chance, or it is much better when the matrix is transposed."""
     from scipy.stats import binom
 
     if _constant(values):
@@ -26,7 +26,7 @@ def doubts(values: NDArray[Any], relevance: Relevance, direction: str) -> list[s
     share = evaluate(values, relevance, ["R1"], [direction]).metrics[f"{direction}/R1"] / 100
     chance = float(asked.degree.mean()) / gallery
     lines = []
-    could_tell = binom.sf(n - 1, n, chance) <= 0.01
+    could_tell = binom.sf(n - 1, n, chance) <= 0.01  # else chance may answer all n queries
     if could_tell and binom.sf(round(share * n) - 1, n, chance) > 0.01:
         lines.append(
             f"R@1 is {100 * share:.1f}, by chance it would be {100 * chance:.1f}: rows and columns may stand in "
@@ -43,7 +43,10 @@ def doubts(values: NDArray[Any], relevance: Relevance, direction: str) -> list[s
 
 
 def ties(values: NDArray[Any], direction: str) -> list[str]:
-    """Queries of scores [texts, videos] whose best score several items share, and that score everything the same."""
+    """Sentences on queries whose best score several items share, and on queries that score everything the same.
+
+    values: scores [texts, videos].
+    """
     if _constant(values):
         return []
     scores = values if direction == "t2v" else values.T
@@ -68,23 +71,23 @@ def _constant(values: NDArray[Any]) -> bool:
 # ------------------------------------------------------------------------------------------------ two matrices
 
 
-def transposed(one: NDArray[Any], other: NDArray[Any]) -> str:
-    """Whether one of two matrices [texts, videos] of the same texts and videos looks transposed; "" where not."""
-    if one.shape[0] != one.shape[1] or one.shape[0] < 3:
-        return ""
-    first, second = (moderate(matrix[:LARGEST, :LARGEST]) for matrix in (one, other))
-    agree, turned = _agreement(first, second), _agreement(first, second.T)
+def transposed(first: NDArray[Any], second: NDArray[Any]) -> str | None:
+    """That one of two matrices [texts, videos] of the same texts and videos looks transposed; None where not."""
+    if first.shape[0] != first.shape[1] or first.shape[0] < 3:
+        return None
+    first_sample, second_sample = (moderate(matrix[:LARGEST, :LARGEST]) for matrix in (first, second))
+    agree, turned = _agreement(first_sample, second_sample), _agreement(first_sample, second_sample.T)
     if turned <= agree + 0.1:
-        return ""
+        return None
     return f"agree better with one of them transposed (correlation {turned:.2f}, as they stand {agree:.2f})"
 
 
-def rescaled(one: NDArray[Any], other: NDArray[Any], direction: str) -> str:
-    """Whether two matrices [texts, videos] order the queries of each item alike, and not the items of each query; ""
+def rescaled(first: NDArray[Any], second: NDArray[Any], direction: str) -> str | None:
+    """That two matrices [texts, videos] order the queries of each item alike, and not the items of each query; None
     where not. A sample of rows and columns is looked at."""
-    queries = (one, other) if direction == "t2v" else (one.T, other.T)
-    if min(one.shape) < 3 or not _alike(queries[0].T, queries[1].T) or _alike(*queries):
-        return ""
+    queries = (first, second) if direction == "t2v" else (first.T, second.T)
+    if min(first.shape) < 3 or not _alike(queries[0].T, queries[1].T) or _alike(*queries):
+        return None
     kind = "texts" if direction == "t2v" else "videos"
     return (
         f"order the {kind} of each item of the gallery alike, but not the items of each query: one is the other with "
@@ -93,21 +96,22 @@ def rescaled(one: NDArray[Any], other: NDArray[Any], direction: str) -> str:
     )
 
 
-def _agreement(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def _agreement(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     """Correlation of what stands beside the diagonal."""
-    beside = ~np.eye(len(one), dtype=bool)
-    a, b = one[beside], other[beside]
-    if not (np.ptp(a) and np.ptp(b)):
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
+    beside = ~np.eye(len(first), dtype=bool)
+    first_values, second_values = first[beside], second[beside]
+    if not (np.ptp(first_values) and np.ptp(second_values)):
+        return 0.0  # a constant has no correlation
+    return float(np.corrcoef(first_values, second_values)[0, 1])
 
 
-def _alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
+def _alike(first: NDArray[Any], second: NDArray[Any]) -> bool:
     """Whether the second orders each row as the first does."""
-    picked = np.unique(np.linspace(0, len(one) - 1, 50).astype(int))
+    picked = np.unique(np.linspace(0, len(first) - 1, 50).astype(int))
     for row in picked:
-        order = np.argsort(one[row], kind="stable")
-        sorted_row = moderate(other[row][order])
+        order = np.argsort(first[row], kind="stable")
+        sorted_row = moderate(second[row][order])
+        # a step down that rounding explains does not count
         if (np.diff(sorted_row) < -1e-6 * np.abs(sorted_row).max()).any():
             return False
     return True

@@ -1,4 +1,4 @@
-"""The matrices among the inputs, in one order, with their relevance: per-query values, and what is odd about them."""
+"""All inputs with their relevance: per-query values, and what is odd about the score matrices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .sources import Ranks, Scores, Source, Stored, Values
 
 
 class Judged:
-    """All inputs with what is known of their relevance; `assumptions` and `remarks` are what is to be said of it."""
+    """All inputs with their relevance, the matrices in one order. `assumptions`, `remarks`: sentences about it."""
 
     def __init__(self, sources: dict[str, Source], judgements: Judgements | None, directions: Sequence[str]):
         self.sources, self.judgements = sources, judgements
@@ -31,34 +31,35 @@ class Judged:
     def _relevance(self, common: Common, directions: Sequence[str]) -> Relevance:
         self.assumptions += common.assumptions
         if self.judgements is None:
-            found, told = assumed_relevance(common)
-            self.assumptions += filter(None, [told])
-            return found
-        found, strays = self.judgements.relevance(common.text_ids, common.video_ids, common.shape)
+            relevance, assumption = assumed_relevance(common)
+            if assumption:
+                self.assumptions.append(assumption)
+            return relevance
+        relevance, strays = self.judgements.relevance(common.text_ids, common.video_ids, common.shape)
         for direction in directions:
-            self.judgements.refuse_unanswered(found, direction, (common.text_ids, common.video_ids), strays)
+            self.judgements.refuse_unanswered(relevance, direction, (common.text_ids, common.video_ids), strays)
         if strays:
             self.remarks.append(f"{self.judgements.place}: names {strays}, left out.")
         if self.judgements.matrix is not None:
             place = self.judgements.place
             self.assumptions.append(f"{place}: its rows and columns are taken to stand in the order of the scores'.")
-        return found
+        return relevance
 
-    def read(self, shown: str, name: str) -> Values:
+    def read(self, input_name: str, name: str) -> Values:
         """The per-query values of an input on `t2v/R1`."""
-        source, (direction, _, short) = self.sources[shown], name.partition("/")
+        source, (direction, _, short) = self.sources[input_name], name.partition("/")
         if isinstance(source, Stored):
             return source.read(short, direction)
         if isinstance(source, Ranks):
             return self._with_clusters(source.read(short), direction)
         assert self.common is not None
-        made = evaluate(self.common.values[shown], self.relevance, [short], [direction])
+        evaluation = evaluate(self.common.values[input_name], self.relevance, [short], [direction])
         queries, gallery = self.common.text_ids, self.common.video_ids
         if direction == "v2t":
             queries, gallery = gallery, queries
         searched = None if gallery is None else frozenset(gallery)
         single = bool((self.relevance.degree == 1).all())
-        return Values(made.per_query[direction][short], queries, searched, made.clusters[direction], single)
+        return Values(evaluation.per_query[direction][short], queries, searched, evaluation.clusters[direction], single)
 
     def _with_clusters(self, values: Values, direction: str) -> Values:
         """Ranks with the clusters of their queries, where a relevance file tells them."""
@@ -66,53 +67,56 @@ class Judged:
         if judged is None or self.common is not None:
             return values
         if judged.matrix is not None:
-            found = judged.matrix
+            relevance = judged.matrix
         elif values.queries is None:
             return values
         else:
-            at = 1 if direction == "t2v" else 0
-            items = tuple(dict.fromkeys(pair[at] for pair in judged.pairs))
-            ids = (values.queries, items) if direction == "t2v" else (items, values.queries)
-            found, strays = judged.relevance(*ids, (len(ids[0]), len(ids[1])))
-            judged.refuse_unanswered(found, direction, ids, strays)
-        asked = query_relevance(found, direction)
+            # the ranks name no gallery: it is taken to be all items of the file, in the order of the file
+            if direction == "t2v":
+                ids = (values.queries, tuple(dict.fromkeys(video for _, video in judged.pairs)))
+            else:
+                ids = (tuple(dict.fromkeys(text for text, _ in judged.pairs)), values.queries)
+            relevance, strays = judged.relevance(*ids, (len(ids[0]), len(ids[1])))
+            judged.refuse_unanswered(relevance, direction, ids, strays)
+        asked = query_relevance(relevance, direction)
         if asked.shape[0] != values.values.size:
             raise DataError(f"{judged.place}: has {asked.shape[0]:,} queries, the ranks {values.values.size:,}")
-        return Values(values.values, values.queries, clusters=asked.clusters(), single=bool((found.degree == 1).all()))
+        single = bool((relevance.degree == 1).all())
+        return Values(values.values, values.queries, clusters=asked.clusters(), single=single)
 
-    def transductive(self, shown: str, name: str) -> str:
-        """Why an input's scores are taken to depend on the other queries; "" where nothing says so."""
-        source, key = self.sources[shown], (shown, name)
+    def transductive(self, input_name: str, name: str) -> str | None:
+        """Why an input's scores are taken to depend on the other queries; None where nothing says so."""
+        source, key = self.sources[input_name], (input_name, name)
         if isinstance(source, Stored):
-            return f"score transform {', '.join(source.transforms)}" if source.transforms else ""
-        if self.common is None or shown not in self.common.values:
-            return ""
+            return f"score transform {', '.join(source.transforms)}" if source.transforms else None
+        if self.common is None or input_name not in self.common.values:
+            return None
         if key not in self._transductive:
-            self._transductive[key] = transductive_trace(self.common.values[shown], name.partition("/")[0])
-        return self._transductive[key]
+            self._transductive[key] = transductive_trace(self.common.values[input_name], name.partition("/")[0])
+        return self._transductive[key] or None
 
     def doubts(self, name: str) -> list[str]:
-        """What puts the comparison itself in doubt, in one direction: matrices may not be what they are taken for."""
+        """Why the comparison itself may be wrong, in one direction: matrices may not be what they are taken for."""
         direction, lines = name.partition("/")[0], []
         matrices = self.common.values if self.common is not None else {}
-        for shown, values in matrices.items():
-            lines += [f"{shown}: {line}." for line in inspection.doubts(values, self.relevance, direction)]
-        for one, other in combinations(matrices, 2):
-            found = inspection.transposed(matrices[one], matrices[other])
-            lines += [f"{one} and {other} {found}."] if found else []
+        for input_name, values in matrices.items():
+            lines += [f"{input_name}: {line}." for line in inspection.doubts(values, self.relevance, direction)]
+        for first, second in combinations(matrices, 2):
+            if finding := inspection.transposed(matrices[first], matrices[second]):
+                lines.append(f"{first} and {second} {finding}.")
         return lines
 
     def warnings(self, name: str) -> list[str]:
         """What else to beware of in the matrices, each by itself and in pairs, in one direction."""
         direction, lines = name.partition("/")[0], []
         matrices = self.common.values if self.common is not None else {}
-        for shown, values in matrices.items():
-            lines += [f"{shown}: {line}." for line in inspection.ties(values, direction)]
-        for one, other in combinations(matrices, 2):
-            found = inspection.rescaled(matrices[one], matrices[other], direction)
-            lines += [f"{one} and {other} {found}."] if found else []
-        marked = {shown: why for shown in self.sources if (why := self.transductive(shown, name))}
-        lines += [f"{shown}, {direction}: transductive: {why}." for shown, why in marked.items()]
+        for input_name, values in matrices.items():
+            lines += [f"{input_name}: {line}." for line in inspection.ties(values, direction)]
+        for first, second in combinations(matrices, 2):
+            if finding := inspection.rescaled(matrices[first], matrices[second], direction):
+                lines.append(f"{first} and {second} {finding}.")
+        marked = {input_name: why for input_name in self.sources if (why := self.transductive(input_name, name))}
+        lines += [f"{input_name}, {direction}: transductive: {why}." for input_name, why in marked.items()]
         if marked and len(marked) < len(self.sources):
             lines.append(
                 f"{direction}: transductive scores, which look at the other queries, are compared with scores that do "
@@ -123,12 +127,12 @@ class Judged:
 
 def _judged_items(matrices: dict[str, Scores], judgements: Judgements | None) -> dict[str, tuple[str, ...]]:
     """Items {side: ids} that answer a query of an incomplete run: in the gallery although no run may list them."""
-    found: dict[str, tuple[str, ...]] = {}
+    items: dict[str, tuple[str, ...]] = {}
     pairs = judgements.pairs if judgements else ()
     for source in matrices.values():
         text_ids, video_ids = set(source.given.text_ids or ()), set(source.given.video_ids or ())
         if source.partial == "video":
-            found["video"] = tuple(dict.fromkeys(v for t, v in pairs if t in text_ids))
+            items["video"] = tuple(dict.fromkeys(video for text, video in pairs if text in text_ids))
         elif source.partial == "text":
-            found["text"] = tuple(dict.fromkeys(t for t, v in pairs if v in video_ids))
-    return found
+            items["text"] = tuple(dict.fromkeys(text for text, video in pairs if video in video_ids))
+    return items

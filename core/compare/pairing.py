@@ -1,4 +1,4 @@
-"""Bringing inputs into one order of texts and videos: by their ids, else as they stand, which is said aloud."""
+"""Bring inputs into one order of texts and videos: by their ids, else as they stand, which is reported."""
 
 from __future__ import annotations
 
@@ -33,26 +33,28 @@ class Common:
 
 
 def bring_together(inputs: dict[str, Scores], judged: Mapping[str, Sequence[str]]) -> Common:
-    """Order the rows and columns of all matrices as in the first that has ids; `judged`: items {side: ids} of a gallery
-    that incomplete runs need not list.
+    """All matrices with rows and columns in the order of the first that has ids.
+
+    judged: items {side: ids} that are in the gallery although incomplete runs need not list them.
 
     Raises DataError for other texts, other videos, other shapes.
     """
     plain = [source.given for source in inputs.values() if source.given.own is None]
-    known = all(given.text_ids is not None and given.video_ids is not None for given in plain)
-    assumptions = [] if known else ["Rows are taken to be the texts, columns the videos."]
+    all_have_ids = all(scores.text_ids is not None and scores.video_ids is not None for scores in plain)
+    assumptions = [] if all_have_ids else ["Rows are taken to be the texts, columns the videos."]
     ids = [_common_ids(inputs, side, judged.get(side, ()), assumptions) for side in ("text", "video")]
     values: dict[str, NDArray[Any]] = {}
     owns: dict[str, NDArray[np.int64]] = {}
     orders: dict[str, tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]] = {}
     for name, source in inputs.items():
-        given = source.given
-        rows = _order(name, "texts", given.text_ids, ids[0], source.partial == "text")
-        columns = _order(name, "videos", given.video_ids, ids[1], source.partial == "video")
-        values[name] = _taken(_taken(given.values, rows, 0), columns, 1)
+        scores = source.given
+        rows = _order(name, "texts", scores.text_ids, ids[0], source.partial == "text")
+        columns = _order(name, "videos", scores.video_ids, ids[1], source.partial == "video")
+        values[name] = _taken(_taken(scores.values, rows, 0), columns, 1)
         orders[name] = (rows, columns)
-        if given.own is not None:
-            videos = given.own if rows is None else given.own[rows]
+        if scores.own is not None:
+            videos = scores.own if rows is None else scores.own[rows]
+            # argsort inverts a permutation: from the input's columns to the common ones
             owns[name] = videos if columns is None else np.argsort(columns)[videos]
     first = next(iter(values))
     for name, matrix in values.items():
@@ -69,7 +71,7 @@ def bring_together(inputs: dict[str, Scores], judged: Mapping[str, Sequence[str]
     diagonal = np.arange(len(values[first]))
     moved = [f"{name} is a run, which has no diagonal" for name, source in inputs.items() if source.run]
     for name, order in orders.items():
-        down, across = (diagonal if one is None else one for one in order)
+        down, across = (diagonal if places is None else places for places in order)
         if not np.array_equal(down, across) and not inputs[name].run:
             moved.append(f"the diagonal of {name} pairs other ids than that of {first}")
     return Common(values, ids[0], ids[1], own, assumptions, moved)
@@ -86,28 +88,30 @@ def _common_ids(inputs: dict[str, Scores], side: str, judged: Sequence[str], ass
         assumptions.append(f"{of}: {place} i is taken to be the same {side} everywhere.")
     if whole:
         return whole[0]
-    return tuple(dict.fromkeys(one for ids in (*held.values(), judged) if ids for one in ids)) or None
+    return tuple(dict.fromkeys(item for ids in (*held.values(), judged) if ids for item in ids)) or None
 
 
 def _order(name: str, kind: str, mine: Ids, common: Ids, partial: bool) -> NDArray[np.int64] | None:
     """Which row (column) of an input each of the common ids is, -1 for one that a partial run does not list."""
     if mine is None or common is None or mine == common:
         return None
-    if partial and not set(mine) - set(common):
-        place = {one: row for row, one in enumerate(mine)}
-        return np.array([place.get(one, -1) for one in common])
-    refuse_other_ids(name, kind, mine, common)
-    place = {one: row for row, one in enumerate(mine)}
-    return np.array([place[one] for one in common])
+    if not (partial and set(mine) <= set(common)):
+        refuse_other_ids(name, kind, mine, common)
+    place = {item: row for row, item in enumerate(mine)}
+    return np.array([place.get(item, -1) for item in common])
 
 
 def refuse_other_ids(name: str, kind: str, mine: Sequence[str], others: Sequence[str]) -> None:
     """Raise DataError where two inputs do not rank the same queries or search the same gallery."""
     more, fewer = set(mine) - set(others), set(others) - set(mine)
     if more or fewer:
-        told = [f"{len(some):,} {word} ({', '.join(sorted(some)[:3])}{', …' * (len(some) > 3)})" for some, word in
-                ((more, "only there"), (fewer, "only in the others")) if some]  # fmt: skip
-        raise DataError(f"{name}: its {kind} are others: {', '.join(told)}. Different {kind} are not compared")
+        sides = ((more, "only there"), (fewer, "only in the others"))
+        told = ", ".join(f"{len(ids):,} {words} ({_first_three(ids)})" for ids, words in sides if ids)
+        raise DataError(f"{name}: its {kind} are others: {told}. Different {kind} are not compared")
+
+
+def _first_three(ids: set[str]) -> str:
+    return ", ".join(sorted(ids)[:3]) + (", …" if len(ids) > 3 else "")
 
 
 def _taken(values: NDArray[Any], order: NDArray[np.int64] | None, axis: int) -> NDArray[Any]:
@@ -115,8 +119,11 @@ def _taken(values: NDArray[Any], order: NDArray[np.int64] | None, axis: int) -> 
     if order is None:
         return values
     taken = np.take(values, order, axis=axis)
-    if (order < 0).any():
-        taken[(order < 0, slice(None)) if axis == 0 else (slice(None), order < 0)] = 0
+    # np.take read -1 as the last row or column
+    if axis == 0:
+        taken[order < 0] = 0
+    else:
+        taken[:, order < 0] = 0
     return taken
 
 
@@ -132,20 +139,22 @@ def in_one_order(inputs: dict[str, Values]) -> tuple[dict[str, NDArray[np.float6
 
     Raises DataError for other queries and other galleries.
     """
-    of = next((name for name, one in inputs.items() if one.queries is not None), next(iter(inputs)))
-    first = inputs[of]
-    searched = {name: one.gallery for name, one in inputs.items() if one.gallery is not None}
+    named = next((name for name, values in inputs.items() if values.queries is not None), next(iter(inputs)))
+    first = inputs[named]
+    searched = {name: values.gallery for name, values in inputs.items() if values.gallery is not None}
     for name, gallery in searched.items():
         refuse_other_ids(name, "items of the gallery", sorted(gallery), sorted(next(iter(searched.values()))))
-    found, nameless = {}, []
-    for name, one in inputs.items():
-        if one.values.size != first.values.size:
-            raise DataError(f"{name} has {one.values.size:,} queries and {of} {first.values.size:,}: not compared")
-        found[name] = one.values
-        if one.queries is not None and first.queries is not None:
-            refuse_other_ids(name, "queries", one.queries, first.queries)
-            place = {query: row for row, query in enumerate(one.queries)}
-            found[name] = one.values[[place[query] for query in first.queries]]
+    ordered, nameless = {}, []
+    for name, values in inputs.items():
+        if values.values.size != first.values.size:
+            raise DataError(
+                f"{name} has {values.values.size:,} queries and {named} {first.values.size:,}: not compared"
+            )
+        ordered[name] = values.values
+        if values.queries is not None and first.queries is not None:
+            refuse_other_ids(name, "queries", values.queries, first.queries)
+            place = {query: row for row, query in enumerate(values.queries)}
+            ordered[name] = values.values[[place[query] for query in first.queries]]
         else:
             nameless.append(name)
-    return found, first, nameless
+    return ordered, first, nameless

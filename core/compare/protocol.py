@@ -21,15 +21,15 @@ def refuse_other_protocols(sources: Mapping[str, Source]) -> None:
     ties = {name: source.ties if isinstance(source, Stored) else "expected" for name, source in sources.items()}
     _refuse("ties", ties)
     _refuse("split", {name: trial.split for name, trial in trials.items()})
-    for (one, first), (other, second) in combinations(trials.items(), 2):
-        if first.content and second.content and not first.content & second.content:
+    for (name, trial), (other_name, other) in combinations(trials.items(), 2):
+        if trial.content and other.content and not trial.content & other.content:
             raise DataError(
-                f"{one} and {other} bear the same ids and rank other texts or videos, or others answer them "
+                f"{name} and {other_name} bear the same ids and rank other texts or videos, or others answer them "
                 "(data.dataset): not compared"
             )
 
 
 def _refuse(setting: str, values: Mapping[str, str]) -> None:
-    for (one, value), (other, another) in combinations(values.items(), 2):
-        if value != another:
-            raise DataError(f"evaluate.{setting} is {value} in {one} and {another} in {other}: not compared")
+    for (name, value), (other_name, other) in combinations(values.items(), 2):
+        if value != other:
+            raise DataError(f"evaluate.{setting} is {value} in {name} and {other} in {other_name}: not compared")

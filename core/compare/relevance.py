@@ -1,4 +1,4 @@
-"""Which video answers which text: from a file, or assumed and said aloud."""
+"""Which video answers which text: from a file, or assumed, which is reported."""
 
 from __future__ import annotations
 
@@ -21,46 +21,49 @@ class Judgements:
     pairs: tuple[tuple[str, str], ...] = ()
     matrix: Relevance | None = None
 
-    def relevance(self, text_ids: Ids, video_ids: Ids, shape: tuple[int, int]) -> tuple[Relevance, str]:
-        """(relevance of these texts and videos, which ids of the file are none of theirs: "" where all are).
+    def relevance(self, text_ids: Ids, video_ids: Ids, shape: tuple[int, int]) -> tuple[Relevance, str | None]:
+        """(relevance of these texts and videos, which ids of the file are none of theirs: None where all are).
 
         Raises DataError where ids are missing or the shape is another.
         """
         if self.matrix is not None:
             if self.matrix.shape != shape:
                 raise DataError(f"{self.place}: is {list(self.matrix.shape)}, the scores {list(shape)} [texts, videos]")
-            return self.matrix, ""
+            return self.matrix, None
         if text_ids is None or video_ids is None:
             raise DataError(f"{self.place}: names texts and videos by id: give the ids of the scores (--rows, --cols)")
-        rows, columns = ({one: at for at, one in enumerate(ids)} for ids in (text_ids, video_ids))
-        known = [(rows[t], columns[v]) for t, v in self.pairs if t in rows and v in columns]
-        if not known and any(t in columns and v in rows for t, v in self.pairs):
+        rows, columns = ({item: place for place, item in enumerate(ids)} for ids in (text_ids, video_ids))
+        positions = [(rows[t], columns[v]) for t, v in self.pairs if t in rows and v in columns]
+        if not positions and any(t in columns and v in rows for t, v in self.pairs):
             raise DataError(f"{self.place}: its texts are the columns and its videos the rows: transpose the scores")
         texts = tuple(dict.fromkeys(t for t, _ in self.pairs if t not in rows))
         videos = tuple(dict.fromkeys(v for _, v in self.pairs if v not in columns))
         strays = [_counted(texts, "text", "that no input has"), _counted(videos, "video", "outside the gallery")]
-        found = Relevance.from_pairs([row for row, _ in known], [column for _, column in known], shape)
-        return found, " and ".join(filter(None, strays))
+        relevance = Relevance.from_pairs([row for row, _ in positions], [column for _, column in positions], shape)
+        return relevance, " and ".join(filter(None, strays)) or None
 
-    def refuse_unanswered(self, found: Relevance, direction: str, ids: tuple[Ids, Ids], strays: str) -> None:
+    def refuse_unanswered(self, relevance: Relevance, direction: str, ids: tuple[Ids, Ids], strays: str | None) -> None:
         """Raise DataError where a query of this direction has no answer. `ids`: of texts and videos; `strays`: as
         `relevance` gives them."""
-        degree = query_relevance(found, direction).degree
+        degree = query_relevance(relevance, direction).degree
         missing = np.flatnonzero(degree == 0)
         if not missing.size:
             return
-        kinds, of = (("text", "video"), ids[0]) if direction == "t2v" else (("video", "text"), ids[1])
-        called = f"{kinds[0]} `{of[missing[0]]}`" if of is not None else f"{kinds[0]} {missing[0]}, counted from 0"
+        query, answer, query_ids = ("text", "video", ids[0]) if direction == "t2v" else ("video", "text", ids[1])
+        called = f"{query} {missing[0]}, counted from 0" if query_ids is None else f"{query} `{query_ids[missing[0]]}`"
         named = f"; the file names {strays}" if strays else ""
         raise DataError(
-            f"{self.place}: no {kinds[1]} answers {called}; {missing.size:,} of {degree.size:,} {kinds[0]}s have no "
+            f"{self.place}: no {answer} answers {called}; {missing.size:,} of {degree.size:,} {query}s have no "
             f"answer{named}"
         )
 
 
-def _counted(ids: tuple[str, ...], kind: str, where: str) -> str:
-    """`3 text ids that no input has (the first is t9)`"""
-    return f"{len(ids):,} {kind} id{'s' * (len(ids) > 1)} {where} (the first is {ids[0]})" if ids else ""
+def _counted(ids: tuple[str, ...], kind: str, where: str) -> str | None:
+    """`3 text ids that no input has (the first is t9)`; None where there are none."""
+    if not ids:
+        return None
+    noun = "id" if len(ids) == 1 else "ids"
+    return f"{len(ids):,} {kind} {noun} {where} (the first is {ids[0]})"
 
 
 def read_judgements(path: str) -> Judgements:
@@ -70,11 +73,11 @@ def read_judgements(path: str) -> Judgements:
         from scipy.sparse import load_npz
 
         try:
-            found = load_npz(file).tocoo()
+            matrix = load_npz(file).tocoo()
         except Exception as fault:  # a zip's, NumPy's, SciPy's
             raise DataError(f"{path}: cannot be read as a sparse matrix (scipy.sparse.save_npz): {fault}") from None
-        there = found.data != 0
-        return Judgements(path, matrix=Relevance.from_pairs(found.row[there], found.col[there], found.shape))
+        nonzero = matrix.data != 0
+        return Judgements(path, matrix=Relevance.from_pairs(matrix.row[nonzero], matrix.col[nonzero], matrix.shape))
     try:
         lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as fault:
@@ -83,7 +86,8 @@ def read_judgements(path: str) -> Judgements:
     for number, line in enumerate(lines, 1):
         words = line.split("\t") if line.count("\t") == 1 else line.split()
         if len(words) == 4 and re.fullmatch("-?[0-9]{1,18}", words[3]):
-            pairs += [(words[0], words[2])] if int(words[3]) > 0 else []
+            if int(words[3]) > 0:
+                pairs.append((words[0], words[2]))
         elif len(words) == 2:
             pairs.append((words[0].strip(), words[1].strip()))
         else:
@@ -91,15 +95,16 @@ def read_judgements(path: str) -> Judgements:
     return Judgements(path, tuple(pairs))
 
 
-def assumed_relevance(common: Common) -> tuple[Relevance, str]:
-    """(relevance, what is assumed; "" where the dump told it). Raises DataError where nothing can be assumed."""
+def assumed_relevance(common: Common) -> tuple[Relevance, str | None]:
+    """(relevance, what is assumed; None where the dump told it). Raises DataError where nothing can be assumed."""
     texts, videos = common.shape
     if common.own is not None:
-        return Relevance.from_pairs(np.arange(texts), common.own, common.shape), ""
+        return Relevance.from_pairs(np.arange(texts), common.own, common.shape), None
     if by_same_id(common):
-        column = {one: at for at, one in enumerate(common.video_ids or ())}
-        rows = Relevance.from_pairs(np.arange(texts), [column[one] for one in common.text_ids or ()], common.shape)
-        return rows, "Assumed: the video that answers a text is the one of the same id. Else give --relevance."
+        column = {video: place for place, video in enumerate(common.video_ids or ())}
+        answers = [column[text] for text in common.text_ids or ()]
+        relevance = Relevance.from_pairs(np.arange(texts), answers, common.shape)
+        return relevance, "Assumed: the video that answers a text is the one of the same id. Else give --relevance."
     if texts != videos:
         raise DataError(
             f"the scores are {texts:,} texts x {videos:,} videos: say by --relevance which video answers which"

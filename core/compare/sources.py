@@ -42,7 +42,7 @@ class Scores:
 
     given: GivenScores
     run: bool = False
-    partial: str = ""
+    partial: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,13 +107,13 @@ class Stored:
         tensors, items = self.entry.tensors(), self.entry.json("items.json")
         key = f"{direction}/{name}"
         if key not in tensors:
-            there = [one for one in tensors if not one.endswith("/clusters")]
-            raise DataError(f"{self.place}: its result has no {key}.{nearest(key, there)}")
-        queries, gallery = (
-            items[side] for side in (("texts", "videos") if direction == "t2v" else ("videos", "texts"))
-        )
+            stored = [tensor for tensor in tensors if not tensor.endswith("/clusters")]
+            raise DataError(f"{self.place}: its result has no {key}.{nearest(key, stored)}")
+        queries, gallery = items["texts"], items["videos"]
+        if direction == "v2t":
+            queries, gallery = gallery, queries
         if len(set(queries)) < len(queries):
-            twice = next(one for one in queries if queries.count(one) > 1)
+            twice = next(query for query in queries if queries.count(query) > 1)
             raise DataError(f"{self.place}: the query `{twice}` stands there twice: not compared")
         clusters = tensors[f"{direction}/clusters"].numpy()
         values = tensors[key].numpy().astype(np.float64)
@@ -190,7 +190,7 @@ def _lines(path: Path, direction: str, ids: str | None) -> Source:
     if queries is not None and len(queries) != len(lines):
         raise DataError(f"{ids}: {len(queries):,} ids for the {len(lines):,} ranks of {path}")
     if queries is not None and len(set(queries)) < len(queries):
-        raise DataError(f"{ids}: an id stands twice: {next(one for one in queries if queries.count(one) > 1)}")
+        raise DataError(f"{ids}: an id stands twice: {next(query for query in queries if queries.count(query) > 1)}")
     return Ranks(str(path), np.array([int(word) for (word,) in lines], dtype=np.int64), queries)
 
 
@@ -198,29 +198,30 @@ def _run(path: Path, lines: Sequence[Sequence[str]], direction: str) -> Scores:
     """A TREC run as a matrix of scores' places: as in trec_eval the score counts and the printed rank does not."""
     listed: dict[str, dict[str, float]] = {}
     for number, (query, _, item, _, score, _) in enumerate(lines, 1):
-        found = listed.setdefault(query, {})
-        if item in found:
+        scores = listed.setdefault(query, {})
+        if item in scores:
             raise DataError(f"{path}: line {number}: query `{query}` lists `{item}` a second time")
         try:
-            found[item] = float(score)
+            scores[item] = float(score)
         except ValueError:
             raise DataError(f"{path}: line {number}: `{score}` is no score") from None
-        if not math.isfinite(found[item]):
+        if not math.isfinite(scores[item]):
             raise DataError(f"{path}: line {number}: query `{query}`: the score {score} has no rank")
-    items = {item: column for column, item in enumerate(dict.fromkeys(i for found in listed.values() for i in found))}
+    items = {item: column for column, item in enumerate(dict.fromkeys(i for scores in listed.values() for i in scores))}
     values = np.zeros((len(listed), len(items)))
-    for row, found in enumerate(listed.values()):
-        places = np.unique(list(found.values()), return_inverse=True)[1] + 1
-        values[row, [items[item] for item in found]] = places
-    depth = min(len(found) for found in listed.values())
+    for row, scores in enumerate(listed.values()):
+        # the place of each score among the different ones, from 1, the lowest; what is not listed keeps 0
+        places = np.unique(list(scores.values()), return_inverse=True)[1] + 1
+        values[row, [items[item] for item in scores]] = places
+    depth = min(len(scores) for scores in listed.values())
     remarks: tuple[str, ...] = ()
     if depth < len(items):
         remarks = (f"{path}: lists as few as {depth} items for a query; all others share the last place.",)
-    ids = tuple(listed), tuple(items)
-    texts, videos = ids if direction == "t2v" else ids[::-1]
-    given = GivenScores(values if direction == "t2v" else values.T, texts, videos, remarks)
-    searched = "video" if direction == "t2v" else "text"
-    return Scores(given, run=True, partial=searched if depth < len(items) else "")
+    if direction == "t2v":
+        searched, matrix = "video", GivenScores(values, tuple(listed), tuple(items), remarks)
+    else:
+        searched, matrix = "text", GivenScores(values.T, tuple(items), tuple(listed), remarks)
+    return Scores(matrix, run=True, partial=searched if depth < len(items) else None)
 
 
 def _trial(key: str, root: str) -> Stored:
@@ -230,10 +231,10 @@ def _trial(key: str, root: str) -> Stored:
         raise DataError(f"store:{key}: there is no store at {root}: give --store")
     store = Store(root)
     if not store.has("evaluate", key):
-        found = [entry for entry in store.entries() if entry.meta["step"] == "evaluate"]
-        known = "; ".join(f"{one.meta['key']} {one.info.get('label', '')}".strip() for one in found[-5:])
+        trials = [entry for entry in store.entries() if entry.meta["step"] == "evaluate"]
+        recent = "; ".join(f"{entry.meta['key']} {entry.info.get('label', '')}".strip() for entry in trials[-5:])
         raise DataError(
-            f"store:{key}: {root} holds no result of that trial; of its {len(found)} trials the last are: {known}"
+            f"store:{key}: {root} holds no result of that trial; of its {len(trials)} trials the last are: {recent}"
         )
     ledger = read_twice(store.root / "ledger.jsonl", "split", "trial")
     content = frozenset(line["split"] for line in ledger if line["trial"] == key)

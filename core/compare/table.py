@@ -33,8 +33,10 @@ def show(compared: Compared) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, emoji=False, width=200)
     table = Table(box=None, pad_edge=False)
+    family = _family(compared)
     for index, name in enumerate(HEAD):
-        name = f"p (Holm, {family})" if name == "p" and (family := _family(compared)) > 1 else name
+        if name == "p" and family > 1:
+            name = f"p (Holm, {family})"
         table.add_column(plain_line(name), justify="left" if index in (0, 1, 7) else "right", no_wrap=index > 0)
     for line in compared.lines:
         table.add_row(*map(plain_line, _cells(line)), style="bold" if line.comparison is None else None)
@@ -67,20 +69,23 @@ def sentences(compared: Compared) -> Iterator[str]:
 
 def verdict(line: Line, baseline: Line) -> str:
     """`B is better than A on t2v/R1: +2.10 points (95 % interval +0.50 to +3.70, p = 0.012).`"""
-    made = line.comparison
-    assert made is not None
+    comparison = line.comparison
+    assert comparison is not None
     unit = "points" if metric(line.metric).unit == "points" else "ranks"
     if line.untested:
-        pair = f"{_marked(line)} and {_marked(baseline)} differ by {made.difference:+.2f} {unit} on {line.metric}"
+        pair = f"{_marked(line)} and {_marked(baseline)} differ by {comparison.difference:+.2f} {unit} on {line.metric}"
         return f"{pair}: not tested: {line.untested}."
-    p = "" if math.isnan(made.p) else f", p {_p(made.p_corrected, '= ')}"
-    facts = f"{made.difference:+.2f} {unit} (95 % interval {made.low:+.2f} to {made.high:+.2f}{p})"
+    p = "" if math.isnan(comparison.p) else f", p {_p(comparison.p_corrected, '= ')}"
+    facts = f"{comparison.difference:+.2f} {unit} (95 % interval {comparison.low:+.2f} to {comparison.high:+.2f}{p})"
     outcome = line.outcome.partition(" ")[0]
     if outcome in ("better", "worse"):
         return f"{_marked(line)} is {outcome} than {_marked(baseline)} on {line.metric}: {facts}."
-    power = "" if math.isnan(made.detectable) else f" This test shows {made.detectable:.1f} {unit} with 80 % power."
-    if made.ties == made.n_clusters:
+    if comparison.ties == comparison.n_clusters:
         power = " They are equal on every query."
+    elif math.isnan(comparison.detectable):
+        power = ""
+    else:
+        power = f" This test shows {comparison.detectable:.1f} {unit} with 80 % power."
     return f"{_marked(line)} and {_marked(baseline)} are not shown to differ on {line.metric}: {facts}.{power}"
 
 
@@ -99,7 +104,8 @@ def as_json(compared: Compared) -> dict[str, Any]:
 
 
 def _baseline(compared: Compared, line: Line) -> Line:
-    return next(one for one in compared.lines if one.metric == line.metric and one.comparison is None)
+    lines = (other for other in compared.lines if other.metric == line.metric)
+    return next(other for other in lines if other.comparison is None)
 
 
 def _family(compared: Compared) -> int:
@@ -116,24 +122,27 @@ def _marked(line: Line) -> str:
 
 def _cells(line: Line) -> list[str]:
     head = [_marked(line), line.metric, f"{line.value:.2f}"]
-    made = line.comparison
-    if made is None:
+    comparison = line.comparison
+    if comparison is None:
         return [*head, "", "", "", "", line.outcome, ""]
-    counts = f"{made.wins:,} / {made.ties:,} / {made.losses:,}"
+    counts = f"{comparison.wins:,} / {comparison.ties:,} / {comparison.losses:,}"
     if line.untested:
-        return [*head, f"{made.difference:+.2f}", "", "", counts, line.outcome, ""]
-    shown = "" if math.isnan(made.detectable) else f"{made.detectable:.1f}"
-    interval = f"{made.low:+.2f} to {made.high:+.2f}"
-    return [*head, f"{made.difference:+.2f}", interval, _p(made.p_corrected), counts, line.outcome, shown]
+        return [*head, f"{comparison.difference:+.2f}", "", "", counts, line.outcome, ""]
+    distance = "" if math.isnan(comparison.detectable) else f"{comparison.detectable:.1f}"
+    interval = f"{comparison.low:+.2f} to {comparison.high:+.2f}"
+    difference, p = f"{comparison.difference:+.2f}", _p(comparison.p_corrected)
+    return [*head, difference, interval, p, counts, line.outcome, distance]
 
 
 def _p(p: float, equals: str = "") -> str:
-    return "" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{equals}{p:.3f}"
+    if math.isnan(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{equals}{p:.3f}"
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -69,13 +69,13 @@ def _settings(settings: str) -> str:
     """Settings as they may be shown, with the `?` before them."""
     if not settings:
         return ""
-    shown = []
+    safe = []
     for setting in settings.split("&"):
         if not SETTING.fullmatch(setting):
-            shown.append(HIDDEN)
+            safe.append(HIDDEN)
             break
-        shown.append(setting)
-    return "?" + "&".join(shown)
+        safe.append(setting)
+    return "?" + "&".join(safe)
 
 
 def hidden_addresses(text: str) -> str:
@@ -83,15 +83,15 @@ def hidden_addresses(text: str) -> str:
     return ADDRESS.sub(_hidden, text)
 
 
-def _hidden(found: re.Match[str]) -> str:
-    scheme, rest = found["scheme"], found["rest"].replace("&#64;", "@")
+def _hidden(match: re.Match[str]) -> str:
+    scheme, rest = match["scheme"], match["rest"].replace("&#64;", "@")
     secret = SECRET_SETTING.search(rest)
-    shown = f"{rest[: secret.start()]}{secret[0].partition('=')[0]}={HIDDEN}" if secret else rest
+    visible = f"{rest[: secret.start()]}{secret[0].partition('=')[0]}={HIDDEN}" if secret else rest
     if "@" not in rest or (WEB.fullmatch(scheme.replace("&#58;", ":")) and re.match(rf"({HOST})?(/|$)", rest)):
-        return scheme + shown if secret else found[0]
-    if "@" not in shown:
+        return scheme + visible if secret else match[0]
+    if "@" not in visible:
         return scheme + HIDDEN
-    return f"{scheme}{HIDDEN}@{shown.rpartition('@')[2]}"
+    return f"{scheme}{HIDDEN}@{visible.rpartition('@')[2]}"
 
 
 def is_cut_short(address: str) -> bool:
@@ -101,8 +101,11 @@ def is_cut_short(address: str) -> bool:
         return False
     rest = address[begun.end() :]
     login, setting = rest.rpartition("@")[0], SECRET_SETTING.search(rest)
-    secrets = [login] if re.match(rf"[^{END}/?#]*:", login) else []
-    secrets += [rest[setting.start() :]] if setting else []
+    secrets = []
+    if re.match(rf"[^{END}/?#]*:", login):
+        secrets.append(login)
+    if setting:
+        secrets.append(rest[setting.start() :])
     return any(re.search(f"[{END}]", secret) for secret in secrets)
 
 
@@ -114,8 +117,8 @@ def without(text: str, address: str) -> str:
     for secret in set(_secrets(address)):
         pattern = re.escape(secret)
         whole = pattern if len(secret) > 7 else rf"(?<!\w){pattern}(?!\w)"
-        for found in re.finditer(f"(?={whole})", text):  # also where two overlap
-            secret_at[found.start() : found.start() + len(secret)] = b"1" * len(secret)
+        for spot in re.finditer(f"(?={whole})", text):  # also where two overlap
+            secret_at[spot.start() : spot.start() + len(secret)] = b"1" * len(secret)
     runs = groupby(zip(text, secret_at, strict=True), key=itemgetter(1))
     return "".join(HIDDEN if hidden else "".join(sign for sign, _ in run) for hidden, run in runs)
 

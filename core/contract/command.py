@@ -1,4 +1,4 @@
-"""What every command of the framework does alike: how it ends, and what it may read of the environment."""
+"""What all commands of the framework share: how they end, and what they may read of the environment."""
 
 from __future__ import annotations
 

@@ -74,13 +74,13 @@ def _begun(line: str) -> str:
 
 def code(text: str) -> str:
     """A text as code within a line or table cell of Markdown; as plain text where code cannot hold it."""
-    shown = plain_line(text)
-    if not shown.strip() or "|" in shown:  # which ends a table's cell, even within code
+    span = plain_line(text)
+    if not span.strip() or "|" in span:  # which ends a table's cell, even within code
         return _escaped(text)
-    longest = max(map(len, re.findall("`+", shown)), default=0)
-    pad = " " if longest and (shown[0] + shown[-1]).count("`") else ""
+    longest = max(map(len, re.findall("`+", span)), default=0)
+    pad = " " if longest and (span[0] + span[-1]).count("`") else ""
     fence = "`" * (longest + 1)
-    return f"{fence}{pad}{shown}{pad}{fence}"
+    return f"{fence}{pad}{span}{pad}{fence}"
 
 
 def csv_cell(value: Cell) -> Cell | str:

@@ -85,9 +85,9 @@ class Features:
 
     @classmethod
     def of(cls, levels: Mapping[str, Tokens], ids: Sequence[str] | None = None) -> Self:
-        made = cls.__new__(cls)
-        Features.__init__(made, levels, ids)
-        return made
+        features = cls.__new__(cls)
+        Features.__init__(features, levels, ids)
+        return features
 
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
@@ -131,7 +131,7 @@ class Features:
 
     def with_level(self, name: str, tokens: Tokens) -> Self:
         """A copy with one level written or replaced."""
-        return self.of({**{known: self.structured(known) for known in self.names}, name: tokens}, self.ids)
+        return self.of({**{level: self.structured(level) for level in self.names}, name: tokens}, self.ids)
 
     def beside(self, other: Features) -> Self:
         """A copy that has the levels of another as well, of the same rows."""
@@ -151,10 +151,10 @@ class Features:
 
     def picked(self, rows: Tensor, ids: Sequence[str] | None = None) -> Self:
         """Some rows by index, under these ids, taken only as they are read: for levels mapped from a large file."""
-        made = self.of(self._levels)
-        made._rows = rows if self._rows is None else self._rows[rows]
-        made.ids = None if ids is None else tuple(ids)
-        return made
+        features = self.of(self._levels)
+        features._rows = rows if self._rows is None else self._rows[rows]
+        features.ids = None if ids is None else tuple(ids)
+        return features
 
     def __getitem__(self, rows: Any) -> Self:
         """Rows by slice, index tensor or bool mask; a single row is `features[i:i+1]`."""

@@ -66,8 +66,8 @@ def special_file(path: str | Path) -> str:
     >>> core.special_file("/dev/null"), core.special_file("/")
     ('is a device', '')
     """
-    found = no_file(path)
-    return "" if found in (FOLDER, ABSENT) else found
+    reason = no_file(path)
+    return "" if reason in (FOLDER, ABSENT) else reason
 
 
 def looked_for(path: Path) -> str:
@@ -105,12 +105,12 @@ def is_absent(fault: OSError) -> bool:
 
 def content_digest(path: Path, tick: Tick) -> str:
     """sha256 of a file's content, 64 hex digits."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with path.open("rb", buffering=0) as handle:
         while block := handle.read(BLOCK):
-            found.update(block)
+            digest.update(block)
             tick(str(path))
-    return found.hexdigest()
+    return digest.hexdigest()
 
 
 def watched(work: Callable[[Tick], Done]) -> Done:
@@ -170,10 +170,10 @@ def strict_json(text: str) -> Any:
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
+        content = dict(pairs)
+        if len(content) < len(pairs):
             raise _repeated(text)
-        return found
+        return content
 
     return json.loads(text, object_pairs_hook=once)
 

@@ -59,11 +59,11 @@ def read_scores(path: str | Path, rows: str | Path | None = None, cols: str | Pa
     name, array = _choose(file, key, arrays)
     values, own, remarks = _as_matrix(name, array)
     ids = []
-    for kind, given, count in (("text", rows, len(values)), ("video", cols, values.shape[1])):
-        found = read_ids(given) if given else held.get(f"{kind}_ids")
-        if found is not None:
-            _check_ids(str(given or file), kind, found, count)
-        ids.append(found)
+    for kind, id_file, count in (("text", rows, len(values)), ("video", cols, values.shape[1])):
+        names = read_ids(id_file) if id_file else held.get(f"{kind}_ids")
+        if names is not None:
+            _check_ids(str(id_file or file), kind, names, count)
+        ids.append(names)
     _check_finite(name, values, ids[0])
     return GivenScores(values, ids[0], ids[1], remarks, own)
 
@@ -85,12 +85,12 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
 
 def _json_ids(place: str, text: str) -> tuple[str, ...]:
     try:
-        found = strict_json(text)
+        entries = strict_json(text)
     except ValueError as fault:
         raise DataError(f"{place}: not a JSON list of ids: {fault}") from None
-    if not isinstance(found, list) or not all(isinstance(one, str | int) and str(one) for one in found):
+    if not isinstance(entries, list) or not all(isinstance(entry, str | int) and str(entry) for entry in entries):
         raise DataError(f"{place}: not a JSON list of ids: each must be a text or a whole number")
-    return tuple(str(one) for one in found)
+    return tuple(str(entry) for entry in entries)
 
 
 def _split_key(path: str) -> tuple[Path, str | None]:
@@ -104,8 +104,9 @@ def _split_key(path: str) -> tuple[Path, str | None]:
     if wrong not in ("", ABSENT):
         raise DataError(f"{file}: {wrong}; scores are read from a file")
     if wrong:
-        beside = [one.name for one in file.parent.glob("*") if one.suffix in SUFFIXES] if file.parent.is_dir() else []
-        raise DataError(f"{file}: no such file.{nearest(file.name, beside) if beside else ''}")
+        siblings = file.parent.glob("*") if file.parent.is_dir() else ()
+        beside = [sibling.name for sibling in siblings if sibling.suffix in SUFFIXES]
+        raise DataError(f"{file}: no such file.{nearest(file.name, beside)}")
     if file.suffix not in SUFFIXES:
         raise DataError(
             f"{file}: scores are read from {', '.join(SUFFIXES)}, not from `{file.suffix}`; numpy.save writes the "
@@ -118,8 +119,8 @@ def _read_numpy(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[st
     """(arrays by name, ids by their name of IDS); the one of a .npy file is called ""."""
     try:
         with file.open("rb") as handle:
-            found = np.load(handle, allow_pickle=False)
-            arrays = {name: found[name] for name in found.files} if hasattr(found, "files") else {"": found}
+            loaded = np.load(handle, allow_pickle=False)
+            arrays = {name: loaded[name] for name in loaded.files} if hasattr(loaded, "files") else {"": loaded}
     except Exception as fault:  # a zip's, a header's, an array's: NumPy raises many kinds
         why = "it holds Python objects (a pickle), which can run code when read" if "pickle" in str(fault) else fault
         raise DataError(f"{file}: cannot be read: {why}; save plain numbers with numpy.save or numpy.savez") from None
@@ -202,6 +203,6 @@ def _check_ids(place: str, kind: str, ids: Sequence[str], count: int) -> None:
     if len(ids) != count:
         raise DataError(f"{place}: {len(ids):,} {kind} ids for {count:,} {kind}s")
     first: dict[str, int] = {}
-    for row, one in enumerate(ids):
-        if first.setdefault(one, row) != row:
-            raise DataError(f"{place}: {kind} id `{one}` stands twice, as number {first[one] + 1} and {row + 1}")
+    for row, item in enumerate(ids):
+        if first.setdefault(item, row) != row:
+            raise DataError(f"{place}: {kind} id `{item}` stands twice, as number {first[item] + 1} and {row + 1}")

@@ -130,25 +130,25 @@ class Checker:
         """Note a fault. Returns None, which stands for what is faulty."""
         self.problems.append(Problem(key, message))
 
-    def build(self, cls: type, given: Any, key: str) -> Any:
+    def build(self, cls: type, mapping: Any, key: str) -> Any:
         """An instance of the dataclass `cls` from a mapping; None where something was wrong with it.
 
         null for a field that is itself a mapping is the same as leaving it out.
         """
-        if not isinstance(given, Mapping):
-            return self.fail(key, f"expected a mapping, got {show(given)}")
+        if not isinstance(mapping, Mapping):
+            return self.fail(key, f"expected a mapping, got {show(mapping)}")
         before = len(self.problems)
         fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
         hints = _hints(cls)
-        given = {n: v for n, v in given.items() if v is not None or n not in fields or not _is_mapping(hints[n])}
+        mapping = {n: v for n, v in mapping.items() if v is not None or n not in fields or not _is_mapping(hints[n])}
         values = {}
-        for name, value in given.items():
+        for name, value in mapping.items():
             if name not in fields:
                 self.fail(join(key, name), f"unknown field.{nearest(str(name), fields)}")
             else:
                 values[name] = self.value(hints[name], value, join(key, name), fields[name].metadata)
         for name, field in fields.items():
-            if name not in given and field.default is MISSING and field.default_factory is MISSING:
+            if name not in mapping and field.default is MISSING and field.default_factory is MISSING:
                 doc = field.metadata.get("doc")
                 self.fail(join(key, name), "is needed and missing" + (f" ({doc})" if doc else ""))
         if len(self.problems) > before:
@@ -158,106 +158,106 @@ class Checker:
         except ValueError as fault:
             return self.fail(key, str(fault))
 
-    def value(self, hint: Any, given: Any, key: str, rules: Mapping[str, Any]) -> Any:
+    def value(self, hint: Any, entry: Any, key: str, rules: Mapping[str, Any]) -> Any:
         """One value, checked against its type hint and the rules of its `setting`."""
-        if rules.get("kind") and (given is not None or not _admits_none(hint)):
-            return self._component(rules["kind"], hint, given, key)
+        if rules.get("kind") and (entry is not None or not _admits_none(hint)):
+            return self._component(rules["kind"], hint, entry, key)
         before = len(self.problems)
-        value = self._typed(hint, given, key)
+        value = self._typed(hint, entry, key)
         if len(self.problems) == before and value is not None:
             self._limits(value, key, rules, typed=not _holds_any(hint))
         return value
 
-    def _component(self, kind: str, hint: Any, given: Any, key: str) -> Any:
+    def _component(self, kind: str, hint: Any, entry: Any, key: str) -> Any:
         if typing.get_origin(hint) is not dict:
-            return self._one_component(kind, given, key)
-        if not isinstance(given, Mapping):
-            return self.fail(key, f"expected a mapping of names to components, got {show(given)}")
+            return self._one_component(kind, entry, key)
+        if not isinstance(entry, Mapping):
+            return self.fail(key, f"expected a mapping of names to components, got {show(entry)}")
         hint = typing.get_args(hint)[1]
-        kept = {name: item for name, item in given.items() if item is not None or _admits_none(hint)}
+        kept = {name: item for name, item in entry.items() if item is not None or _admits_none(hint)}
         return {
             name: None if item is None else self._component(kind, Spec, item, join(key, name))
             for name, item in kept.items()
         }
 
-    def _one_component(self, kind: str, given: Any, key: str) -> Any:
+    def _one_component(self, kind: str, entry: Any, key: str) -> Any:
         words = kind.replace("_", " ")
-        if isinstance(given, str):
-            return self.fail(key, f"expected {{name: …}} naming a {words}; write {{name: {given}}}")
-        if not isinstance(given, Mapping):
-            return self.fail(key, f"expected {{name: …}} naming a {words}, got {show(given)}")
-        if not isinstance(given.get("name"), str):
+        if isinstance(entry, str):
+            return self.fail(key, f"expected {{name: …}} naming a {words}; write {{name: {entry}}}")
+        if not isinstance(entry, Mapping):
+            return self.fail(key, f"expected {{name: …}} naming a {words}, got {show(entry)}")
+        if not isinstance(entry.get("name"), str):
             return self.fail(key, f"has no `name` that says which {words} it is")
-        return self.components(kind, given, key, self) if self.components else given
+        return self.components(kind, entry, key, self) if self.components else entry
 
-    def _typed(self, hint: Any, given: Any, key: str) -> Any:
+    def _typed(self, hint: Any, entry: Any, key: str) -> Any:
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
         if hint is Any:
-            return given
+            return entry
         if hint == Mixture:
-            return self._mixture(given, key)
+            return self._mixture(entry, key)
         if origin in (typing.Union, types.UnionType):
-            return self._union(arguments, given, key)
+            return self._union(arguments, entry, key)
         if origin in (list, tuple):
-            return self._sequence(origin, arguments, given, key)
+            return self._sequence(origin, arguments, entry, key)
         if origin is dict:
-            return self._mapping(arguments[1], given, key)
+            return self._mapping(arguments[1], entry, key)
         if dataclasses.is_dataclass(hint):
-            return self.build(typing.cast(type, hint), given, key)
-        return self._scalar(hint, given, key)
+            return self.build(typing.cast(type, hint), entry, key)
+        return self._scalar(hint, entry, key)
 
-    def _union(self, options: tuple[Any, ...], given: Any, key: str) -> Any:
-        if given is None and type(None) in options:
+    def _union(self, options: tuple[Any, ...], entry: Any, key: str) -> Any:
+        if entry is None and type(None) in options:
             return None
         options = tuple(option for option in options if option is not type(None))
         for option in options:
             trial = Checker(self.components)
-            value = trial._typed(option, given, key)
+            value = trial._typed(option, entry, key)
             if not trial.problems:
                 return value
         if len(options) == 1:
             self.problems.extend(trial.problems)
             return None
-        return self.fail(key, f"expected {' or '.join(describe(option) for option in options)}, got {show(given)}")
+        return self.fail(key, f"expected {' or '.join(describe(option) for option in options)}, got {show(entry)}")
 
-    def _sequence(self, origin: Any, hints: tuple[Any, ...], given: Any, key: str) -> Any:
-        if not isinstance(given, list | tuple):
-            return self.fail(key, f"expected a list, got {show(given)}")
+    def _sequence(self, origin: Any, hints: tuple[Any, ...], entry: Any, key: str) -> Any:
+        if not isinstance(entry, list | tuple):
+            return self.fail(key, f"expected a list, got {show(entry)}")
         if origin is list or hints[-1] is Ellipsis:
-            hints = (hints[0],) * len(given)
-        elif len(given) != len(hints):
-            return self.fail(key, f"expected {len(hints)} items, got {len(given)}")
-        pairs = zip(hints, given, strict=True)
+            hints = (hints[0],) * len(entry)
+        elif len(entry) != len(hints):
+            return self.fail(key, f"expected {len(hints)} items, got {len(entry)}")
+        pairs = zip(hints, entry, strict=True)
         return origin([self._typed(hint, item, f"{key}[{index}]") for index, (hint, item) in enumerate(pairs)])
 
-    def _mapping(self, hint: Any, given: Any, key: str) -> Any:
+    def _mapping(self, hint: Any, entry: Any, key: str) -> Any:
         """Each item by itself; null removes one, unless the items may be null."""
-        if not isinstance(given, Mapping):
-            return self.fail(key, f"expected a mapping, got {show(given)}")
-        kept = {name: item for name, item in given.items() if item is not None or _admits_none(hint)}
+        if not isinstance(entry, Mapping):
+            return self.fail(key, f"expected a mapping, got {show(entry)}")
+        kept = {name: item for name, item in entry.items() if item is not None or _admits_none(hint)}
         return {name: self._typed(hint, item, join(key, name)) for name, item in kept.items()}
 
-    def _mixture(self, given: Any, key: str) -> Any:
-        names = [given] if isinstance(given, str) else given
+    def _mixture(self, entry: Any, key: str) -> Any:
+        names = [entry] if isinstance(entry, str) else entry
         if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
             if len(set(names)) < len(names):
-                return self.fail(key, f"a name stands twice in {show(given)}; to weigh it, write {{name: weight}}")
+                return self.fail(key, f"a name stands twice in {show(entry)}; to weigh it, write {{name: weight}}")
             names = dict.fromkeys(names, 1.0)
         if not isinstance(names, Mapping) or all(weight is None for weight in names.values()):
-            return self.fail(key, f"expected a name, a list of names or {{name: weight}}, got {show(given)}")
+            return self.fail(key, f"expected a name, a list of names or {{name: weight}}, got {show(entry)}")
         kept = {name: weight for name, weight in names.items() if weight is not None}
         return {name: self._scalar(float, weight, join(key, name)) for name, weight in kept.items()}
 
-    def _scalar(self, hint: Any, given: Any, key: str) -> Any:
-        if hint is float and isinstance(given, int) and not isinstance(given, bool):
-            if given.bit_length() > 1000:
-                return self.fail(key, f"must be at most {LARGEST:g}, got {brief(given)}")
-            given = float(given)
-        if hint is float and isinstance(given, float) and not math.isfinite(given):
-            return self.fail(key, f"expected a finite number, got {given}")
-        if not isinstance(given, hint) or (hint is int and isinstance(given, bool)):
-            return self.fail(key, f"expected {describe(hint)}, got {show(given)}")
-        return given
+    def _scalar(self, hint: Any, entry: Any, key: str) -> Any:
+        if hint is float and isinstance(entry, int) and not isinstance(entry, bool):
+            if entry.bit_length() > 1000:
+                return self.fail(key, f"must be at most {LARGEST:g}, got {brief(entry)}")
+            entry = float(entry)
+        if hint is float and isinstance(entry, float) and not math.isfinite(entry):
+            return self.fail(key, f"expected a finite number, got {entry}")
+        if not isinstance(entry, hint) or (hint is int and isinstance(entry, bool)):
+            return self.fail(key, f"expected {describe(hint)}, got {show(entry)}")
+        return entry
 
     def _limits(self, value: Any, key: str, rules: Mapping[str, Any], typed: bool) -> None:
         choices = rules.get("choices")
@@ -268,8 +268,8 @@ class Checker:
         for number in _numbers(value) if typed else ():
             for bound, holds, words in limits[type(number)]:
                 if not holds(number, bound):
-                    shown = f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
-                    self.fail(key, f"must be {words} {shown}, got {brief(number)}")
+                    limit = f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
+                    self.fail(key, f"must be {words} {limit}, got {brief(number)}")
 
 
 def _limits_of(kind: type, rules: Mapping[str, Any]) -> list[tuple[float, Callable[[Any, Any], bool], str]]:
@@ -283,7 +283,9 @@ def _limits_of(kind: type, rules: Mapping[str, Any]) -> list[tuple[float, Callab
 
 def _items(value: Any) -> Iterable[Any]:
     """What a list or mapping holds; any other value itself."""
-    return value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def _numbers(value: Any) -> Iterator[int | float]:

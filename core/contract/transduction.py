@@ -1,4 +1,4 @@
-"""Whether given scores show that they look at the other queries: a softmax over them, or scores times one."""
+"""Whether scores depend on the other queries: signs of a softmax over the queries, or of a product with one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LARGEST = 1500
 
 
 def transductive_trace(values: NDArray[Any], direction: str) -> str:
-    """How scores [texts, videos] show that a query's depend on the other queries; "" where nothing does.
+    """The sign that the scores [texts, videos] of a query depend on the other queries; "" where there is none.
 
     What is normalised over the queries shows in sums over them: those of a softmax are equal, those of its logarithm
     after exp, and of the square root of the product of both softmaxes (a dual softmax) the largest singular value is 1.
@@ -63,7 +63,7 @@ def _normalised(scores: NDArray[np.float64], axis: int) -> bool:
 
 
 def _unit(root: NDArray[np.float64]) -> bool:
-    """Whether the largest singular value is 1, by power iteration, which comes to it from below."""
+    """Whether the largest singular value is 1, by power iteration, whose values grow towards it."""
     vector, value = np.ones(root.shape[1]), 0.0
     for _ in range(100):
         vector /= np.linalg.norm(vector)

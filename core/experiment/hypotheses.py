@@ -85,18 +85,21 @@ class Hypothesis:
 
     @property
     def digest(self) -> str:
-        """Of the claim itself: what is compared, how, on which seeds; names and paths do not enter."""
+        """The digest of the claim itself: what is compared, how, on which seeds. Names and paths do not enter."""
         arms = [_substance(variant) for variant in self.arms]
         seen = [AS_SEEN] if self.seeds_as_seen else []
         return digest([self.kind, self.metric, self.bound, arms, list(self.variant.experiment.seeds), *seen])
 
 
 def _substance(variant: Variant) -> dict[str, Any]:
-    """Its configuration without the columns of the table and what is done to the p of variants: neither changes a
-    result, and hypotheses are a family of their own."""
-    found, apart = variant.configuration, ("metrics", "directions", "efficiency", "correction")
-    found["evaluate"] = {k: v for k, v in found["evaluate"].items() if k not in apart}
-    return found
+    """The configuration of a variant, as far as a hypothesis depends on it.
+
+    Without the columns of the table, which change no result, and the correction of the variants' p: hypotheses are a
+    family of their own.
+    """
+    configuration, apart = variant.configuration, ("metrics", "directions", "efficiency", "correction")
+    configuration["evaluate"] = {k: v for k, v in configuration["evaluate"].items() if k not in apart}
+    return configuration
 
 
 def read_hypotheses(document: Document, variants: list[Variant]) -> list[Hypothesis]:
@@ -104,23 +107,23 @@ def read_hypotheses(document: Document, variants: list[Variant]) -> list[Hypothe
 
     Raises ConfigError with every fault found.
     """
-    given = next(variant for variant in variants if variant.is_baseline).experiment
-    found: list[Hypothesis] = []
+    experiment = next(variant for variant in variants if variant.is_baseline).experiment
+    hypotheses: list[Hypothesis] = []
     problems: list[Problem] = []
-    for name, claim in given.hypotheses.items():
+    for name, claim in experiment.hypotheses.items():
         if claim is None:
             continue
         key = join("hypotheses", name)
-        faults = list(_faults(claim, key, variants, given.evaluate.primary))
+        faults = list(_faults(claim, key, variants, experiment.evaluate.primary))
         problems += faults
         if not faults:
             try:
-                found += _read(name, claim, key, variants, given.evaluate.primary)
+                hypotheses += _read(name, claim, key, variants, experiment.evaluate.primary)
             except ConfigError as fault:
                 problems += fault.problems
     if problems:
         raise ConfigError(document.blame(problems))
-    return found
+    return hypotheses
 
 
 def _kinds(claim: Any) -> list[str]:
@@ -147,8 +150,8 @@ def _faults(claim: Any, key: str, variants: list[Variant], primary: str) -> Iter
     yield from _metric_faults(kind, measured, key, variants[0])
     for name, reference in _sides(claim).items():
         if kind == "larger_gain" and "." not in name:
-            given = f"expected {{of: variant, over: variant}}, which make the gain, got {show(reference)}"
-            yield Problem(join(key, name), given)
+            message = f"expected {{of: variant, over: variant}}, which make the gain, got {show(reference)}"
+            yield Problem(join(key, name), message)
         elif not _chosen(variants, reference):
             yield Problem(f"{key}.{name}", reference_fault(variants, reference))
 
@@ -159,18 +162,20 @@ def _sides(claim: Mapping[str, Any]) -> dict[str, Any]:
     sides = {name: claim[name] for name in (kind, KINDS[kind][0]) if name in claim}
     if kind != "larger_gain":
         return sides
-    found: dict[str, Any] = {}
+    references: dict[str, Any] = {}
     for name, gain in sides.items():
-        whole = isinstance(gain, Mapping) and gain.keys() == {"of", "over"}
-        found |= {f"{name}.{part}": gain[part] for part in ("of", "over")} if whole else {name: gain}
-    return found
+        if isinstance(gain, Mapping) and gain.keys() == {"of", "over"}:
+            references[f"{name}.of"], references[f"{name}.over"] = gain["of"], gain["over"]
+        else:
+            references[name] = gain
+    return references
 
 
 def _bound_faults(kind: str, bound: Any, key: str) -> Iterator[Problem]:
     if bound is None:
-        unit = (
-            "how many times as much the other takes" if kind == "cheaper" else "in the metric's unit: points, or ranks"
-        )
+        unit = "in the metric's unit: points, or ranks"
+        if kind == "cheaper":
+            unit = "how many times as much the other takes"
         yield Problem(key, f"is needed and missing ({unit})")
     elif isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 <= bound < math.inf:
         yield Problem(key, f"expected a number of 0 or more, got {show(bound)}")
@@ -204,10 +209,10 @@ def _metric_faults(kind: str, name: Any, claim: str, variant: Variant) -> Iterat
     if name in COSTS:
         yield Problem(claim, f"`{kind}` does not suit `{name}`; say cheaper")
         return
-    known = [f"{direction}/{short}" for direction in settings.directions for short in settings.metrics]
-    known += [f"t2v/{diagnostic}" for diagnostic in settings.diagnostics]
-    if name not in [*known, settings.primary]:
-        yield Problem(key, f"{show(name)} is not among the evaluated metrics.{nearest(str(name), known)}")
+    evaluated = [f"{direction}/{short}" for direction in settings.directions for short in settings.metrics]
+    evaluated += [f"t2v/{diagnostic}" for diagnostic in settings.diagnostics]
+    if name not in [*evaluated, settings.primary]:
+        yield Problem(key, f"{show(name)} is not among the evaluated metrics.{nearest(str(name), evaluated)}")
     else:
         try:
             if metric(name).summary == "median":
@@ -225,53 +230,59 @@ def _read(name: str, claim: Mapping[str, Any], key: str, variants: list[Variant]
     _, bound_name, default = KINDS[kind]
     bound, measured = float(claim.get(bound_name, default)), claim.get("metric", primary)
     as_seen = claim.get("seeds") == AS_SEEN
-    found, open_axes = _arms(claim, key, variants)
-    for arms in found:
+    arm_sets, open_axes = _arms(claim, key, variants)
+    for arms in arm_sets:
         if fault := _sameness(arms):
             raise ConfigError(Problem(key, fault))
-    names = [f"{name} [{_setting(arms[0], open_axes)}]" if len(found) > 1 else name for arms in found]
-    return [Hypothesis(one, kind, arms, measured, bound, as_seen) for one, arms in zip(names, found, strict=True)]
+    names = [f"{name} [{_setting(arms[0], open_axes)}]" if len(arm_sets) > 1 else name for arms in arm_sets]
+    return [
+        Hypothesis(full_name, kind, arms, measured, bound, as_seen)
+        for full_name, arms in zip(names, arm_sets, strict=True)
+    ]
 
 
 def _arms(claim: Mapping[str, Any], key: str, variants: list[Variant]) -> tuple[list[tuple[Variant, ...]], list[str]]:
     """The variants that are compared with each other, and the axes that all sides leave open: arms agree on those."""
     sides = _sides(claim)
     chosen = {name: _chosen(variants, reference) for name, reference in sides.items()}
-    if all(len(found) == 1 for found in chosen.values()):
-        return [tuple(found[0] for found in chosen.values())], []
+    if all(len(candidates) == 1 for candidates in chosen.values()):
+        return [tuple(candidates[0] for candidates in chosen.values())], []
     bound = [split_key(axis) for reference in sides.values() if isinstance(reference, Mapping) for axis in reference]
     axes = dict.fromkeys(axis for variant in variants for axis in variant.assignments)
     free = [axis for axis in axes if not any(_overlap(split_key(axis), other) for other in bound)]
-    at = {name: {digest([v.value(axis) for axis in free]): v for v in found} for name, found in chosen.items()}
+    # by side: {digest of a setting of the free axes: the variant there}; arms are variants with one digest
+    at = {
+        name: {digest([v.value(axis) for axis in free]): v for v in candidates} for name, candidates in chosen.items()
+    }
     first = next(iter(at.values()))
     if any(settings.keys() != first.keys() or len(settings) < len(chosen[name]) for name, settings in at.items()):
-        side, found = next((name, found) for name, found in chosen.items() if len(found) > 1)
-        names = "; ".join(variant.name for variant in found)
-        raise ConfigError(Problem(f"{key}.{side}", f"selects {len(found)} variants, not one: {names}"))
-    together = [tuple(settings[one] for settings in at.values()) for one in first]
+        side, candidates = next((name, candidates) for name, candidates in chosen.items() if len(candidates) > 1)
+        names = "; ".join(variant.name for variant in candidates)
+        raise ConfigError(Problem(f"{key}.{side}", f"selects {len(candidates)} variants, not one: {names}"))
+    together = [tuple(settings[setting] for settings in at.values()) for setting in first]
     return together, [axis for axis in free if len({str(arms[0].value(axis)) for arms in together}) > 1]
 
 
-def _sameness(arms: tuple[Variant, ...]) -> str:
-    """Why arms make no comparison, or one that is to be written otherwise; "" where they make one."""
+def _sameness(arms: tuple[Variant, ...]) -> str | None:
+    """Why arms make no comparison, or one that is to be written otherwise; None where they make one."""
     for variant, other in zip(arms[::2], arms[1::2], strict=True):
         if variant is other:
             return f"compares a variant with itself: {variant.name}"
     if len(arms) == 4:
-        one, over, than, than_over = arms
-        if one is than and over is than_over:
-            return f"compares a gain with itself: {one.name} over {over.name}"
-        if over is than_over:
-            return f"both gains are over {over.name}: write {{better: {one.name}, than: {than.name}}}"
-        if one is than:
-            return f"both gains are of {one.name}: write {{better: {than_over.name}, than: {over.name}}}"
-    return ""
+        first, first_base, second, second_base = arms
+        if first is second and first_base is second_base:
+            return f"compares a gain with itself: {first.name} over {first_base.name}"
+        if first_base is second_base:
+            return f"both gains are over {first_base.name}: write {{better: {first.name}, than: {second.name}}}"
+        if first is second:
+            return f"both gains are of {first.name}: write {{better: {second_base.name}, than: {first_base.name}}}"
+    return None
 
 
-def _overlap(one: list[str], other: list[str]) -> bool:
+def _overlap(key: list[str], other: list[str]) -> bool:
     """Whether one key is the other, or lies under it."""
-    shorter = min(len(one), len(other))
-    return one[:shorter] == other[:shorter]
+    shorter = min(len(key), len(other))
+    return key[:shorter] == other[:shorter]
 
 
 def _setting(variant: Variant, axes: list[str]) -> str:

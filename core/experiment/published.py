@@ -89,26 +89,26 @@ def read_published(document: Document, names: Iterable[str]) -> list[Published]:
     A path starts beside the file that names it, else at the working directory, as with `extends`. Raises ConfigError
     with every fault: a file that is missing at the experiment's key, what is wrong inside at the file's own key.
     """
-    found, problems = [], []
+    tables, problems = [], []
     for index, name in enumerate(names):
         try:
-            found.append(load_published(_locate(name, f"references[{index}]", document.origin("references"))))
+            tables.append(load_published(_locate(name, f"references[{index}]", document.origin("references"))))
         except ConfigError as fault:
             problems += fault.problems
     if problems:
         raise ConfigError(problems)
-    return found
+    return tables
 
 
 def load_published(path: str | Path) -> Published:
     """One file of published numbers. Raises ConfigError with every fault, each with the file and its key."""
     document = read_document(str(path))
     checker = Checker()
-    made = checker.build(Published, document.values, "")
-    problems = checker.problems or list(_contradictions(made))
+    published = checker.build(Published, document.values, "")
+    problems = checker.problems or list(_contradictions(published))
     if problems:
         raise ConfigError(document.blame(problems))
-    return made
+    return published
 
 
 def _locate(name: str, key: str, writer: str) -> Path:
@@ -150,12 +150,12 @@ def _value_faults(name: str, value: float, key: str) -> Iterator[Problem]:
         yield Problem(key, f"has no direction; write t2v/{name} or v2t/{name}")
         return
     try:
-        known = metric(name)
+        measure = metric(name)
     except UserError:
         yield Problem(key, "is no metric; write t2v/R1, v2t/MnR or the like")
         return
-    top = 300.0 if known.family == "RSum" else 100.0
-    if known.family == "rank" and value < 1:
+    top = 300.0 if measure.family == "RSum" else 100.0
+    if measure.family == "rank" and value < 1:
         yield Problem(key, f"a rank is 1 at least, got {value:g}")
-    elif known.family != "rank" and not 0 <= value <= top:
+    elif measure.family != "rank" and not 0 <= value <= top:
         yield Problem(key, f"must be from 0 to {top:g}, got {value:g}")

@@ -36,8 +36,8 @@ class Variant:
 
     def value(self, key: str) -> Any:
         """What the resolved configuration holds under a dotted key, as plain data; None where there is nothing."""
-        found = _typed(self.experiment, key)
-        return None if found is _NO_FIELD else plain(found)
+        value = _typed(self.experiment, key)
+        return None if value is _NO_FIELD else plain(value)
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -72,8 +72,8 @@ def baseline_of(variant: Variant, variants: Iterable[Variant]) -> Variant:
 
 def flat_configuration(variant: Variant) -> dict[str, Any]:
     """{dotted key: value} of a configuration, but for how it is evaluated."""
-    found = variant.configuration
-    return dict(_flat({name: value for name, value in found.items() if name != "evaluate"}, ""))
+    configuration = variant.configuration
+    return dict(_flat({name: value for name, value in configuration.items() if name != "evaluate"}, ""))
 
 
 def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
@@ -93,8 +93,8 @@ def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 def name_of(assignments: Mapping[str, Any], keys: Iterable[str]) -> str:
     """`top_k=50 temperature=0.1`: each key by its shortest ending that no other key shares."""
-    known = list(keys)
-    parts = [f"{short_key(key, known)}={short_value(value)}" for key, value in assignments.items()]
+    all_keys = list(keys)
+    parts = [f"{short_key(key, all_keys)}={short_value(value)}" for key, value in assignments.items()]
     return " ".join(parts) or AS_WRITTEN
 
 
@@ -145,8 +145,8 @@ def reference_fault(variants: list[Variant], reference: Any) -> str:
             fits = [variant for variant in variants if variant.matches({key: value})]
         except ConfigError as fault:
             return f"`{key}`: {fault.problems[0].message}"
-        found = [_typed(variant.experiment, key) for variant in variants]
-        if _NO_FIELD in found and all(item is _NO_FIELD or item is None for item in found):
+        contents = [_typed(variant.experiment, key) for variant in variants]
+        if _NO_FIELD in contents and all(item is _NO_FIELD or item is None for item in contents):
             return f"no variant has a field `{key}`"
         if not fits:
             values = dict.fromkeys(short_value(variant.value(key)) for variant in variants)
@@ -175,23 +175,24 @@ def _unnamed(place: Any) -> Any:
     return place.get("", place) if isinstance(place, Mapping) else place
 
 
-def _holds(found: Any, wanted: Any) -> bool:
+def _holds(value: Any, wanted: Any) -> bool:
     """Whether a typed value is the one written. A component or section may hold more fields than were written, as
     each has its default; all other mappings are compared whole."""
-    if isinstance(found, Spec) or dataclasses.is_dataclass(found):
-        fields = found.fields if isinstance(found, Spec) else found
-        given = dict(wanted) if isinstance(wanted, Mapping) else {"name": None}
-        if isinstance(found, Spec) and given.pop("name", None) != found.name:
+    if isinstance(value, Spec) or dataclasses.is_dataclass(value):
+        fields = value.fields if isinstance(value, Spec) else value
+        wanted_fields = dict(wanted) if isinstance(wanted, Mapping) else {"name": None}
+        if isinstance(value, Spec) and wanted_fields.pop("name", None) != value.name:
             return False
-        return all(_holds(getattr(fields, name, _NO_FIELD), value) for name, value in given.items())
-    if isinstance(found, Mapping):
+        return all(_holds(getattr(fields, name, _NO_FIELD), item) for name, item in wanted_fields.items())
+    if isinstance(value, Mapping):
         named = [wanted] if isinstance(wanted, str) else wanted
         items = dict.fromkeys(named, 1.0) if isinstance(named, list) else named
         if not isinstance(items, Mapping):
             return False
         items = {name: item for name, item in items.items() if item is not None}
-        return items.keys() == found.keys() and all(_holds(found[name], items[name]) for name in items)
-    return isinstance(found, bool) == isinstance(wanted, bool) and plain(found) == plain(wanted)
+        return items.keys() == value.keys() and all(_holds(value[name], items[name]) for name in items)
+    # 1 == True, but neither is written for the other
+    return isinstance(value, bool) == isinstance(wanted, bool) and plain(value) == plain(wanted)
 
 
 # ------------------------------------------------------------------------------------------ faults

@@ -90,24 +90,26 @@ class _Draft:
 
     written: str
     assignments: Assignments
-    name: str = ""
+    name: str | None = None
 
 
 def _drafts(document: Document, base: Mapping[str, Any]) -> list[_Draft]:
     """Every description, in the order of the file; duplicates among them."""
-    given = {key: _unresolved(document.values.get(key), base.get(key)) or {} for key in ("ablate", "variants")}
+    sweeps = {key: _unresolved(document.values.get(key), base.get(key)) or {} for key in ("ablate", "variants")}
     around = _unresolved(document.values.get("one_at_a_time"), base.get("one_at_a_time")) or {}
     baseline = base.get("baseline")
-    problems = [*_sweep_faults(given["ablate"], around), *_variant_faults(given["variants"])]
+    problems = [*_sweep_faults(sweeps["ablate"], around), *_variant_faults(sweeps["variants"])]
     problems += [p for key in (baseline if isinstance(baseline, Mapping) else ()) for p in _key_faults("baseline", key)]
-    problems += problems or _too_many(given, around, base.get("seeds"))
+    if not problems:
+        problems = _too_many(sweeps, around, base.get("seeds"))
     if problems:
         raise ConfigError(problems)
-    found = [draft for where, axes in _grids(given["ablate"]).items() for draft in _product(where, axes)]
+    drafts = [draft for where, axes in _grids(sweeps["ablate"]).items() for draft in _product(where, axes)]
     single = [draft for key, values in _present(around).items() for draft in _product("one_at_a_time", {key: values})]
-    found += [_Draft("", {}), *single] if single else []
-    found += [_Draft(join("variants", name), dict(v), name) for name, v in _present(given["variants"]).items()]
-    return found or [_Draft("", {})]
+    if single:
+        drafts += [_Draft("", {}), *single]
+    drafts += [_Draft(join("variants", name), dict(v), name) for name, v in _present(sweeps["variants"]).items()]
+    return drafts or [_Draft("", {})]
 
 
 def _unresolved(raw: Any, resolved: Any) -> Any:
@@ -119,17 +121,17 @@ def _unresolved(raw: Any, resolved: Any) -> Any:
     return resolved if isinstance(resolved, Mapping | list) else raw
 
 
-def _present(given: Mapping[str, Any]) -> dict[str, Any]:
-    """null removes."""
-    return {name: item for name, item in given.items() if item is not None}
+def _present(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """The items without those that are null: null removes an item."""
+    return {name: item for name, item in mapping.items() if item is not None}
 
 
 def _grids(ablate: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Grids by the full key that they stand under."""
-    given = _present(ablate)
-    if given and all(isinstance(axes, Mapping) for axes in given.values()):
-        return {join("ablate", name): _present(axes) for name, axes in given.items() if _present(axes)}
-    return {"ablate": given} if given else {}
+    grids = _present(ablate)
+    if grids and all(isinstance(axes, Mapping) for axes in grids.values()):
+        return {join("ablate", name): _present(axes) for name, axes in grids.items() if _present(axes)}
+    return {"ablate": grids} if grids else {}
 
 
 def _product(where: str, axes: Mapping[str, list[Any]]) -> Iterator[_Draft]:
@@ -137,13 +139,13 @@ def _product(where: str, axes: Mapping[str, list[Any]]) -> Iterator[_Draft]:
         yield _Draft(where, dict(zip(axes, values, strict=True)))
 
 
-def _too_many(given: Mapping[str, Any], around: Mapping[str, Any], seeds: Any) -> list[Problem]:
+def _too_many(sweeps: Mapping[str, Any], around: Mapping[str, Any], seeds: Any) -> list[Problem]:
     """More variants or trials than a file may have, at the key that describes most of them."""
     counts = {
-        where: math.prod(len(values) for values in axes.values()) for where, axes in _grids(given["ablate"]).items()
+        where: math.prod(len(values) for values in axes.values()) for where, axes in _grids(sweeps["ablate"]).items()
     }
     counts["one_at_a_time"] = sum(len(values) for values in _present(around).values())
-    counts["variants"] = len(_present(given["variants"]))
+    counts["variants"] = len(_present(sweeps["variants"]))
     most, total = max(counts, key=lambda where: counts[where]), sum(counts.values())
     if total > MOST_VARIANTS:
         return [Problem(most, f"describes {total:,} variants with those beside it; at most {MOST_VARIANTS:,} are run")]
@@ -218,18 +220,21 @@ def _configured(
     """The configuration that a draft describes; `components` None: core schema only. Raises ConfigError."""
     apart: dict[str, Any] = {} if document.refers else {key: dict(document.values.get(key) or {}) for key in SWEEPS}
     values = copy.deepcopy({key: value for key, value in document.values.items() if key not in apart})
-    given = draft.assignments
+    assignments = draft.assignments
     try:
-        for key in sorted(given, key=lambda key: len(split_key(key))):
-            assign(values, key, given[key])
+        for key in sorted(assignments, key=lambda key: len(split_key(key))):
+            assign(values, key, assignments[key])
         resolved = resolve(values)
         experiment, problems = check(resolved, components)
         if experiment is None:
             raise ConfigError(problems)
         experiment = replace(experiment, **apart)
     except ConfigError as fault:
-        raise ConfigError([locate(problem, draft.written, given, base) for problem in fault.problems]) from None
-    literal = {k: lookup(resolved, split_key(k)) if has_references(value) else value for k, value in given.items()}
+        raise ConfigError([locate(problem, draft.written, assignments, base) for problem in fault.problems]) from None
+    literal = dict(assignments)
+    for key, value in assignments.items():
+        if has_references(value):
+            literal[key] = lookup(resolved, split_key(key))
     return _Built(replace(draft, assignments=literal), experiment)
 
 
@@ -243,10 +248,10 @@ def _configuration(experiment: Experiment | None) -> str:
 
 def _distinct(built: Iterable[_Built], keys: list[str]) -> list[Variant]:
     """One variant for each configuration, named by hand where any of its descriptions is. Raises ConfigError."""
-    found: dict[str, _Built] = {}
+    by_configuration: dict[str, _Built] = {}
     for item in built:
         name = item.draft.name or name_of(item.draft.assignments, keys)
-        first = found.setdefault(_configuration(item.experiment), item)
+        first = by_configuration.setdefault(_configuration(item.experiment), item)
         if item.draft.name and not first.draft.name:
             first.draft = replace(first.draft, name=name)
             first.names.insert(0, name)
@@ -254,7 +259,7 @@ def _distinct(built: Iterable[_Built], keys: list[str]) -> list[Variant]:
             first.names.append(name)
     variants = [
         Variant(b.names[0], b.draft.assignments, b.experiment, written=b.draft.written, aliases=_further(b.names))
-        for b in found.values()
+        for b in by_configuration.values()
     ]
     owners = {name: variant for variant in reversed(variants) for name in (variant.name, *variant.aliases)}
     clashes = [

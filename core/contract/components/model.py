@@ -66,7 +66,7 @@ class FeatureTransform(ModelPart):
 
 
 class Interaction(ModelPart):
-    """(text features, video features) -> scores [B_t, B_v], split by when a thing can be computed.
+    """(text features, video features) -> scores [B_t, B_v], in parts: what needs one side only is computed once a side.
 
     >>> import core, torch
     >>> class Nearness(core.Interaction):  # besides: reads, text_side, video_side
@@ -112,8 +112,8 @@ class Interaction(ModelPart):
         if self.inner_product:
             return (text["vector"] @ video["vector"][:, :, None]).squeeze(2)
         count, listed = next(iter(text.values())).shape[:2]
-        one = [self.score(_row(text, row), _rows(video, row)).reshape(listed) for row in range(count)]
-        return torch.stack(one) if one else next(iter(text.values())).new_zeros(0, listed)
+        scores = [self.score(_row(text, row), _rows(video, row)).reshape(listed) for row in range(count)]
+        return torch.stack(scores) if scores else next(iter(text.values())).new_zeros(0, listed)
 
     def score_pairs(self, text: Side, video: Side) -> Tensor:
         """[P]: row p of one side with row p of the other."""

@@ -35,8 +35,8 @@ class Reranker(ModelPart):
     ...     name = "flipped"
     ...     def forward(self, text, video, scores):
     ...         return -scores["first_stage"]
-    >>> one = core.TextFeatures(sentence=torch.ones(1, 2)), core.VideoFeatures(video=torch.ones(1, 2))
-    >>> Flipped(Flipped.Config(), {})(*one, {"first_stage": torch.tensor([0.5])})
+    >>> pair = core.TextFeatures(sentence=torch.ones(1, 2)), core.VideoFeatures(video=torch.ones(1, 2))
+    >>> Flipped(Flipped.Config(), {})(*pair, {"first_stage": torch.tensor([0.5])})
     tensor([-0.5000])
     """
 

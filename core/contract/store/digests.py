@@ -21,7 +21,7 @@ class FileDigests:
     def __init__(self, root: Path):
         self.file = root / "digests.jsonl"
         lines = [line for line in read_lines(self.file) if isinstance(line, list) and len(line) == 4]
-        self.known: dict[str, list[Any]] = {str(name): known for name, *known in lines}
+        self.known: dict[str, list[Any]] = {str(name): facts for name, *facts in lines}
         self._fresh: list[list[Any]] = []
 
     def of(self, paths: list[str]) -> list[str]:
@@ -56,14 +56,14 @@ class FileDigests:
     def _file(self, path: Path, tick: Tick, remembered: bool) -> str:
         stat = path.stat()
         name = os.path.abspath(path)
-        known = self.known.get(name)
-        if not remembered or known is None or known[:2] != [stat.st_size, stat.st_mtime_ns]:
+        facts = self.known.get(name)
+        if not remembered or facts is None or facts[:2] != [stat.st_size, stat.st_mtime_ns]:
             value = content_digest(path, tick)[:24]
             if not remembered:
                 return value
-            known = self.known[name] = [stat.st_size, stat.st_mtime_ns, value]
-            self._fresh.append([name, *known])
-        return known[2]
+            facts = self.known[name] = [stat.st_size, stat.st_mtime_ns, value]
+            self._fresh.append([name, *facts])
+        return facts[2]
 
 
 def _is_file(path: Path) -> bool:

@@ -199,7 +199,9 @@ class Store:
     def _taken_over(self, step: str, key: str) -> Path:
         """This process's draft: its own, or the newest that another one left, or a new one."""
         folder = self.root / step / f"draft-{key}-{token()}"
-        left = [one.folder for one in self._remains(folder.parent) if (one.kind, one.key) == ("draft", key)]
+        left = [
+            remains.folder for remains in self._remains(folder.parent) if (remains.kind, remains.key) == ("draft", key)
+        ]
         if folder not in left and left:
             os.replace(max(left, key=lambda path: path.stat().st_mtime), folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -219,18 +221,18 @@ class Store:
     def entries(self) -> list[Entry]:
         """Every finished entry, oldest first."""
         places = [(folder.parent.name, folder.name) for folder in entry_folders(self.root)]
-        found = [entry for place in places if (entry := self.peek(*place))]
-        return sorted(found, key=lambda entry: entry.meta["created"])
+        entries = [entry for place in places if (entry := self.peek(*place))]
+        return sorted(entries, key=lambda entry: entry.meta["created"])
 
     def remains(self) -> list[Remains]:
         """Folders that no entry needs."""
         if not self.is_ours:
             return []
         steps = {folder.parent for folder in self.root.glob("*/*-*")}
-        return [one for step in sorted(steps) for one in self._remains(step) if not self._in_use(one)]
+        return [remains for step in sorted(steps) for remains in self._remains(step) if not self._in_use(remains)]
 
-    def _in_use(self, one: Remains) -> bool:
-        return one.kind == "draft" and self.leases.held(one.folder.parent.name, one.key)
+    def _in_use(self, remains: Remains) -> bool:
+        return remains.kind == "draft" and self.leases.held(remains.folder.parent.name, remains.key)
 
     def _remains(self, step: Path) -> list[Remains]:
         """Folders of a step, no links, with the names that drafts and what was set aside have."""
@@ -247,7 +249,7 @@ class Store:
         """
         place = folder.relative_to(self.root).parts if folder.is_relative_to(self.root) else ()
         named = len(place) == 2 and re.fullmatch(r"[0-9a-f]{16}", place[1])
-        if not (named or folder in [one.folder for one in self._remains(folder.parent)]) or _is_linked(folder):
+        if not (named or folder in [remains.folder for remains in self._remains(folder.parent)]) or _is_linked(folder):
             raise StoreError(f"{folder}: is no entry of the store {self.root}; it was left as it is")
         self._checked.pop((folder.parent.name, folder.name), None)
         shutil.rmtree(folder, ignore_errors=True)

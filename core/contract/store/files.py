@@ -96,8 +96,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def follow_umask(path: Path) -> None:
-    """Give a file the rights of any other: safetensors and temporary files keep theirs from the group, whatever the
-    umask says."""
+    """Give a file the permissions that the umask asks for: safetensors and temporary files are written without those
+    of the group."""
     mask = os.umask(0o077)  # it can only be read by setting it
     os.umask(mask)
     path.chmod(0o666 & ~mask)
@@ -158,7 +158,7 @@ _CHECKED_LINE = re.compile(r"(.*) ([0-9a-f]{8})")
 
 
 def append_twice(path: Path, values: Iterable[Any]) -> None:
-    """`append_lines` to a file and to its copy, for what nothing else could tell again."""
+    """`append_lines` to a file and to its copy: for records that cannot be computed again."""
     values = list(values)
     append_lines(path, values)
     append_lines(copy_of(path), values)
@@ -209,7 +209,7 @@ def mend_lines(path: Path) -> None:
         with aside.open("a", encoding="utf-8") as handle:
             handle.writelines(f"{text}\n" for text in damaged)
         write_atomically(path, "".join(f"{text}\n" for text, value in lines if value is not _DAMAGED))
-    count = f"{len(damaged)} line{'s' * (len(damaged) > 1)}"
+    count = "1 line" if len(damaged) == 1 else f"{len(damaged)} lines"
     print(f"{path}: {count} unfinished or damaged; set aside in {aside.name}", file=sys.stderr)
 
 
@@ -226,11 +226,11 @@ def _lines(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _value(line: str) -> Any:
     """What a line holds. One without a checksum is of a store from before."""
-    found = _CHECKED_LINE.fullmatch(line)
-    if found and int(found[2], 16) != zlib.crc32(found[1].encode()):
+    match = _CHECKED_LINE.fullmatch(line)
+    if match and int(match[2], 16) != zlib.crc32(match[1].encode()):
         return _DAMAGED
     with suppress(ValueError):
-        value = json.loads(found[1] if found else line)
+        value = json.loads(match[1] if match else line)
         return value if isinstance(value, dict | list) else _DAMAGED
     return _DAMAGED
 

@@ -32,7 +32,7 @@ _TOKEN = f"{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def token() -> str:
-    """What names this process, and no other, also after its number is given to another one."""
+    """A name that only this process has: its number may later be given to another one."""
     global _TOKEN
     if not _TOKEN.startswith(f"{os.getpid()}-"):  # a fork
         _TOKEN = f"{os.getpid()}-{secrets.token_hex(4)}"
@@ -41,8 +41,11 @@ def token() -> str:
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a lease: the machine, or the container of it, within which a process id means something; the process;
-    when it began."""
+    """Who holds a lease.
+
+    host: the machine, or its container, within which the process id `pid` is valid. token: names the process for good.
+    since: when it took the lease.
+    """
 
     host: str = ""
     pid: int = 0

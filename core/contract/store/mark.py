@@ -28,11 +28,11 @@ def is_marked(root: Path) -> bool:
     """Whether the folder says that it is a store. Raises StoreError for one that a newer version made."""
     try:
         values = checked(read_text(root / MARK))
-        found = int(values["format"])
+        version = int(values["format"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    if found > FORMAT:
-        raise StoreError(f"{root}: is a store of format {found}, made by a newer version; this one reads {FORMAT}")
+    if version > FORMAT:
+        raise StoreError(f"{root}: is a store of format {version}, made by a newer version; this one reads {FORMAT}")
     return True
 
 
@@ -67,10 +67,10 @@ def entry_folders(root: Path) -> Iterator[Path]:
 def _folders(place: Path) -> list[Path]:
     """Folders in a folder that are no links, by name; none where it cannot be read."""
     try:
-        found = [item.name for item in os.scandir(place) if item.is_dir(follow_symlinks=False)]
+        names = [item.name for item in os.scandir(place) if item.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-    return [place / name for name in sorted(found)]
+    return [place / name for name in sorted(names)]
 
 
 def _names_its_place(folder: Path) -> bool:

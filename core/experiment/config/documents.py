@@ -34,10 +34,10 @@ class Document:
         """The file, or 'command line', that wrote `key` or, where none did, the nearest key above it, or one below."""
         parts = split_key(key, lenient=True)
         for end in range(len(parts), 0, -1):
-            known = self.origins.get(dotted(parts[:end]))
-            if known:
-                return known
-        below = (known for name, known in self.origins.items() if split_key(name)[: len(parts)] == parts)
+            writer = self.origins.get(dotted(parts[:end]))
+            if writer:
+                return writer
+        below = (writer for name, writer in self.origins.items() if split_key(name)[: len(parts)] == parts)
         return next(below, self.file)
 
     @cached_property
@@ -188,6 +188,6 @@ def _override(document: Document, text: str) -> None:
         raise ConfigError(problems)
     assign(document.values, key, value)
     depth = len(parts)
-    for known in [known for known in document.origins if split_key(known)[:depth] == parts]:
-        del document.origins[known]
+    for name in [name for name in document.origins if split_key(name)[:depth] == parts]:
+        del document.origins[name]
     document.origins[dotted(parts)] = "command line"

@@ -38,10 +38,10 @@ def resolve(values: Mapping[str, Any]) -> dict[str, Any]:
     problems: list[Problem] = []
     for path, key in texts.items():
         try:
-            found = at(config, path)
-            if isinstance(found, Container):
-                found = OmegaConf.to_container(found, resolve=True, throw_on_missing=True)
-            at(resolved, path[:-1])[path[-1]] = found
+            value = at(config, path)
+            if isinstance(value, Container):
+                value = OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+            at(resolved, path[:-1])[path[-1]] = value
         except MissingMandatoryValue:
             problems.append(Problem(key, "is needed: the file leaves it open with ???"))
         except OmegaConfBaseException as fault:
@@ -82,5 +82,7 @@ def _told(fault: Exception, values: Mapping[str, Any]) -> str:
     """What OmegaConf says, with the key among the values that is nearest to one that is not there."""
     message = str(fault).partition("\n")[0]
     pointed = re.search(r"key '([^']+)' not found", message)
-    known = [key for path, key, _ in places(values) if isinstance(path[-1], str)] if pointed else []
-    return f"{message}.{nearest(pointed[1], known[:MOST_KEYS])}" if pointed else message
+    if not pointed:
+        return message
+    keys = [key for path, key, _ in places(values) if isinstance(path[-1], str)]
+    return f"{message}.{nearest(pointed[1], keys[:MOST_KEYS])}"

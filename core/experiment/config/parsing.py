@@ -91,10 +91,10 @@ def _measure(text: str) -> None:
             height += 1 + max((child[1] for child in children), default=0)
             anchors[anchor] = (size, height)
         elif isinstance(event, AliasEvent):
-            known = anchors.get(event.anchor, (1, 0))
-            if known is None:
+            measure = anchors.get(event.anchor, (1, 0))
+            if measure is None:
                 raise NotYaml(f"`*{event.anchor}` stands within what it stands for", event.start_mark)
-            size, height = known
+            size, height = measure
         elif isinstance(event, ScalarEvent):
             anchors[event.anchor] = (size, height)
         else:
@@ -161,12 +161,17 @@ def _plain(value: Any, key: str, problems: list[Problem]) -> Any:
 
 
 def _shown_key(name: Any) -> str:
-    text = name if isinstance(name, str) else show(name) if isinstance(name, bool) else "?"
-    text = str(name) if isinstance(name, int | float) and not isinstance(name, bool) else text
+    if isinstance(name, bool):
+        text = show(name)
+    elif isinstance(name, str | int | float):
+        text = str(name)
+    else:
+        text = "?"
     return text if len(text) <= LONGEST_KEY else f"{text[:40]}…"
 
 
-def _key_fault(name: Any) -> str:
+def _key_fault(name: Any) -> str | None:
+    """Why a key is none of ours; None where it is one."""
     if isinstance(name, bool):
         hint = "YAML reads on, off, yes, no, y and n as true and false; put it in quotes"
         return f"a key must be a text. {hint}"
@@ -176,20 +181,21 @@ def _key_fault(name: Any) -> str:
         return f"a key must be a text, got {name!r}; put it in quotes"
     if len(name) > LONGEST_KEY:
         return f"a key has at most {LONGEST_KEY} letters, this one {len(name):,}"
-    if found := NO_TEXT.search(name):
-        return f"a key holds a character that is none of a text: U+{ord(found[0]):04X}"
+    if match := NO_TEXT.search(name):
+        return f"a key holds a character that is none of a text: U+{ord(match[0]):04X}"
     if not name or split_key(join("", name), lenient=True) != [name]:
         return f"{name!r} is empty or leaves a bracket open; take another name"
-    return ""
+    return None
 
 
-def _value_fault(value: Any) -> str:
+def _value_fault(value: Any) -> str | None:
+    """Why a scalar is none of ours; None where it is one."""
     if isinstance(value, _Faulty):
         return value.message
     if isinstance(value, str):
-        found = NO_TEXT.search(value)
-        return f"holds a character that is none of a text: U+{ord(found[0]):04X}" if found else ""
+        match = NO_TEXT.search(value)
+        return f"holds a character that is none of a text: U+{ord(match[0]):04X}" if match else None
     if value is None or isinstance(value, bool | int | float):
-        return ""
+        return None
     kind = {"bytes": "binary data"}.get(type(value).__name__, f"a {type(value).__name__}")
     return f"expected a text, a number, true, false, null, a list or a mapping, got {kind}"

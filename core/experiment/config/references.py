@@ -51,27 +51,27 @@ def references(value: Any) -> list[re.Match[str]]:
 
 
 def _reference(text: str, start: int) -> re.Match[str]:
-    found = REFERENCE.match(text, start)
-    if not found:
+    match = REFERENCE.match(text, start)
+    if not match:
         raise Refused(_unreadable(text[start + 2 :], in_address="://" in text[:start]))
-    name = found["variable"]
+    name = match["variable"]
     if name and name not in _allowed:
         raise Refused(f"reads the environment variable {name}: only with --allow-env {name}")
     if name and name not in os.environ:
         raise Refused(f"there is no environment variable {name}")
-    return found
+    return match
 
 
 def _unreadable(rest: str, in_address: bool) -> str:
     """Why what stands behind a `${` is none of ours. Within an address it may be a part of a password: it is not
     shown."""
-    shown = "…" if in_address else rest[:60]
+    excerpt = "…" if in_address else rest[:60]
     if re.match(r"[^{}]*:", rest):
         return (
-            f"`${{{shown}` calls a resolver, and an experiment file calls none; `${{section.field}}` repeats a "
+            f"`${{{excerpt}` calls a resolver, and an experiment file calls none; `${{section.field}}` repeats a "
             "value, and `${oc.env:NAME}` reads an environment variable that --allow-env names"
         )
-    return f"expected a whole key, such as `${{section.field}}`, got `${{{shown}`"
+    return f"expected a whole key, such as `${{section.field}}`, got `${{{excerpt}`"
 
 
 # ------------------------------------------------------------------------------------------------ costs
@@ -104,10 +104,10 @@ class Costs:
                 self.known[path] = self._new(path)
             except Refused as fault:
                 self.known[path] = fault
-        found = self.known[path]
-        if isinstance(found, Refused):
-            raise found
-        return found
+        cost = self.known[path]
+        if isinstance(cost, Refused):
+            raise cost
+        return cost
 
     def _new(self, path: Path) -> Cost:
         if path in self.waiting:
@@ -127,11 +127,11 @@ class Costs:
             return _together(path, own, [self.of((*path, name)) for name in value])
         if isinstance(value, list):
             return _together(path, 1, [self.of((*path, index)) for index in range(len(value))])
-        found = references(value)
-        if not found:
+        matches = references(value)
+        if not matches:
             return Cost(path, 1 + len(str(value)) // 10)
-        parts = [self._followed(reference, path) for reference in found]
-        whole = found[0][0] == value
+        parts = [self._followed(reference, path) for reference in matches]
+        whole = matches[0][0] == value
         return _together(parts[0].place if whole else path, A_LETTER_BESIDE * len(value), parts)
 
     def _followed(self, reference: re.Match[str], path: Path) -> Cost:
@@ -184,7 +184,11 @@ def at(values: Any, path: Path) -> Any:
 
 def places(values: Any, path: Path = (), key: str = "") -> Iterator[tuple[Path, str, Any]]:
     """Every value within others, with its place and full key."""
-    items = values.items() if isinstance(values, Mapping) else enumerate(values) if isinstance(values, list) else ()
+    items: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(values, Mapping):
+        items = values.items()
+    elif isinstance(values, list):
+        items = enumerate(values)
     for name, item in items:
         inner = f"{key}[{name}]" if isinstance(values, list) else join(key, name)
         yield (*path, name), inner, item

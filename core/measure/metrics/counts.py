@@ -54,7 +54,7 @@ class RankCounts:
         starts, query = self.indptr[:-1], np.repeat(np.arange(self.indptr.size - 1), np.diff(self.indptr))
         best = np.minimum.reduceat(self.above, starts)
         pairs = np.flatnonzero(self.above == best[query])
-        pair = pairs[np.flatnonzero(np.diff(query[pairs], prepend=-1))]
+        pair = pairs[np.flatnonzero(np.diff(query[pairs], prepend=-1))]  # the first of each query
         relevant = self.tied_relevant[pair]
         return best, self.tied[pair] - relevant, relevant
 
@@ -77,10 +77,12 @@ def rank_counts(
     few = np.flatnonzero(degree[query] <= FEW)
     for some in np.array_split(few, 1 + few.size * block.shape[1] // BLOCK_ELEMENTS):
         items, mine = block[query[some]], own[some, None]
-        above[some], tied[some] = (np.count_nonzero(made, axis=1) for made in (items > mine, items == mine))
+        above[some] = np.count_nonzero(items > mine, axis=1)
+        tied[some] = np.count_nonzero(items == mine, axis=1)
     for row in np.flatnonzero(degree > FEW):
         pairs, ordered = slice(indptr[row], indptr[row + 1]), np.sort(block[row])
-        upper, lower = (np.searchsorted(ordered, own[pairs], side) for side in ("right", "left"))
+        lower = np.searchsorted(ordered, own[pairs], "left")
+        upper = np.searchsorted(ordered, own[pairs], "right")
         above[pairs], tied[pairs] = ordered.size - upper, upper - lower
     above_relevant, tied_relevant = compared(own, query, own, indptr)
     return RankCounts(indptr, above, above_relevant, tied, tied_relevant)
@@ -109,10 +111,11 @@ def compared(own: NDArray, query: NDArray, rivals: NDArray, indptr: NDArray) -> 
     rows = max(1, BLOCK_ELEMENTS // max(1, places.size))
     for at in range(0, own.size if rivals.size else 0, rows):
         part = slice(at, at + rows)
+        # [pairs, places]: lists are shorter than the longest one; a place beyond the end reads rivals[0], uncounted
         there = places < sizes[part, None]
-        found = rivals[np.where(there, indptr[query[part], None] + places, 0)]
-        for counts, made in ((above, found > own[part, None]), (tied, found == own[part, None])):
-            counts[part] = np.count_nonzero(made & there, axis=1)
+        scores = rivals[np.where(there, indptr[query[part], None] + places, 0)]
+        above[part] = np.count_nonzero((scores > own[part, None]) & there, axis=1)
+        tied[part] = np.count_nonzero((scores == own[part, None]) & there, axis=1)
     return above, tied
 
 

@@ -47,7 +47,9 @@ class Metric:
     @property
     def span(self) -> float | None:
         """The most by which one query can differ; None for ranks, where it depends on the gallery, and costs."""
-        return None if self.unit != "points" else 300.0 if self.family == "RSum" else 100.0
+        if self.unit != "points":
+            return None
+        return 300.0 if self.family == "RSum" else 100.0
 
     summary: Literal["mean", "median"] = "mean"
 
@@ -66,14 +68,14 @@ def metric(name: str) -> Metric:
         return Metric(short, "rank", 0, False, "rank", "median" if short == "MdR" else "mean")
     if short in ("RSum", "MRR", "mAP"):
         return Metric(short, short, 0, True, "points")
-    if found := re.fullmatch(r"(R|nDCG)([1-9][0-9]*)", short):
-        if len(found[2]) > len(str(LARGEST_CUTOFF)) or int(found[2]) > LARGEST_CUTOFF:
+    if match := re.fullmatch(r"(R|nDCG)([1-9][0-9]*)", short):
+        if len(match[2]) > len(str(LARGEST_CUTOFF)) or int(match[2]) > LARGEST_CUTOFF:
             raise ConfigError(Problem("evaluate.metrics", f"`{name[:40]}`: k is at most {LARGEST_CUTOFF:,}"))
-        return Metric(short, found[1], int(found[2]), True, "points")
+        return Metric(short, match[1], int(match[2]), True, "points")
     if "." in short:
         return Metric(short, "diagnostic", 0, True, "points")
-    known = [*DEFAULT_METRICS, "R50", "RSum", "mAP", "nDCG10"]
-    raise ConfigError(Problem("evaluate.metrics", f"unknown metric `{name}`.{nearest(short, known)}"))
+    examples = [*DEFAULT_METRICS, "R50", "RSum", "mAP", "nDCG10"]
+    raise ConfigError(Problem("evaluate.metrics", f"unknown metric `{name}`.{nearest(short, examples)}"))
 
 
 def per_query(counts: RankCounts, name: str, ties: Ties = "expected") -> NDArray[np.float64]:
@@ -175,7 +177,7 @@ class Evaluation:
     ) -> Evaluation:
         """From {"t2v": counts of the texts, "v2t": counts of the videos} and the relevance [texts, videos]."""
         names = list(metrics)
-        values = {side: {name: per_query(found, name, ties) for name in names} for side, found in counts.items()}
+        values = {side: {name: per_query(ranks, name, ties) for name in names} for side, ranks in counts.items()}
         numbers = {f"{side}/{name}": summarise(v, name) for side, rows in values.items() for name, v in rows.items()}
         clusters = {side: query_relevance(relevance, side).clusters() for side in counts}
         return cls(numbers, values, clusters)

@@ -45,6 +45,7 @@ class Relevance:
             if index.size and not (index.min() >= 0 and index.max() < size):
                 pair = int(np.flatnonzero((index < 0) | (index >= size))[0])
                 raise DataError(f"relevance: pair {pair} has {name} {index[pair]}, outside 0..{size - 1}")
+        # as single numbers, row * columns + column: sorted by row, then by column, each pair once
         row, column = np.divmod(np.unique(row * shape[1] + column), max(shape[1], 1))
         indptr = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
         return cls(indptr, column, (int(shape[0]), int(shape[1])))
@@ -80,15 +81,15 @@ class Relevance:
         return relevance
 
     @classmethod
-    def _from_matrix(cls, given: Any) -> Relevance | None:
+    def _from_matrix(cls, source: Any) -> Relevance | None:
         """Of a sparse matrix, or of an array or tensor that is no list of pairs; None for what is neither."""
-        if hasattr(given, "tocoo"):
-            entries = given.tocoo()
+        if hasattr(source, "tocoo"):
+            entries = source.tocoo()
             there = entries.data != 0
             return cls.from_pairs(entries.row[there], entries.col[there], entries.shape)
-        if not hasattr(given, "shape"):
+        if not hasattr(source, "shape"):
             return None
-        matrix = np.asarray(given)
+        matrix = np.asarray(source)
         if matrix.ndim != 2 or not (matrix.dtype == bool or np.isin(matrix, (0, 1)).all()):
             raise DataError(
                 f"relevance: expected a bool matrix [texts, videos], got {matrix.dtype} of shape {list(matrix.shape)}"
@@ -96,18 +97,19 @@ class Relevance:
         return cls.from_dense(matrix)
 
     @classmethod
-    def _from_list(cls, given: Any, shape: tuple[int, int]) -> Relevance:
+    def _from_list(cls, source: Any, shape: tuple[int, int]) -> Relevance:
         expected = "a Relevance, a bool matrix [texts, videos], a scipy.sparse matrix or a list of (text, video)"
         try:
-            pairs = [(operator.index(text), operator.index(video)) for text, video in given]
+            pairs = [(operator.index(text), operator.index(video)) for text, video in source]
         except (TypeError, ValueError):
-            raise DataError(f"relevance: expected {expected}, got {type(given).__name__}") from None
+            raise DataError(f"relevance: expected {expected}, got {type(source).__name__}") from None
         return cls.from_pairs([text for text, _ in pairs], [video for _, video in pairs], shape)
 
     @cached_property
     def T(self) -> Relevance:
         """The same pairs with rows and columns exchanged."""
-        return Relevance.from_pairs(self.indices, self._pair_rows(), self.shape[::-1])
+        rows, columns = self.shape
+        return Relevance.from_pairs(self.indices, self._pair_rows(), (columns, rows))
 
     @property
     def degree(self) -> NDArray[np.int64]:
@@ -120,10 +122,12 @@ class Relevance:
 
     def pairs(self, rows: NDArray, columns: NDArray) -> NDArray[np.int64]:
         """Which of `indices` each pair (rows[p], columns[p]) is; -1 for one that is not relevant. [P]"""
-        known = self._pair_rows() * self.shape[1] + self.indices
+        # each pair as one number, row * columns + column: those of `indices` ascend
+        codes = self._pair_rows() * self.shape[1] + self.indices
         wanted = rows * self.shape[1] + columns
-        at = np.searchsorted(known, wanted)
-        return np.where(np.append(known, -1)[at] == wanted, at, -1)
+        places = np.searchsorted(codes, wanted)
+        # a number beyond the last code gets the place behind it: the -1 put there equals none
+        return np.where(np.append(codes, -1)[places] == wanted, places, -1)
 
     def clusters(self) -> NDArray[np.int64]:
         """A label for each row, [rows]: rows that share a relevant column, directly or through others, share it.
@@ -133,10 +137,11 @@ class Relevance:
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
-        n, m = self.shape
-        edges = (np.ones(self.indices.size, dtype=bool), (self._pair_rows(), n + self.indices))
-        _, label = connected_components(coo_array(edges, shape=(n + m, n + m)), directed=False)
-        return np.unique(label[:n], return_inverse=True)[1].astype(np.int64)
+        # a graph of all rows and columns, columns numbered after the rows; the pairs are its edges
+        rows, nodes = self.shape[0], sum(self.shape)
+        edges = (np.ones(self.indices.size, dtype=bool), (self._pair_rows(), rows + self.indices))
+        _, label = connected_components(coo_array(edges, shape=(nodes, nodes)), directed=False)
+        return np.unique(label[:rows], return_inverse=True)[1].astype(np.int64)
 
     def _pair_rows(self) -> NDArray[np.int64]:
         return np.repeat(np.arange(self.shape[0]), self.degree)

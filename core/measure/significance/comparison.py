@@ -30,6 +30,7 @@ from .skewness import HANGS_ON, beware_of_tails, skewed_t, skewness
 MEDIAN_DRAWS = 2_000
 FEW = 20
 _LESS_CERTAIN = (np.maximum, np.minimum, np.maximum)
+"""How two tests become one, for (p, low, high): the larger p, the wider interval."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ class Comparison:
     @property
     def odds(self) -> float:
         """Wins for one loss, among the clusters that differ; nan where none does."""
-        return self.wins / self.losses if self.losses else (np.inf if self.wins else np.nan)
+        if self.losses:
+            return self.wins / self.losses
+        return np.inf if self.wins else np.nan
 
     def on(self, name: str) -> Comparison:
         """With the metric that hangs less on few queries, where `name` is of ranks and hangs on them."""
@@ -160,25 +163,26 @@ def paired_tests(
     sums, sizes = cluster_sums(values, clusters)
     _, S, C = sums.shape
     means = unrounded(sums.sum(axis=2), np.abs(sums).sum(axis=2)) / sizes.sum()
+    # the mean is a ratio, sum of sums over sum of sizes: what each cluster contributes, linearised at the means
     influence = means[..., None] + (sums - means[..., None] * sizes) * (C / sizes.sum())
     if S == 1:
         label = "covers query sampling only" if trained else "no training in either arm"
         method = f"sign-flip and skewness-corrected t, inverted for the interval; {label}"
-        found = _over_clusters(sums[:, 0], sizes, influence[:, 0], null, alternative, draws, seed)
+        findings = _over_clusters(sums[:, 0], sizes, influence[:, 0], null, alternative, draws, seed)
     else:
         unseen = unseen_collapse(S, 0.0, None)
         method = "crossed seeds and clusters, t; covers query sampling and training"
         method += f", but for a collapse of one run in ten, which {unseen:.0%} of such sets of seeds do not show"
         units = variance_units(sizes)
-        found = [crossed(block, null, alternative, units) for block in influence]
-    shown = aim or ("two-sided" if alternative == "two-sided" else "one-sided")
-    made = [
-        _wary(_comparison(test, block, sums_of, sizes, method, higher_is_better, shown), block, sizes)
-        for test, block, sums_of in zip(found, influence, sums, strict=True)
+        findings = [crossed(block, null, alternative, units) for block in influence]
+    power_aim = aim or ("two-sided" if alternative == "two-sided" else "one-sided")
+    comparisons = [
+        _wary(_comparison(test, block, sums_of, sizes, method, higher_is_better, power_aim), block, sizes)
+        for test, block, sums_of in zip(findings, influence, sums, strict=True)
     ]
     if S > 1 or null or alternative != "two-sided":
-        return made
-    return [_like_mcnemar(one, row[0], sizes.sum()) for one, row in zip(made, sums, strict=True)]
+        return comparisons
+    return [_like_mcnemar(comparison, row[0], sizes.sum()) for comparison, row in zip(comparisons, sums, strict=True)]
 
 
 def _over_clusters(
@@ -188,11 +192,11 @@ def _over_clusters(
     p_t, error = paired_t(influence, null, alternative)
     flipped = flip_test(sums, sizes, null, alternative, draws, seed)
     corrected = skewed_t(influence, error, null, alternative)
-    p, low, high = (f(one, other) for f, one, other in zip(_LESS_CERTAIN, flipped, corrected, strict=True))
+    p, low, high = (pick(flip, skewed) for pick, flip, skewed in zip(_LESS_CERTAIN, flipped, corrected, strict=True))
     if alternative == "two-sided":
         low, high = _agreeing(p, low, high, influence.mean(axis=1), null)
-    found = zip(p, low, high, error**2, np.zeros(len(p)), p_t, skewness(influence), strict=True)
-    return [Finding(*one) for one in found]
+    rows = zip(p, low, high, error**2, np.zeros(len(p)), p_t, skewness(influence), strict=True)
+    return [Finding(*row) for row in rows]
 
 
 def _agreeing(p: Floats, low: Floats, high: Floats, mean: Floats, null: float) -> tuple[Floats, Floats]:
@@ -205,20 +209,20 @@ def _agreeing(p: Floats, low: Floats, high: Floats, mean: Floats, null: float) -
     return low, high
 
 
-def _wary(found: Comparison, influence: Floats, sizes: Floats) -> Comparison:
+def _wary(comparison: Comparison, influence: Floats, sizes: Floats) -> Comparison:
     """With a warning where the test hangs on few clusters, or rests on a symmetry that is not there."""
-    texts = found.warning, beware_of_tails(influence.mean(axis=0)) if effective_number(sizes) >= FEW else ""
-    return replace(found, warning="; ".join(filter(None, texts)))
+    texts = comparison.warning, beware_of_tails(influence.mean(axis=0)) if effective_number(sizes) >= FEW else ""
+    return replace(comparison, warning="; ".join(filter(None, texts)))
 
 
-def _like_mcnemar(found: Comparison, sums: Floats, queries: float) -> Comparison:
+def _like_mcnemar(comparison: Comparison, sums: Floats, queries: float) -> Comparison:
     """With the exact McNemar test where clusters [C] differ by the sign alone: it moves in steps of two of them, which
     costs power."""
     steps = np.abs(sums[sums != 0])
     if steps.size and not np.allclose(steps, steps[0]):
-        return found
-    shown = found.detectable + float(steps[0] / queries) if steps.size else found.detectable
-    return replace(found, p_mcnemar=mcnemar(found.wins, found.losses), detectable=shown)
+        return comparison
+    distance = comparison.detectable + float(steps[0] / queries) if steps.size else comparison.detectable
+    return replace(comparison, p_mcnemar=mcnemar(comparison.wins, comparison.losses), detectable=distance)
 
 
 def _comparison(
@@ -253,16 +257,16 @@ def _comparison(
 
 def _warnings(sizes: Floats, seeds: int) -> list[str]:
     clusters, queries, units = sizes.size, int(sizes.sum()), effective_number(sizes)
-    found = []
+    warnings = []
     if clusters == 1 < queries:
-        found.append(f"shared answers link the {queries:,} queries into one group: nothing can be tested")
+        warnings.append(f"shared answers link the {queries:,} queries into one group: nothing can be tested")
     elif clusters < FEW:
-        found.append(f"only {clusters} independent {'unit' if clusters == 1 else 'units'} of queries")
+        warnings.append(f"only {clusters} independent {'unit' if clusters == 1 else 'units'} of queries")
     elif units < FEW:
-        found.append(f"few hold most of the queries: {clusters:,} units count as {units:.0f} of equal size")
+        warnings.append(f"few hold most of the queries: {clusters:,} units count as {units:.0f} of equal size")
     if 1 < seeds < 4:
-        found.append(f"with {seeds} seeds only large differences can be shown")
-    return found
+        warnings.append(f"with {seeds} seeds only large differences can be shown")
+    return warnings
 
 
 def paired_medians(
@@ -295,6 +299,6 @@ def paired_medians(
     covered = "query sampling and training" if seeds > 1 else "query sampling only"
     test = Finding(np.nan, low, high, float(boot.var(ddof=1)))
     method = f"bootstrap interval of the medians, no test; covers {covered}"
-    found = _comparison(test, sums, sums, sizes, method, higher_is_better, "two-sided")
+    comparison = _comparison(test, sums, sums, sizes, method, higher_is_better, "two-sided")
     spread = float(per_seed.std(ddof=1)) if seeds > 1 else np.nan
-    return replace(found, difference=float(per_seed.mean()), seed_sd=spread, d_z=np.nan, detectable=np.nan)
+    return replace(comparison, difference=float(per_seed.mean()), seed_sd=spread, d_z=np.nan, detectable=np.nan)

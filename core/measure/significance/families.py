@@ -23,6 +23,7 @@ def holm(p: ArrayLike) -> Floats:
     raw = np.asarray(p, dtype=np.float64)
     corrected, tested = np.full(raw.shape, np.nan), np.flatnonzero(~np.isnan(raw))
     order = tested[np.argsort(raw[tested], kind="stable")]
+    # the smallest p times the number of tests, the next times one less, …; never smaller than the one before
     steps = raw[order] * np.arange(order.size, 0, -1)
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return corrected

@@ -1,4 +1,4 @@
-"""What no test on the differences themselves can refute: losses that few units pay, none of them seen."""
+"""Bounds where a test on the differences is blind: losses that few units pay, none of which is in the sample."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def unseen_loss(margin: float, sizes: ArrayLike, span: float) -> float:
     lost = counts.sum() * margin / span
     if lost >= counts.sum():
         return 0.0
+    # where the k largest clusters pay, t is (their total size - lost) / k: the smallest k whose next one is below t
     bars = (np.cumsum(counts) - lost) / np.arange(1, counts.size + 1)
     paying = int(np.flatnonzero(bars >= np.append(counts[1:], 0.0))[0]) + 1
     return float(np.exp(np.log(bars[paying - 1] / counts[:paying]).sum()))

@@ -58,8 +58,8 @@ def flip_test(
 def flips(sums: Floats, sizes: Floats, draws: int, seed: int) -> tuple[Floats, Floats]:
     """(sums of flipped sums [draws, V], sums of sizes with the same signs [draws])."""
     columns = np.column_stack([sums.T, sizes])
-    found = np.concatenate([signs @ columns for signs in _signs(sizes.size, draws, seed)])
-    return found[:, :-1], found[:, -1]
+    flipped = np.concatenate([signs @ columns for signs in _signs(sizes.size, draws, seed)])
+    return flipped[:, :-1], flipped[:, -1]
 
 
 def _signs(clusters: int, draws: int, seed: int) -> Iterator[Floats]:
@@ -72,6 +72,7 @@ def _signs(clusters: int, draws: int, seed: int) -> Iterator[Floats]:
 
 
 def _all_signs(k: int) -> Floats:
+    """[2^k, k]: every way to sign k clusters; bit j of a row's number is the sign of cluster j."""
     return np.asarray(1.0 - 2.0 * (np.arange(2**k)[:, None] >> np.arange(k) & 1))
 
 

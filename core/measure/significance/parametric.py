@@ -91,7 +91,7 @@ def crossed(influence: Floats, null: float, alternative: Alternative, units: flo
     skew = skewness(by_cluster) * (a / (a + b)) ** 1.5
     ratio, ends = np.array((mean - null) / error), np.array([1, -1]) * ratio_at(0.025)
     ratios = (float(ratio), float(unskewed(ratio, skew)))
-    p = max(directed(_level(abs(one), ratio_at), one, alternative) for one in ratios)
+    p = max(directed(_level(abs(distance), ratio_at), distance, alternative) for distance in ratios)
     ends = mean - error * np.concatenate([ends, skewed(ends, skew)])
     return Finding(p, float(ends.min()), float(ends.max()), a, b, skew=float(skew))
 

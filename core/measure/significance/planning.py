@@ -23,7 +23,7 @@ def detectable_difference(
     """
     seed_part = seed_sd**2 / seeds if seeds > 1 else 0.0
     grain = 100 / n if aim == "two-sided" and seeds == 1 else 0.0
-    return detectable(1e4 * discordance / n, seed_part, seeds, n, aim, known=True) + grain
+    return detectable(1e4 * discordance / n, seed_part, seeds, n, aim, exact=True) + grain
 
 
 def smallest_margin(

@@ -35,6 +35,7 @@ def cluster_labels(clusters: ArrayLike | None, queries: int) -> NDArray[np.intp]
     if names.shape != (queries,):
         raise DataError(f"clusters of shape {list(names.shape)} do not label {queries} queries")
     _, first, label = np.unique(names, return_index=True, return_inverse=True)
+    # unique sorts by name; argsort of argsort is the rank of each by its first appearance
     return np.argsort(np.argsort(first))[label]
 
 
@@ -67,6 +68,7 @@ def blocks(draws: int, width: int) -> Iterator[int]:
 def resamples(n: int, draws: int, rng: np.random.Generator) -> Iterator[Floats]:
     """How often each of n units is drawn in bootstrap samples of n, in blocks [block, n]."""
     for block in blocks(draws, n):
+        # sample b draws from b * n on: one bincount counts all samples
         picks = rng.integers(n, size=(block, n)) + n * np.arange(block)[:, None]
         yield np.bincount(picks.ravel(), minlength=block * n).reshape(block, n).astype(np.float64)
 
@@ -78,10 +80,11 @@ def resampled_medians(values: Floats, label: NDArray[np.intp], counts: Floats) -
     weights = np.ascontiguousarray(counts.T)
     drawn = counts @ np.bincount(label, minlength=counts.shape[1])
     medians = np.empty((*values.shape[:2], len(counts)))
+    # values are sorted once: a sample's median is where the weights of its clusters, added up, pass half of its size
     for arm, seed in np.ndindex(values.shape[:2]):
-        distinct, level, found = np.unique(values[arm, seed], return_inverse=True, return_counts=True)
+        distinct, level, repeats = np.unique(values[arm, seed], return_inverse=True, return_counts=True)
         held = coo_array((np.ones(label.size), (level, label)), shape=(distinct.size, counts.shape[1])).tocsr()
-        until = int(np.searchsorted(np.cumsum(found), 0.55 * label.size)) + 1  # a median is seldom found beyond
+        until = int(np.searchsorted(np.cumsum(repeats), 0.55 * label.size)) + 1  # a median is seldom found beyond
         reached = np.cumsum(held[:until] @ weights, axis=0)
         if not (reached[-1] > drawn // 2).all():
             reached = np.cumsum(held @ weights, axis=0)

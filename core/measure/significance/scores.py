@@ -26,8 +26,8 @@ def compare_scores(
 
     >>> import core, numpy
     >>> right = core.Relevance.of(None, (20, 20))  # text i belongs to video i
-    >>> found = core.compare_scores(numpy.eye(20), numpy.eye(20)[::-1], right, "t2v/R1")
-    >>> found.difference, found.p < 0.05
+    >>> comparison = core.compare_scores(numpy.eye(20), numpy.eye(20)[::-1], right, "t2v/R1")
+    >>> comparison.difference, comparison.p < 0.05
     (100.0, True)
     """
     direction, _, short = name.rpartition("/")

@@ -1,4 +1,4 @@
-"""What skewed differences do to a t: Hall's correction (1992), and a measure of when no correction helps.
+"""The t-test of skewed differences: Hall's correction (1992), and a measure of when no correction helps.
 
 Where few clusters win much and many lose little, a sample without the few looks both worse and less varied than it is.
 Sign flips and t then find losses that are not there. The transformed ratio is that of a mean without skewness, to
@@ -12,13 +12,15 @@ import numpy as np
 from .resampling import Alternative, Floats
 
 LARGEST, CARRY_HALF, LONG = 0.01, 0.5, 0.3
-"""Of the largest 1 %, the share of the squares from which on a result hangs on them, and from which on tails are so
-long that more than 6.5 % of simulated intervals missed the truth where they were not symmetric."""
+"""The largest 1 % of the differences, and two shares of the sum of squares that they may carry. From the first share on
+the result hangs on them. From the second on tails are long: where they were not symmetric, more than 6.5 % of simulated
+intervals missed the truth."""
 HANGS_ON = "p and interval hang on them"
 
 
 def skewness(values: Floats) -> Floats:
-    """Of the rows of values [..., C] over the root of C, which is the skewness of their mean; 0 where all are equal."""
+    """The skewness of the mean of each row of values [..., C]: that of the row over the root of C; 0 where all values
+    are equal."""
     away = values - values.mean(axis=-1, keepdims=True)
     spread = np.sqrt((away**2).mean(axis=-1))
     still = spread <= 1e-12 * np.abs(values).max(axis=-1)
@@ -54,8 +56,9 @@ def skewed_t(influence: Floats, error: Floats, null: float, alternative: Alterna
     return np.where(still & (distance == 0), 1.0, sides[alternative]), low, high
 
 
-def beware_of_tails(influence: Floats) -> str:
-    """What a test on clusters' influences [C] hangs on where it hangs on few, or rests on a symmetry that they lack."""
+def beware_of_tails(influence: Floats) -> str | None:
+    """A warning where a test on the clusters' influences [C] hangs on few of them or needs a symmetry that they lack;
+    None where neither is so."""
     squares = np.sort((influence - influence.mean()) ** 2)[::-1]
     few = max(1, int(np.ceil(LARGEST * squares.size)))
     carried = squares[:few].sum() / (squares.sum() or 1.0)
@@ -66,4 +69,4 @@ def beware_of_tails(influence: Floats) -> str:
     if carried >= LONG:
         told = f"{few:,} of {squares.size:,} differences carry {LONG:.0%} of the squares"
         return f"long tails, {told}: unless they are as long both ways, p and interval err more often than they say"
-    return ""
+    return None

@@ -92,9 +92,9 @@ def _gain(
     options: dict[str, Any],
 ) -> Evidence:
     sign = 1 if options.get("higher_is_better", True) else -1
-    found = paired_test(differences, clusters, null=sign * by, **options)
-    gain = found.gain[0]
-    return Evidence(kind, by, found.p, gain > by, found.p if gain < by else 1.0, gain, found)
+    comparison = paired_test(differences, clusters, null=sign * by, **options)
+    gain = comparison.gain[0]
+    return Evidence(kind, by, comparison.p, gain > by, comparison.p if gain < by else 1.0, gain, comparison)
 
 
 def no_worse(
@@ -114,10 +114,12 @@ def no_worse(
     higher = options.get("higher_is_better", True)
     alternative: Alternative = "greater" if higher else "less"
     null = -margin if higher else margin
-    found = paired_test(differences, clusters, null=null, alternative=alternative, **options)
-    gain = found.gain[0]
+    comparison = paired_test(differences, clusters, null=null, alternative=alternative, **options)
+    gain = comparison.gain[0]
     opposed = paired_test(differences, clusters, null=null, **options).p if gain < -margin else 1.0
-    evidence = Evidence("no_worse", margin, found.p, gain > -margin, opposed, gain, found, as_seen=seeds_as_seen)
+    evidence = Evidence(
+        "no_worse", margin, comparison.p, gain > -margin, opposed, gain, comparison, as_seen=seeds_as_seen
+    )
     return _guarded(evidence, gain, clusters, span)
 
 
@@ -135,27 +137,27 @@ def equivalent(
     span and seeds_as_seen as in `no_worse`. `detectable` of its comparison is the smallest `within` that arms without
     any difference would keep with 80 % power.
     """
-    found = paired_test(differences, clusters, null=-within, alternative="greater", aim="both", **options)
+    comparison = paired_test(differences, clusters, null=-within, alternative="greater", aim="both", **options)
     above = paired_test(differences, clusters, null=within, alternative="less", **options)
-    gain, difference = found.gain[0], found.difference
+    gain, difference = comparison.gain[0], comparison.difference
     nearest = within if difference > 0 else -within
     opposed = paired_test(differences, clusters, null=nearest, **options).p if abs(gain) > within else 1.0
-    p = max(found.p, above.p)
-    evidence = Evidence("equivalent", within, p, abs(gain) < within, opposed, gain, found, as_seen=seeds_as_seen)
+    p = max(comparison.p, above.p)
+    evidence = Evidence("equivalent", within, p, abs(gain) < within, opposed, gain, comparison, as_seen=seeds_as_seen)
     return _guarded(evidence, -abs(gain), clusters, span)
 
 
 def _guarded(evidence: Evidence, gain: float, clusters: ArrayLike | None, span: float | None) -> Evidence:
     """With a p not below that of what would not have been seen: losses that few queries pay, or few seeds."""
-    found, margin = evidence.comparison, evidence.bound
-    if found is None:
+    comparison, margin = evidence.comparison, evidence.bound
+    if comparison is None:
         return evidence
     seen = unseen = collapse = 0.0
     if span is not None and margin > 0:
-        sizes = np.bincount(cluster_labels(clusters, found.n_queries))
+        sizes = np.bincount(cluster_labels(clusters, comparison.n_queries))
         seen, unseen = rare_loss([gain, 0.0], margin, sizes, span).tolist()
-    if found.seeds > 1 and not evidence.as_seen:
-        collapse = unseen_collapse(found.seeds, margin, span)
+    if comparison.seeds > 1 and not evidence.as_seen:
+        collapse = unseen_collapse(comparison.seeds, margin, span)
     return replace(evidence, p=max(evidence.p, seen, collapse), unseen=unseen, collapse=collapse)
 
 
@@ -182,10 +184,11 @@ def decide(evidence: Mapping[str, Evidence], level: float = LEVEL) -> dict[str, 
     on the other side of the bound, and the corrected p of the two-sided test of the bound is. Else *not decided*. A
     claim is one member: of its two verdicts only one can be wrong. `cheaper` is decided by its ratio and no member.
     """
-    corrected = holm([one.member for one in evidence.values()])
+    corrected = holm([claim.member for claim in evidence.values()])
     family = int((~np.isnan(corrected)).sum())
     return {
-        name: _verdict(one, float(p), family, level) for (name, one), p in zip(evidence.items(), corrected, strict=True)
+        name: _verdict(claim, float(p), family, level)
+        for (name, claim), p in zip(evidence.items(), corrected, strict=True)
     }
 
 
@@ -194,36 +197,36 @@ def _p(value: float) -> str:
 
 
 def _verdict(evidence: Evidence, p_corrected: float, family: int, level: float) -> Verdict:
-    found = evidence.comparison
+    comparison = evidence.comparison
     if evidence.lacking:
         return Verdict("not decided", np.nan, family, evidence.lacking, evidence)
-    if found is None:
+    if comparison is None:
         reason = f"{evidence.observed:.3g} times cheaper, claimed {evidence.bound:g}"
         return Verdict("supported" if evidence.as_claimed else "refuted", np.nan, family, reason, evidence)
-    gain, low, high = found.gain
+    gain, low, high = comparison.gain
     reason = f"gain {gain:+.2f}, 95 % interval {low:+.2f} to {high:+.2f}, corrected p {_p(p_corrected)} of {family}"
-    if found.seeds > 1 and evidence.as_seen:
-        reason += f"; of the {found.seeds} seeds as seen: a collapse in others is not excluded"
+    if comparison.seeds > 1 and evidence.as_seen:
+        reason += f"; of the {comparison.seeds} seeds as seen: a collapse in others is not excluded"
     if p_corrected < level:
         return Verdict("supported" if evidence.as_claimed else "refuted", p_corrected, family, reason, evidence)
-    return Verdict("not decided", p_corrected, family, reason + _could_have_shown(evidence, found), evidence)
+    return Verdict("not decided", p_corrected, family, reason + _could_have_shown(evidence, comparison), evidence)
 
 
-def _could_have_shown(evidence: Evidence, found: Comparison) -> str:
+def _could_have_shown(evidence: Evidence, comparison: Comparison) -> str:
     bound = evidence.bound
     if evidence.unseen > LEVEL:
         return (
             f"; a loss of {bound:g} that few pay in full stays unseen in {evidence.unseen:.0%} of samples of "
-            f"{found.n_clusters:,}: more are needed, or a wider bound"
+            f"{comparison.n_clusters:,}: more are needed, or a wider bound"
         )
     if evidence.collapse > LEVEL and evidence.as_claimed:
         return (
             f"; runs that collapse, one in ten, and break {bound:g} on average stay unseen in {evidence.collapse:.0%} "
-            f"of sets of {found.seeds} seeds: more are needed, or the claim says `seeds: as seen`"
+            f"of sets of {comparison.seeds} seeds: more are needed, or the claim says `seeds: as seen`"
         )
-    if not np.isfinite(found.detectable):
+    if not np.isfinite(comparison.detectable):
         return ""
     if evidence.kind == "equivalent":
-        return f"; equal arms would have been shown equivalent within {found.detectable:.2f} with 80 % power"
+        return f"; equal arms would have been shown equivalent within {comparison.detectable:.2f} with 80 % power"
     null = -bound if evidence.kind == "no_worse" else bound
-    return f"; a true gain of {null + found.detectable:+.2f} would have been seen with 80 % power"
+    return f"; a true gain of {null + comparison.detectable:+.2f} would have been seen with 80 % power"

@@ -275,7 +275,7 @@ def test_no_fewer_than_six_queries_are_tested(queries, tested):
     line = compare_inputs(worse).lines[1]
     assert line.comparison.p == pytest.approx(2 * 0.5**queries)
     assert line.outcome == ("better" if tested else "not tested")
-    assert line.untested == ("" if tested else "5 queries are too few to test (no p is below 0.0625)")
+    assert line.untested == (None if tested else "5 queries are too few to test (no p is below 0.0625)")
 
 
 def named(scores: tuple[np.ndarray, np.ndarray]) -> dict:

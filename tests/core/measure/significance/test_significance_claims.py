@@ -169,7 +169,7 @@ def by_simulation(runs, cluster_part, seed_part, seeds, distance):
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
 @pytest.mark.parametrize("share", [0.2, 0.6, 1.0])
 def test_with_known_variances_the_planned_difference_is_found_four_times_in_five(seeds, share):
-    distance = detectable(1 - share, share, seeds, 2000, known=True)
+    distance = detectable(1 - share, share, seeds, 2000, exact=True)
     assert by_simulation(20_000, 1 - share, share, seeds, distance) == pytest.approx(0.8, abs=0.02)
 
 
