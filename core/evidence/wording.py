@@ -59,15 +59,7 @@ def notes(plan: Plan, result: Result) -> list[str]:
         family = f"; {_corrected(tested[0])}; the baseline is not among them" if tested[0].family else ""
         lines.append(f"n = {tested[0].size(result.primary)}. Test: {methods}{family}.")
         lines += _warnings(result)
-        seen = [c.detectable for c, row in zip(tested, _tested_rows(result), strict=True) if row.outcome == "n.s."]
-        seen = [value for value in seen if not math.isnan(value)]
-        if seen:
-            smallest, largest = min(seen), max(seen)
-            size = f"{smallest:.1f}" + (f" to {largest:.1f}" if f"{largest:.1f}" != f"{smallest:.1f}" else "")
-            lines.append(
-                f"Where it says n.s., a true difference of {size} would have been seen with 80 % power; a smaller one "
-                "is not excluded."
-            )
+        lines += _power(result)
     transductive = [row.name for row in result.rows if row.transductive]
     if transductive:
         lines.append(
@@ -93,6 +85,20 @@ def notes(plan: Plan, result: Result) -> list[str]:
         lines.append(f"{len(result.skipped)} unreadable videos were left out:")
         lines += [f"  {path}: {reason}" for path, reason in sorted(result.skipped.items())]
     return lines
+
+
+def _power(result: Result) -> list[str]:
+    """What difference the comparisons that show none would have shown."""
+    missed = [row.comparisons[result.primary] for row in _tested_rows(result) if row.outcome == "n.s."]
+    sizes = [comparison.detectable for comparison in missed if not math.isnan(comparison.detectable)]
+    if not sizes:
+        return []
+    smallest, largest = f"{min(sizes):.1f}", f"{max(sizes):.1f}"
+    size = smallest if smallest == largest else f"{smallest} to {largest}"
+    return [
+        f"Where it says n.s., a true difference of {size} would have been seen with 80 % power; a smaller one is not "
+        "excluded."
+    ]
 
 
 def _failed(result: Result) -> list[str]:
