@@ -216,13 +216,13 @@ def chosen(experiment: Experiment) -> dict[str, Spec]:
     }
     for key in (key for key, spec in named.items() if spec is None and key not in defaults):
         checker.fail(join("outputs", key), f"there is no such output.{nearest(key, defaults)}")
-    found = {
+    default_outputs = {
         name: named[name] if name in named else Spec(name, checker.build(component.Config, {}, join("outputs", name)))
         for name, component in defaults.items()
     }
     if checker.problems:
         raise ConfigError(checker.problems)
-    return {key: spec for key, spec in (found | named).items() if spec is not None}
+    return {key: spec for key, spec in (default_outputs | named).items() if spec is not None}
 
 
 def _wanted(outputs: dict[str, Spec], only: Sequence[str] | None) -> dict[str, Spec]:

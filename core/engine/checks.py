@@ -24,6 +24,7 @@ def composition_faults(trial: SeededVariant) -> list[Problem]:
     named = [*_references(trial), *_fields(trial)]
     if named:
         return named
+    # Each group of checks relies on the one before it: without names and levels no shape can be asked for.
     linked = [*_levels(trial), *_auxiliaries(trial), *_second_fit(trial)]
     return linked or [*_misfits(trial)] or [*_untrained(trial)]
 
@@ -31,7 +32,7 @@ def composition_faults(trial: SeededVariant) -> list[Problem]:
 def _references(trial: SeededVariant) -> Found:
     """Names of interactions, wherever they are used."""
     experiment = trial.experiment
-    known = experiment.model.interactions
+    interactions = experiment.model.interactions
     used: list[tuple[str, Any]] = [("retrieve.first_stage", name) for name in experiment.retrieve.first_stage]
     for loss, spec in experiment.model.losses.items():
         used += [(f"model.losses.{loss}.of", name) for name in spec.fields.of]
@@ -42,9 +43,9 @@ def _references(trial: SeededVariant) -> Found:
     used += [("evaluate.diagnostics", name.rpartition(".")[0]) for name in experiment.evaluate.diagnostics]
     used += [("retrieve.settings", name) for name in experiment.retrieve.settings]
     for key, name in used:
-        if name not in known:
-            yield Problem(key, f"no interaction named `{name}` under model.interactions.{nearest(name, known)}")
-    for name in known:
+        if name not in interactions:
+            yield Problem(key, f"no interaction named `{name}` under model.interactions.{nearest(name, interactions)}")
+    for name in interactions:
         if name == "first_stage" or "/" in name or "." in name:
             yield Problem(f"model.interactions.{name}", "this name is reserved or holds a `/` or `.`; take another")
 
@@ -70,10 +71,10 @@ def _fields(trial: SeededVariant) -> Found:
     yield from _index(trial)
     direction, _, name = experiment.evaluate.primary.partition("/")
     try:
-        known = direction in ("t2v", "v2t") and "/" not in name and bool(metric(name))
+        is_metric = direction in ("t2v", "v2t") and "/" not in name and bool(metric(name))
     except ConfigError:
-        known = False
-    if not known:
+        is_metric = False
+    if not is_metric:
         yield Problem("evaluate.primary", f"expected t2v/<metric> or v2t/<metric>, got `{experiment.evaluate.primary}`")
     for interaction, settings in experiment.retrieve.settings.items():
         if interaction in experiment.model.interactions:
@@ -87,8 +88,8 @@ def _index(trial: SeededVariant) -> Found:
         return
     stages = [model.interactions[name] for name in retrieve.first_stage if name in model.interactions]
     if [_is_product(spec) for spec in stages] != [True] or retrieve.transforms:
-        one = ", ".join(name for name, spec in model.interactions.items() if _is_product(spec)) or "none here is"
-        reason = f"`{retrieve.index}` needs a first stage of one interaction that is a dot product ({one}), and no"
+        products = ", ".join(name for name, spec in model.interactions.items() if _is_product(spec)) or "none here is"
+        reason = f"`{retrieve.index}` needs a first stage of one interaction that is a dot product ({products}), and no"
         yield Problem("retrieve.index", f"{reason} retrieve.transforms")
     if retrieve.rerank is None:
         reason = "finds candidates, and nothing re-ranks them; `{name: score_fusion, weights: {first_stage: 1}}` does"
@@ -110,10 +111,10 @@ def _diagnostics(trial: SeededVariant) -> Found:
         name, _, measure = diagnostic.rpartition(".")
         spec = trial.experiment.model.interactions.get(name)
         if spec is not None:
-            known = registry().component("interaction", spec).diagnostics
-            if measure not in known:
-                can = ", ".join(known) or "nothing"
-                reason = f"`{spec.name}` measures {can}, not `{measure}`.{nearest(measure, known)}"
+            measures = registry().component("interaction", spec).diagnostics
+            if measure not in measures:
+                can = ", ".join(measures) or "nothing"
+                reason = f"`{spec.name}` measures {can}, not `{measure}`.{nearest(measure, measures)}"
                 yield Problem("evaluate.diagnostics", reason)
 
 
@@ -150,10 +151,10 @@ def _levels(trial: SeededVariant) -> Found:
 
 
 def _missing(key: str, read: Any, text: set[str], video: set[str]) -> Found:
-    for side, names, known in (("text", read.text, text), ("video", read.video, video)):
+    for side, names, levels in (("text", read.text, text), ("video", read.video, video)):
         for name in names:
-            if name not in known:
-                hint = nearest(name, known)
+            if name not in levels:
+                hint = nearest(name, levels)
                 yield Problem(key, f"reads the {side} level `{name}`, which nothing before it writes.{hint}")
 
 
@@ -179,13 +180,13 @@ def _auxiliaries(trial: SeededVariant) -> Found:
     for name, spec in model.losses.items():
         needs = registry().component("loss", spec).needs(spec.fields)
         for interaction in spec.fields.of:
-            given = model.interactions[interaction]
-            lacking = needs - registry().component("interaction", given).provides(given.fields)
+            source = model.interactions[interaction]
+            lacking = needs - registry().component("interaction", source).provides(source.fields)
             if lacking:
                 yield Problem(
                     f"model.losses.{name}.of",
                     f"`{spec.name}` needs {', '.join(sorted(lacking))}, which interaction `{interaction}` "
-                    f"({given.name}) does not provide; name another interaction or remove the loss",
+                    f"({source.name}) does not provide; name another interaction or remove the loss",
                 )
 
 
@@ -206,8 +207,8 @@ def _second_fit(trial: SeededVariant) -> Found:
     for name, spec in rerank.fields.train.losses.items():
         for of in spec.fields.of:
             if of not in ("rerank", "first_stage"):
-                known = nearest(of, ["rerank", "first_stage"])
-                yield Problem(f"{key}.{name}.of", f"`{of}` is not there: a reranker's fit has `rerank`.{known}")
+                hint = nearest(of, ["rerank", "first_stage"])
+                yield Problem(f"{key}.{name}.of", f"`{of}` is not there: a reranker's fit has `rerank`.{hint}")
         needs = registry().component("loss", spec).needs(spec.fields)
         if needs:
             reason = f"`{spec.name}` needs {', '.join(sorted(needs))}, which a reranker does not provide"

@@ -54,12 +54,12 @@ def show_plan(plan: Plan) -> None:
 
 def _show_steps(plan: Plan) -> None:
     new = plan.new_steps()
-    known = plan.workspace.store.entries()
+    entries = plan.workspace.store.entries()
     print(f"{len(new)} of {len(plan.steps)} steps would be computed:")
     total: Counter[str] = Counter(step.name for step in plan.steps.values())
     missing: Counter[str] = Counter(step.name for step in new)
     for name, count in total.items():
-        expected = _expected(known, name, missing[name])
+        expected = _expected(entries, name, missing[name])
         print(f"  {name:<11} {missing[name]:>4} new, {count - missing[name]:>4} there{expected}")
     for (label, partly), count in Counter((step.label.split(" [")[0], _extension(plan, step)) for step in new).items():
         print(f"    new: {label}{f' ({count} times)' if count > 1 else ''}{partly}")
@@ -72,9 +72,9 @@ def _extension(plan: Plan, step: Step) -> str:
     return f", beyond the candidates that are there, up to {step.top_k_stored}"
 
 
-def _expected(known: list[Entry], name: str, count: int) -> str:
+def _expected(entries: list[Entry], name: str, count: int) -> str:
     """Time and disk that `count` steps would take, by the mean of those in the store."""
-    like = [entry for entry in known if entry.meta["step"] == name]
+    like = [entry for entry in entries if entry.meta["step"] == name]
     if not count or not like:
         return ""
     seconds = count * sum(entry.meta["seconds"] for entry in like) / len(like)
@@ -89,10 +89,9 @@ def _show_power(plan: Plan) -> None:
     units = effective_number(_sizes(split, direction))
     print(f"{experiment.evaluate.split} split: {len(split.videos)} videos, {len(split.texts)} texts")
     print(f"{direction} queries count as {units:.0f} independent ones of equal size (the unit of the test)")
-    shown = ", ".join(f"{detectable_difference(units, d):.1f} points at {100 * d:.0f} %" for d in DISCORDANCES)
-    print(
-        f"Smallest difference in {direction} recall seen with 80 % power, by the share of queries that differ: {shown}"
-    )
+    differences = ", ".join(f"{detectable_difference(units, d):.1f} points at {100 * d:.0f} %" for d in DISCORDANCES)
+    smallest = f"Smallest difference in {direction} recall seen with 80 % power"
+    print(f"{smallest}, by the share of queries that differ: {differences}")
     seeds = max(sum(trial.seed is not None for trial in plan.trials_of(variant)) for variant in plan.variants)
     if seeds > 1:
         least = [f"{detectable_difference(units, 0.15, seeds, sd):.1f} points at {sd:g}" for sd in SEED_SDS]

@@ -99,7 +99,9 @@ def _message(fault: BaseException) -> str:
     if isinstance(fault, SystemExit):
         return f"sys.exit({fault.code!r}) was called"
     lines = [line for line in str(fault).splitlines() if line.strip()]
-    told = lines[0].strip() + " …" * (len(lines) > 1) if lines else ""
+    told = lines[0].strip() if lines else ""
+    if len(lines) > 1:
+        told += " …"
     if isinstance(fault, UserError):
         return told
     return f"{type(fault).__name__}: {told}" if told else type(fault).__name__
@@ -110,25 +112,25 @@ def _message(fault: BaseException) -> str:
 
 def _component(fault: BaseException) -> str:
     """The component that the innermost frame of one belongs to: ``loss `odd` (my-package, odd.py line 40)``."""
-    frames = [(frame, line) for frame, line in traceback.walk_tb(fault.__traceback__)][::-1]
-    known = {item.component: (kind, item) for (kind, _), item in registry().found.items()}
+    frames = list(reversed(list(traceback.walk_tb(fault.__traceback__))))  # the innermost first
+    owners = {item.component: (kind, item) for (kind, _), item in registry().found.items()}
     for frame, _ in frames:
-        found = _owner(frame, known)
-        if found is not None:
-            home = found[1].component.__module__.partition(".")[0]
+        owner = _owner(frame, owners)
+        if owner is not None:
+            home = owner[1].component.__module__.partition(".")[0]
             places = (_place(inner, line) for inner, line in frames if _module(inner).partition(".")[0] == home)
-            return _called(*found, next(places, ""))
+            return _called(*owner, next(places, ""))
     return ""
 
 
-def _owner(frame: FrameType, known: dict[type, tuple[str, Registered]]) -> tuple[str, Registered] | None:
+def _owner(frame: FrameType, owners: dict[type, tuple[str, Registered]]) -> tuple[str, Registered] | None:
     """The component whose method a frame runs, or the only one that its module defines."""
     for name in ("self", "cls"):
         value = frame.f_locals.get(name)
         owner = value if isinstance(value, type) else type(value)
-        if owner in known:
-            return known[owner]
-    alike = [found for cls, found in known.items() if cls.__module__ == _module(frame)]
+        if owner in owners:
+            return owners[owner]
+    alike = [item for cls, item in owners.items() if cls.__module__ == _module(frame)]
     return alike[0] if len(alike) == 1 else None
 
 

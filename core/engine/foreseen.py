@@ -53,8 +53,8 @@ class Asked:
     @cached_property
     def clusters(self) -> int:
         rows = np.array(self.split.pairs, dtype=np.int64).reshape(-1, 2)
-        found = Relevance.from_pairs(rows[:, 0], rows[:, 1], (len(self.split.texts), len(self.split.videos)))
-        return len(np.unique(query_relevance(found, self.direction).clusters()))
+        relevance = Relevance.from_pairs(rows[:, 0], rows[:, 1], (len(self.split.texts), len(self.split.videos)))
+        return len(np.unique(query_relevance(relevance, self.direction).clusters()))
 
 
 Check = Callable[[Asked], Iterator[str]]
@@ -64,8 +64,8 @@ def foreseen(plan: Plan) -> dict[str, list[str]]:
     """{hypothesis: why it cannot come out}, of those that cannot; empty where the data set is not made yet."""
     if not plan.trials:
         return {}
-    found = {h.name: [why for check in CHECKS for why in check(_asked(plan, h))] for h in plan.hypotheses}
-    return {name: reasons for name, reasons in found.items() if reasons}
+    reasons_by_name = {h.name: [why for check in CHECKS for why in check(_asked(plan, h))] for h in plan.hypotheses}
+    return {name: reasons for name, reasons in reasons_by_name.items() if reasons}
 
 
 def _asked(plan: Plan, hypothesis: Hypothesis) -> Asked:
@@ -106,12 +106,13 @@ def _equal_arms(asked: Asked) -> Iterator[str]:
     """Arms that rank alike by construction: the gain over one of the other is 0."""
     if asked.hypothesis.metric in COSTS:
         return
-    for one, other in zip(asked.hypothesis.arms[::2], asked.hypothesis.arms[1::2], strict=True):
-        if _ranks(asked, one) == _ranks(asked, other):
-            yield f"{one.name} and {other.name} rank by the same scores"
-        elif _effective(asked, one) == _effective(asked, other):
+    arms = asked.hypothesis.arms  # two, or for `larger_gain` four: each gain is that of one over the next
+    for arm, other in zip(arms[::2], arms[1::2], strict=True):
+        if _ranks(asked, arm) == _ranks(asked, other):
+            yield f"{arm.name} and {other.name} rank by the same scores"
+        elif _effective(asked, arm) == _effective(asked, other):
             reason = "re-ranking one candidate moves none, and there are no more than the whole gallery"
-            yield f"{one.name} and {other.name} rank alike by construction: {reason}"
+            yield f"{arm.name} and {other.name} rank alike by construction: {reason}"
 
 
 def _ranks(asked: Asked, variant: Variant) -> list[list[str]]:
@@ -138,9 +139,9 @@ def _effective(asked: Asked, variant: Variant) -> Mapping[str, Any]:
 def _no_room(asked: Asked) -> Iterator[str]:
     """A baseline so high that nothing can exceed it by enough, or as low as chance, as far as is known of it."""
     kind, bound, other = asked.hypothesis.kind, asked.hypothesis.bound, asked.hypothesis.other
-    if asked.metric.family != "R" or (known := _known_value(asked.plan, other, asked.hypothesis.metric)) is None:
+    if asked.metric.family != "R" or (record := _known_value(asked.plan, other, asked.hypothesis.metric)) is None:
         return
-    value, source = known
+    value, source = record
     chance = 100 * min(1.0, asked.metric.cutoff / asked.gallery)
     if kind == "better" and value + bound >= 100:
         yield f"{other.name} is at the ceiling: {value:.1f} ({source})"
@@ -180,17 +181,18 @@ CHECKS: tuple[Check, ...] = (_too_few, _below_a_step, _whole_gallery, _equal_arm
 
 def small_validation(plan: Plan) -> list[str]:
     """Sentences on splits that epochs are chosen on and that are too small to tell them apart."""
-    found = []
+    sentences = []
     for variant in plan.variants:
         train = variant.experiment.train
         fitted = any(step.name == "fit" for step in plan.trials_of(variant)[0].last.walk())
         split = plan.workspace.splits(variant.experiment.data.dataset).get(train.select_on)
         if not fitted or train.keep != "best" or split is None:
             continue
-        shown = min(100.0, detectable_difference(len(split.videos), DISCORDANCE))
-        if shown > LEAST_SHOWN:
-            found.append(
+        points = min(100.0, detectable_difference(len(split.videos), DISCORDANCE))
+        if points > LEAST_SHOWN:
+            sentences.append(
                 f"{train.select_on} is too small to tell epochs apart: {len(split.videos)} videos show a difference of "
-                f"{shown:.0f} points, where {DISCORDANCE:.0%} of the queries differ; train.keep: best takes one by luck"
+                f"{points:.0f} points, where {DISCORDANCE:.0%} of the queries differ; train.keep: best takes one by "
+                "luck"
             )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(sentences))

@@ -36,17 +36,18 @@ def approximate(queries: Tensor, vectors: Tensor, top_k: int) -> Tensor:
     return torch.from_numpy(index.search(queries.float().numpy(), min(top_k, len(vectors)))[1])
 
 
-def completed(found: Tensor, scores: Tensor) -> Tensor:
+def completed(candidates: Tensor, scores: Tensor) -> Tensor:
     """Candidates [Q, K] where an index found fewer, which it marks by -1: the best others by their scores [Q, N]."""
-    found = found.clone()
-    for row in (found < 0).any(1).nonzero().flatten().tolist():
-        have = found[row][found[row] >= 0]
+    candidates = candidates.clone()
+    for row in (candidates < 0).any(1).nonzero().flatten().tolist():
+        have = candidates[row][candidates[row] >= 0]
         rest = scores[row].index_fill(0, have, -torch.inf)
-        found[row, len(have) :] = top(rest[None], found.shape[1] - len(have))[0]
-    return found
+        candidates[row, len(have) :] = top(rest[None], candidates.shape[1] - len(have))[0]
+    return candidates
 
 
-def recall(found: Tensor, exact: Tensor) -> float:
+def recall(candidates: Tensor, exact: Tensor) -> float:
     """Percent of the exact candidates [Q, K] that are among those found [Q, K]."""
-    offsets = (max(int(found.max()), int(exact.max())) + 2) * torch.arange(len(exact))[:, None]
-    return 100 * torch.isin(exact + offsets, found + offsets).float().mean().item()
+    # Rows are moved apart, so that one `isin` compares each with its own; the + 2 leaves room for -1, which is no row.
+    offsets = (max(int(candidates.max()), int(exact.max())) + 2) * torch.arange(len(exact))[:, None]
+    return 100 * torch.isin(exact + offsets, candidates + offsets).float().mean().item()

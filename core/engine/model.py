@@ -56,14 +56,14 @@ class Model(nn.Module):
     ):
         super().__init__()
         needed, self.raw = transforms_for(transforms, levels_of(interactions))
-        known: dict[str, LevelShape] = dict(shapes)
+        level_shapes: dict[str, LevelShape] = dict(shapes)
         self.transforms = nn.ModuleDict()
         for name, spec in needed.items():
-            transform = registry().make("feature_transform", spec, known)
+            transform = registry().make("feature_transform", spec, level_shapes)
             self.transforms[name] = transform
-            known.update(transform.written_shapes())
+            level_shapes.update(transform.written_shapes())
         self.interactions = nn.ModuleDict(
-            {name: registry().make("interaction", spec, known) for name, spec in interactions.items()}
+            {name: registry().make("interaction", spec, level_shapes) for name, spec in interactions.items()}
         )
         self.max_scale = scale.max
         self.log_scale = nn.Parameter(torch.tensor(math.log(min(scale.init, scale.max))))
@@ -123,9 +123,9 @@ def outline(kind: str, spec: Spec, shapes: Shapes) -> Outline:
     Raises what the component raises, ValueError where it refuses the shapes.
     """
     with torch.random.fork_rng(devices=[]), _Unfilled():
-        made = registry().make(kind, spec, shapes)
-    writes = made.written_shapes() if kind == "feature_transform" else {}
-    return Outline(any(True for _ in made.parameters()), writes)
+        component = registry().make(kind, spec, shapes)
+    writes = component.written_shapes() if kind == "feature_transform" else {}
+    return Outline(any(True for _ in component.parameters()), writes)
 
 
 class _Unfilled(TorchFunctionMode):
@@ -133,7 +133,7 @@ class _Unfilled(TorchFunctionMode):
     costs nothing. (The device `meta` does that too, but its first use takes a second or more, for torch._dynamo.)"""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = kwargs or {}
+        arguments = kwargs or {}
         if getattr(func, "__name__", "") in RANDOM_STARTS:
-            return given["tensor"] if "tensor" in given else args[0]
-        return func(*args, **given)
+            return arguments["tensor"] if "tensor" in arguments else args[0]
+        return func(*args, **arguments)

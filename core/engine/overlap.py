@@ -31,10 +31,10 @@ def _sentences(splits: Mapping[str, Split], digests: Mapping[tuple[str, ...], tu
     for name, split in splits.items():
         if items := digests.get(tuple(video.path for video in split.videos)):
             files[name] = _by_digest(split, items)
-    for (one, mine), (other, theirs) in combinations(files.items(), 2):
+    for (first_split, mine), (other, theirs) in combinations(files.items(), 2):
         pairs = [f"{video} = {mine[item][0]}" for item, own in theirs.items() if item in mine for video in own]
         if pairs:
-            yield f"{_counted(pairs)} of {other} {_is(pairs)} the same as in {one}, to the byte: {_some(pairs)}"
+            yield f"{_counted(pairs)} of {other} {_is(pairs)} the same as in {first_split}, to the byte: {_some(pairs)}"
     for name, own in files.items():
         pairs = [f"{video} = {first}" for first, *more in own.values() for video in more]
         if pairs:
@@ -43,11 +43,11 @@ def _sentences(splits: Mapping[str, Split], digests: Mapping[tuple[str, ...], tu
 
 
 def _by_digest(split: Split, items: tuple[str, ...]) -> Files:
-    found: Files = {}
+    files: Files = {}
     for video, item in zip(split.videos, items, strict=True):
         if item != MISSING:
-            found.setdefault(item, []).append(video.id)
-    return found
+            files.setdefault(item, []).append(video.id)
+    return files
 
 
 def _counted(pairs: list[str]) -> str:
@@ -59,4 +59,4 @@ def _is(pairs: list[str]) -> str:
 
 
 def _some(pairs: list[str]) -> str:
-    return ", ".join(pairs[:EXAMPLES] + ["…"] * (len(pairs) > EXAMPLES))
+    return ", ".join([*pairs[:EXAMPLES], "…"] if len(pairs) > EXAMPLES else pairs)

@@ -75,10 +75,10 @@ class Plan:
 
     @cached_property
     def _by_variant(self) -> dict[str, list[PlannedTrial]]:
-        found: dict[str, list[PlannedTrial]] = {}
+        trials: dict[str, list[PlannedTrial]] = {}
         for trial in self.trials:
-            found.setdefault(trial.variant.name, []).append(trial)
-        return found
+            trials.setdefault(trial.variant.name, []).append(trial)
+        return trials
 
     def group(self, step: Step) -> list[Step]:
         """The steps of this plan that are computed in one pass with `step`, itself among them."""

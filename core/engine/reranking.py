@@ -77,8 +77,8 @@ def mine(
         by_video.append(_best(keys.T, scores.T, torch.arange(texts), pool))
         at = torch.arange(columns.start, columns.stop)
         t2v = _merged(t2v, keys, scores, at, pool)
-    items, found = (torch.cat(parts) for parts in zip(*by_video, strict=True))
-    return Mined(Negatives(t2v[2], t2v[1]), Negatives(items, found), own_scores)
+    items, item_scores = (torch.cat(parts) for parts in zip(*by_video, strict=True))
+    return Mined(Negatives(t2v[2], t2v[1]), Negatives(items, item_scores), own_scores)
 
 
 def _best(keys: Tensor, scores: Tensor, at: Tensor, pool: int) -> tuple[Tensor, Tensor]:

@@ -17,9 +17,9 @@ def refusal(plan: Plan, row: Row, other: Row, metric: str) -> Refusal | None:
 
 
 def _refusals(plan: Plan, row: Row, other: Row, metric: str) -> Iterator[Refusal]:
-    one, two = (arm.variant.experiment for arm in (row, other))
-    if one.evaluate.split != two.evaluate.split:
-        yield _setting("split", one.evaluate.split, two.evaluate.split)
+    split, other_split = (arm.variant.experiment.evaluate.split for arm in (row, other))
+    if split != other_split:
+        yield _setting("split", split, other_split)
     if not (row.whole and other.whole):
         yield from _rules(row, other, metric)
         yield _failed(row, other)
@@ -30,12 +30,12 @@ def _refusals(plan: Plan, row: Row, other: Row, metric: str) -> Iterator[Refusal
 
 def _rules(row: Row, other: Row, metric: str) -> Iterator[Refusal]:
     """Rules of the comparison that the arms do not share; costs know none."""
-    one, two = (arm.variant.experiment for arm in (row, other))
     if metric in COSTS:
         return
     yield from _selected(row, other)
-    if one.evaluate.ties != two.evaluate.ties:
-        yield _setting("ties", one.evaluate.ties, two.evaluate.ties)
+    ties, other_ties = (arm.variant.experiment.evaluate.ties for arm in (row, other))
+    if ties != other_ties:
+        yield _setting("ties", ties, other_ties)
 
 
 def _failed(row: Row, other: Row) -> Refusal:
@@ -52,8 +52,8 @@ def _quoted(row: Row) -> str:
     return str(row.failed[0].failure).replace("{", "{{").replace("}", "}}")
 
 
-def _setting(name: str, one: str, other: str) -> Refusal:
-    return Refusal(f"other {name}", f"evaluate.{name} is {one} in {{0}} and {other} in {{1}}")
+def _setting(name: str, value: str, other: str) -> Refusal:
+    return Refusal(f"other {name}", f"evaluate.{name} is {value} in {{0}} and {other} in {{1}}")
 
 
 def _selected(row: Row, other: Row) -> Iterator[Refusal]:
@@ -91,7 +91,8 @@ def _told(side: str, mine: Sequence[str], others: Sequence[str]) -> str:
     return f"{len(mine):,} {side}, of which {shared:,} are among the {len(others):,}"
 
 
-def _differing(one: Experiment, other: Experiment) -> list[str]:
+def _differing(experiment: Experiment, other: Experiment) -> list[str]:
     """Keys that say what is ranked and are not the same in both."""
-    names = [name for name in ("dataset", "on_unreadable") if getattr(one.data, name) != getattr(other.data, name)]
+    data, other_data = experiment.data, other.data
+    names = [name for name in ("dataset", "on_unreadable") if getattr(data, name) != getattr(other_data, name)]
     return [f"data.{name}" for name in names] or ["data.dataset"]

@@ -45,11 +45,11 @@ def _left(plan: Plan, line: Line, names: set[str], scored: set[str | None]) -> b
 
 def changed_settings(plan: Plan) -> list[str]:
     """Correction, primary metric and baseline that are others than when the split was first scored, in words."""
-    lines, known = _own_scorings(plan), families(plan)
-    if not lines or not known:
+    lines, registered = _own_scorings(plan), families(plan)
+    if not lines or not registered:
         return []
     first = min(map(moment, lines))
-    then = next((line for line in reversed(known) if moment(line) <= first), known[0])
+    then = next((line for line in reversed(registered) if moment(line) <= first), registered[0])
     evaluate = plan.experiment.evaluate
     now = {"correction": evaluate.correction, "primary": evaluate.primary, "baseline": baseline_names(plan)}
     differing = [name for name in SETTINGS if then[name] != now[name]]

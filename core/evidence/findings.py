@@ -161,14 +161,23 @@ def _compare_with_baseline(plan: Plan, result: Result) -> None:
     for row, comparison in zip(comparable, corrected.values(), strict=True):
         row.outcome = outcome(comparison)
         row.comparisons[result.primary] = comparison
-        for name, found in row.comparisons.items():
-            row.comparisons[name] = _labelled(found.on(name), label([row, result.baseline_of(row)]))
+        for name, comparison in row.comparisons.items():
+            row.comparisons[name] = _labelled(comparison.on(name), label([row, result.baseline_of(row)]))
     for row in others:
         if row.name in result.refusals:
             row.outcome = f"{result.refusals[row.name].label}: not compared" if row.results else "failed"
     for baseline in result.baselines:
-        parts = ["baseline", "selected on test" * baseline.selected_on_test, f"{baseline.failed_seeds} failed".strip()]
-        baseline.outcome = ", ".join(part for part in (parts if baseline.failed else parts[:2]) if part)
+        baseline.outcome = _baseline_outcome(baseline)
+
+
+def _baseline_outcome(baseline: Row) -> str:
+    """`baseline, selected on test, seed 1 failed`"""
+    parts = ["baseline"]
+    if baseline.selected_on_test:
+        parts.append("selected on test")
+    if baseline.failed:
+        parts.append(f"{baseline.failed_seeds} failed".strip())  # `failed` where nothing is trained: there is no seed
+    return ", ".join(parts)
 
 
 def label(rows: Sequence[Row]) -> str:
@@ -191,8 +200,8 @@ def _rows_of(rows: Sequence[Row], hypothesis: Hypothesis) -> list[Row]:
 def undecidable(plan: Plan, rows: Sequence[Row], hypothesis: Hypothesis) -> str | None:
     """Why a hypothesis can get no verdict; None where it gets one, or would but for trials that failed."""
     row, *others = rows = _rows_of(rows, hypothesis)
-    if hypothesis.kind == "cheaper" and all(one.whole for one in rows):
-        missing = [one.name for one in rows if not one.costs.get(hypothesis.metric)]
+    if hypothesis.kind == "cheaper" and all(arm.whole for arm in rows):
+        missing = [arm.name for arm in rows if not arm.costs.get(hypothesis.metric)]
         if missing:
             return f"{hypothesis.metric} of {', '.join(missing)} is 0 or was not measured"
     for other in others:
@@ -220,16 +229,16 @@ def _comparisons(rows: list[Row], baseline: Row, name: str, lost: int) -> list[C
     if metric(name).summary == "median":
         arms = [_arms([row, baseline], name) for row in rows]
         return [paired_medians(a, b, clusters, higher_is_better=higher) for a, b in arms]
-    made: dict[int, Comparison] = {}
+    by_row: dict[int, Comparison] = {}
     differences = [np.subtract(*_arms([row, baseline], name)) for row in rows]
     draws = max(DRAWS, 40 * (len(rows) + lost))  # of 1 / draws, the smallest p, the correction must leave less than .05
     kinds = [(len(block), bool(row.seeds or baseline.seeds)) for row, block in zip(rows, differences, strict=True)]
     for kind in sorted(set(kinds)):
         group = [i for i, own in enumerate(kinds) if own == kind]
         block = np.stack([differences[i] for i in group])
-        found = paired_tests(block, clusters, higher_is_better=higher, trained=kind[1], draws=draws)
-        made |= dict(zip(group, found, strict=True))
-    return [made[i] for i in range(len(rows))]
+        comparisons = paired_tests(block, clusters, higher_is_better=higher, trained=kind[1], draws=draws)
+        by_row |= dict(zip(group, comparisons, strict=True))
+    return [by_row[i] for i in range(len(rows))]
 
 
 def _clusters(row: Row, name: str) -> NDArray[np.int64]:
@@ -238,9 +247,9 @@ def _clusters(row: Row, name: str) -> NDArray[np.int64]:
 
 def _arms(rows: Sequence[Row], name: str) -> list[Floats]:
     """Per-query values [S, Q] of each row: an untrained one is repeated for each seed of the others."""
-    found = [row.per_query(name) for row in rows]
-    seeds = max(len(values) for values in found)
-    return [np.broadcast_to(values, (seeds, values.shape[1])) for values in found]
+    arms = [row.per_query(name) for row in rows]
+    seeds = max(len(values) for values in arms)
+    return [np.broadcast_to(values, (seeds, values.shape[1])) for values in arms]
 
 
 def _decisions(plan: Plan, result: Result) -> list[Decision]:
@@ -280,8 +289,8 @@ def _evidence(hypothesis: Hypothesis, rows: Sequence[Row]) -> Evidence:
     if hypothesis.kind == "larger_gain":
         return larger_gain(difference, arms[2] - arms[3], by=hypothesis.bound, **options)
     if hypothesis.kind in ("no_worse", "equivalent"):
-        found = rows[0].results[0].stored
-        span = hypothesis.span(found["texts"], found["videos"])
+        stored = rows[0].results[0].stored
+        span = hypothesis.span(stored["texts"], stored["videos"])
         options |= {"span": span, "seeds_as_seen": hypothesis.seeds_as_seen}
     if hypothesis.kind == "no_worse":
         return no_worse(difference, margin=hypothesis.bound, **options)

@@ -26,8 +26,8 @@ def question(file: str) -> str | None:
     """The question that the experiment file opens with, up to its question mark; None without one."""
     path = Path(file)
     text = path.read_text() if path.is_file() else ""
-    found = re.match(r"# Question: +((?:[^?\n]|\n# {2,})+\?)", text)
-    asked = " ".join(re.sub(r"\n#", " ", found[1]).split()) if found else ""
+    match = re.match(r"# Question: +((?:[^?\n]|\n# {2,})+\?)", text)
+    asked = " ".join(re.sub(r"\n#", " ", match[1]).split()) if match else ""
     return asked[:1].upper() + asked[1:] or None
 
 
@@ -56,8 +56,8 @@ def data_and_encoders(plan: Plan) -> list[str]:
         for key in sorted(variant.assignments, key=lambda key: len(split_key(key))):
             assign(values, key, variant.assignments[key])
         about = inspect.getdoc(registry().component("dataset", variant.experiment.data.dataset)) or ""
-        shown = f"data set `{short_value(values['data']['dataset'])}`"
-        lines.append(": ".join(part for part in (shown, about.partition("\n")[0]) if part))
+        data_set = f"data set `{short_value(values['data']['dataset'])}`"
+        lines.append(": ".join(part for part in (data_set, about.partition("\n")[0]) if part))
         written = values["encoder"] if "name" not in values["encoder"] else {"": values["encoder"]}
         for name, spec in variant.experiment.encoder.items():
             encoder = plan.workspace.encoder(spec)
@@ -130,9 +130,9 @@ def _addresses(node: Any, key: str) -> Iterator[Any]:
 def overrides(plan: Plan) -> list[str]:
     """What the command line set: `train.epochs=3`."""
     document = plan.document
-    given = [key for key, writer in document.origins.items() if writer == "command line"]
-    values = [json.dumps(lookup(document.values, split_key(key)), ensure_ascii=False) for key in given]
-    return [f"{key}={value}" for key, value in zip(given, values, strict=True)]
+    keys = [key for key, writer in document.origins.items() if writer == "command line"]
+    values = [json.dumps(lookup(document.values, split_key(key)), ensure_ascii=False) for key in keys]
+    return [f"{key}={value}" for key, value in zip(keys, values, strict=True)]
 
 
 def run_command(plan: Plan, store: str = "store") -> str:

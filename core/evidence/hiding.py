@@ -34,25 +34,25 @@ def hiding(plan: Plan) -> Hide:
 
     if not plan.experiment.anonymous:
         return closed
-    known = _known(plan)
-    told = _told(known)
+    paths = _private_paths(plan)
+    told = _told(paths)
     part = r"[/\\]+[^/\\\s\"'`<>|&:;,)\]}]+"
-    whole = "|".join(spelling for path in sorted(known, key=len, reverse=True) for spelling in _spellings(path))
+    whole = "|".join(spelling for path in sorted(paths, key=len, reverse=True) for spelling in _spellings(path))
     begun = r"(?:(?<![\w/.+])|(?<=sqlite:///)|(?<=file://))"  # not within a word, a URL, base64
     begins = "|".join(re.escape(name) for name in os.listdir("/"))
-    found = re.compile(rf"{begun}(?:(?:{whole})(?:{part})*|/(?:{begins})(?:{part})+)/?")
+    pattern = re.compile(rf"{begun}(?:(?:{whole})(?:{part})*|/(?:{begins})(?:{part})+)/?")
 
     def hidden(match: re.Match[str]) -> str:
         path = _plain(match[0]).rstrip("/")
         return told.get(path) or f"…/{path.rpartition('/')[2]}"
 
-    return lambda text: found.sub(hidden, closed(text))
+    return lambda text: pattern.sub(hidden, closed(text))
 
 
 def _addresses(plan: Plan) -> list[str]:
     """Addresses that outputs may use, of their settings and of the environment, and others whose end none can see."""
-    known = [text for text in (*_texts(plain(plan.experiment.outputs)), *os.environ.values()) if SCHEME.match(text)]
-    return list(dict.fromkeys([*known, *filter(is_cut_short, _configured(plan))]))
+    addresses = [text for text in (*_texts(plain(plan.experiment.outputs)), *os.environ.values()) if SCHEME.match(text)]
+    return list(dict.fromkeys([*addresses, *filter(is_cut_short, _configured(plan))]))
 
 
 def hidden_in(value: Any, hide: Hide) -> Any:
@@ -74,7 +74,7 @@ def hidden_in(value: Any, hide: Hide) -> Any:
     return value
 
 
-def _known(plan: Plan) -> list[str]:
+def _private_paths(plan: Plan) -> list[str]:
     """Paths that name the person or the machine: those of the configuration in its order, then home, cwd, store."""
     texts = (*_configured(plan), plan.document.file, *plan.document.origins.values())
     written = filter(_names_a_place, texts)
@@ -93,13 +93,14 @@ def _names_a_place(text: str) -> bool:
     return (text.startswith(("/", "~/")) and len(text) > 2) or ".." in text.split("/")
 
 
-def _told(known: Iterable[str]) -> dict[str, str]:
+def _told(paths: Iterable[str]) -> dict[str, str]:
     """What stands for each of these paths."""
     told, places = {}, dict[str, list[str]]()
-    for path in known:
+    for path in paths:
         place, last = str(Path(path).expanduser()), path.rpartition("/")[2]
         alike = places.setdefault(last, [])
-        alike += [] if place in alike else [place]
+        if place not in alike:
+            alike.append(place)
         number = alike.index(place) + 1
         told[path] = f"…{number if number > 1 else ''}/{last}"
     return told | {str(Path.home()): "~"}

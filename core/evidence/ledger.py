@@ -83,12 +83,12 @@ def scored_by_others(plan: Plan) -> dict[str, int]:
 def splits_alike(plan: Plan) -> dict[float, int]:
     """{share of a baseline's split: trials} of scorings on splits that are not the same to the byte, nor those of
     another variant of this plan."""
-    own, found = {split_scored(plan, variant.name) for variant in plan.variants}, dict[float, set[str]]()
+    own, trials_by_share = {split_scored(plan, variant.name) for variant in plan.variants}, dict[float, set[str]]()
     for line in on_baselines(plan, scorings(plan)):
         if line["split"] not in own:
             share = max(share_of(plan, variant.name, line["split"]) for variant in plan.baselines)
-            found.setdefault(share, set()).add(line["trial"])
-    return {share: len(trials) for share, trials in sorted(found.items(), reverse=True)}
+            trials_by_share.setdefault(share, set()).add(line["trial"])
+    return {share: len(trials) for share, trials in sorted(trials_by_share.items(), reverse=True)}
 
 
 def arms_scored(plan: Plan, arms: Sequence[Variant], lines: Sequence[Line]) -> bool:
@@ -96,13 +96,13 @@ def arms_scored(plan: Plan, arms: Sequence[Variant], lines: Sequence[Line]) -> b
 
     Arms that are near twins of each other are told apart: there only the very same ones count.
     """
-    near = not any(is_same_arm(plan, one, arm_of(plan, other)) for one, other in combinations(arms, 2))
+    near = not any(is_same_arm(plan, arm, arm_of(plan, other)) for arm, other in combinations(arms, 2))
     return all(_arm_scored(plan, arm, lines, near) for arm in arms)
 
 
 def _arm_scored(plan: Plan, variant: Variant, lines: Sequence[Line], near: bool) -> bool:
-    known: Collection[str] = {line["arm"] for line in on_split(plan, variant.name, lines) if "arm" in line}
-    return any(is_same_arm(plan, variant, arm, near) for arm in sorted(known))
+    arms: Collection[str] = {line["arm"] for line in on_split(plan, variant.name, lines) if "arm" in line}
+    return any(is_same_arm(plan, variant, arm, near) for arm in sorted(arms))
 
 
 def _ledger(plan: Plan) -> Path:
@@ -119,22 +119,22 @@ def enter_comparisons(
 
     Raises OSError where the ledger cannot be written.
     """
-    given = [{"compared": sorted(pair), "metric": name, "splits": sorted(splits)} for pair in pairs for name in metrics]
+    lines = [{"compared": sorted(pair), "metric": name, "splits": sorted(splits)} for pair in pairs for name in metrics]
     seen = compared(root, splits)
-    fresh = [line for line in given if _comparison(line) not in seen]
+    fresh = [line for line in lines if _comparison(line) not in seen]
     if fresh:
         append_twice(root / LEDGER, [line | {"time": time.time()} for line in fresh])
-    return len(seen | {_comparison(line) for line in given})
+    return len(seen | {_comparison(line) for line in lines})
 
 
 def compared(root: Path, splits: Collection[str]) -> set[tuple[str, ...]]:
     """The different comparisons of two trials on a metric that were made on any of these splits."""
     lines = read_twice(root / LEDGER, "compared", "metric", "splits")
-    known = {split: known_content(root, split) for line in lines for split in line["splits"]}
+    contents = {split: known_content(root, split) for line in lines for split in line["splits"]}
     own = [(split, known_content(root, split)) for split in splits]
 
     def alike(other: str) -> bool:
-        there = known[other]
+        there = contents[other]
         return any(split == other or (c and there and c.share(there) >= SAME_SPLIT) for split, c in own)
 
     return {_comparison(line) for line in lines if any(map(alike, line["splits"]))}

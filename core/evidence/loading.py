@@ -80,13 +80,13 @@ def load(
 def find_trial(store: Store, key: str) -> Entry:
     """The result of the trial with this key, or a unique beginning of it. Raises StoreError for none or several."""
     trials = [entry.meta["key"] for entry in store.entries() if entry.meta["step"] == "evaluate"]
-    found = [known for known in trials if known.startswith(key)]
-    if len(found) != 1:
-        several = f"several trials: {', '.join(found[:5])}" if found else "no trial"
+    matches = [trial for trial in trials if trial.startswith(key)]
+    if len(matches) != 1:
+        several = f"several trials: {', '.join(matches[:5])}" if matches else "no trial"
         raise StoreError(
             f"{store.root}: {several} with a key that begins with `{key}`; `python -m core.store` lists them"
         )
-    return store.read("evaluate", found[0])
+    return store.read("evaluate", matches[0])
 
 
 # ------------------------------------------------------------------------------------------ of an experiment file
@@ -165,7 +165,7 @@ def _loaded(store: Store, entry: Entry) -> Loaded:
         if not fit.ready(store):
             raise StoreError(f"{entry.folder}: its weights are gone, or code or data changed since; run it again")
         stored = workspace.read(fit).tensors()
-        model.load_state_dict({name: stored.get(f"model.{name}", given) for name, given in model.state_dict().items()})
+        model.load_state_dict({name: stored.get(f"model.{name}", start) for name, start in model.state_dict().items()})
     trained = fit if planned.main.config.trainable else None
     encoder = loaded_encoder(workspace, planned.main, seed, trained)
     reranker = _reranker(workspace, planned, entry)

@@ -29,13 +29,14 @@ def receipt(plan: Plan) -> str:
     late = post_hoc(plan)
     names = [variant.name for variant in plan.variants if not variant.is_baseline]
     contents = {split_scored(plan, v.name): content_scored(plan, v.name) for v in plan.variants}
+    sizes = {split: f"{len(items.texts)} texts, {len(items.videos)} videos" for split, items in contents.items()}
     values = _facts(plan)
     state = None if plan.experiment.anonymous else git_state(Path.cwd())
     told = {
-        "claims": [f"{h.name}: {h}" + " (post hoc)" * (h.name in late) for h in plan.hypotheses],
+        "claims": [f"{h.name}: {h}{' (post hoc)' if h.name in late else ''}" for h in plan.hypotheses],
         "baseline": baseline_names(plan),
         "family": names,
-        "splits": {split: f"{len(one.texts)} texts, {len(one.videos)} videos" for split, one in contents.items()},
+        "splits": sizes,
     }
     whole = {"digest": digest(values), **values, "in words": hidden_in(told, hiding(plan))}
     if state is not None:
@@ -74,21 +75,21 @@ def check_registered(plan: Plan, file: str) -> str:
 
     Raises ConfigError with all that differs, and for a file that is no `registration.json`.
     """
-    given = _read(file)
-    problems = list(_differences(given, _facts(plan), plan, file))
+    receipt_values = _read(file)
+    problems = list(_differences(receipt_values, _facts(plan), plan, file))
     if problems:
         raise ConfigError(problems)
     state = None if plan.experiment.anonymous else git_state(Path.cwd())
-    told = f"Registered: {file} says the same (digest {given['digest']})"
-    if state is not None and given.get("commit") not in (None, state.commit):
-        return f"{told}; it was written at commit {str(given['commit'])[:10]}, this is {state}"
+    told = f"Registered: {file} says the same (digest {receipt_values['digest']})"
+    if state is not None and receipt_values.get("commit") not in (None, state.commit):
+        return f"{told}; it was written at commit {str(receipt_values['commit'])[:10]}, this is {state}"
     return told
 
 
 def _read(file: str) -> dict[str, Any]:
     try:
-        given = json.loads(Path(file).read_text(encoding="utf-8"))
-        if not isinstance(given, dict) or digest({name: given[name] for name in COMPARED}) != given["digest"]:
+        values = json.loads(Path(file).read_text(encoding="utf-8"))
+        if not isinstance(values, dict) or digest({name: values[name] for name in COMPARED}) != values["digest"]:
             raise ValueError("its digest is not that of what stands in it")
     except OSError as fault:
         raise ConfigError(Problem("--registered", f"cannot be read: {fault.strerror}", file)) from None
@@ -96,21 +97,21 @@ def _read(file: str) -> dict[str, Any]:
         why = f"`{fault.args[0]}` is missing" if isinstance(fault, KeyError) else fault
         reason = f"is no {RECEIPT} as it was written: {why}; take the one from the report's folder"
         raise ConfigError(Problem("--registered", reason, file)) from None
-    return given
+    return values
 
 
-def _differences(given: dict[str, Any], facts: dict[str, Any], plan: Plan, file: str) -> Iterator[Problem]:
+def _differences(receipt_values: dict[str, Any], facts: dict[str, Any], plan: Plan, file: str) -> Iterator[Problem]:
     words = {_claimed(plan, h): f"{h.name}: {h}" for h in plan.hypotheses}
     words |= {arm_of(plan, variant): variant.name for variant in plan.variants}
     for name in COMPARED:
-        if given[name] == facts[name]:
+        if receipt_values[name] == facts[name]:
             continue
         if name not in ("family", "claims", "splits"):
-            shown = baseline_names(plan) if name == "baseline" else facts[name]
-            yield Problem(name, f"{given[name]} was registered, the experiment has {shown}", file)
+            current = baseline_names(plan) if name == "baseline" else facts[name]
+            yield Problem(name, f"{receipt_values[name]} was registered, the experiment has {current}", file)
             continue
-        lost = [one for one in given[name] if one not in facts[name]]
-        new = [words.get(one, one) for one in facts[name] if one not in given[name]]
-        counts = [f"{len(lost)} of {len(given[name])} registered are not there"] if lost else []
+        lost = [item for item in receipt_values[name] if item not in facts[name]]
+        new = [words.get(item, item) for item in facts[name] if item not in receipt_values[name]]
+        counts = [f"{len(lost)} of {len(receipt_values[name])} registered are not there"] if lost else []
         counts += [f"not registered: {'; '.join(new)}"] if new else []
         yield Problem(name, ", ".join(counts) or "stand there another number of times", file)

@@ -56,8 +56,8 @@ def scored(plan: Plan, variant: str) -> dict[str, str]:
 
 def split_scored(plan: Plan, variant: str) -> str:
     """Digest of a variant's scored videos and texts, and of what is relevant among them."""
-    found = scored(plan, variant)
-    return digest([found["relevance"], sorted({found["texts"], found["videos"]})])
+    digests = scored(plan, variant)
+    return digest([digests["relevance"], sorted({digests["texts"], digests["videos"]})])
 
 
 def share_of(plan: Plan, variant: str, split: str) -> float:
@@ -99,10 +99,10 @@ def _files(plan: Plan, variant: str) -> list[str]:
 
 def known_content(root: Path, split: str) -> Content | None:
     """What `keep` wrote of a split in the store at `root`, if anything that can be read."""
-    found = _read(root, "splits", split)
-    if found is None or not all(isinstance(found.get(side), str) for side in ("texts", "videos")):
+    values = _read(root, "splits", split)
+    if values is None or not all(isinstance(values.get(side), str) for side in ("texts", "videos")):
         return None
-    return Content(*(frozenset(_pieces(found[side])) for side in ("texts", "videos")))
+    return Content(*(frozenset(_pieces(values[side])) for side in ("texts", "videos")))
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -148,16 +148,16 @@ def is_same_arm(plan: Plan, variant: Variant, arm: str, near: bool = True) -> bo
     return other is not None and near_values(values_of(plan, variant), other)
 
 
-def near_values(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def near_values(values: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two arms have the same keys, and under each the same value or numbers less than NEAR apart."""
-    return one.keys() == other.keys() and all(_near(value, other[key]) for key, value in one.items())
+    return values.keys() == other.keys() and all(_near(value, other[key]) for key, value in values.items())
 
 
-def _near(one: Any, other: Any) -> bool:
-    numbers = [value for value in (one, other) if isinstance(value, int | float) and not isinstance(value, bool)]
+def _near(value: Any, other: Any) -> bool:
+    numbers = [number for number in (value, other) if isinstance(number, int | float) and not isinstance(number, bool)]
     if len(numbers) < 2:
-        return bool(one == other)
-    return one == other or abs(one - other) < NEAR * max(abs(one), abs(other))
+        return bool(value == other)
+    return value == other or abs(value - other) < NEAR * max(abs(value), abs(other))
 
 
 # ------------------------------------------------------------------------------------------------ kept once

@@ -23,8 +23,9 @@ def register(plan: Plan) -> None:
     """Write down every hypothesis that was not yet, and the family where it is another than the last; a claim that
     comes after a scoring of its split is post hoc."""
     keep(plan)
-    known, claimed = registered(plan), {_identity(plan, hypothesis): hypothesis for hypothesis in plan.hypotheses}
-    marks, complete = _marks(known), {line["hypothesis"] for line in known if "arms" in line}
+    earlier_lines = registered(plan)
+    claimed = {_identity(plan, hypothesis): hypothesis for hypothesis in plan.hypotheses}
+    marks, complete = _marks(earlier_lines), {line["hypothesis"] for line in earlier_lines if "arms" in line}
     fresh = {identity: hypothesis for identity, hypothesis in claimed.items() if identity not in marks}
     ledger = scorings(plan) if fresh else []
     if lines := [_line(plan, i, h, _comes_late(plan, h, ledger)) for i, h in fresh.items()]:
@@ -123,12 +124,12 @@ def earlier_tries(plan: Plan, hypothesis: Hypothesis) -> list[str]:
     tries = [line for line in before if is_same_claim(plan, hypothesis, line)]
     ledger = [line for line in scorings(plan) if moment(line) < since] if tries else []
     scored = {(line["experiment"], line.get("arm")) for line in ledger}
-    made = [line for line in tries if all((line["experiment"], arm) in scored for arm in line["arms"])]
-    return list(dict.fromkeys(f"{line['experiment']} ({_seeds(line['seeds'])})" for line in made))
+    scored_tries = [line for line in tries if all((line["experiment"], arm) in scored for arm in line["arms"])]
+    return list(dict.fromkeys(f"{line['experiment']} ({_seeds(line['seeds'])})" for line in scored_tries))
 
 
 def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    return f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}"
 
 
 def is_same_claim(plan: Plan, hypothesis: Hypothesis, line: Line) -> bool:

@@ -45,9 +45,9 @@ class Refusal:
     reason: str
     failed: bool = False
 
-    def between(self, one: str, other: str) -> str:
+    def between(self, name: str, other: str) -> str:
         """The reason with both names."""
-        return self.reason.format(one, other)
+        return self.reason.format(name, other)
 
 
 @dataclass(repr=False)
@@ -101,7 +101,7 @@ class Row:
     def failed_seeds(self) -> str:
         """`seed 3`, `seeds 1, 3`; "" where none failed, or nothing depends on a seed."""
         seeds = [str(trial.seed) for trial in self.failed if trial.seed is not None]
-        return f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}" if seeds else ""
+        return f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(seeds)}" if seeds else ""
 
     @property
     def selected_on_test(self) -> bool:

@@ -62,15 +62,7 @@ def notes(plan: Plan, result: Result) -> list[str]:
         sizes = " or ".join(dict.fromkeys(comparison.size(result.primary) for comparison in tested))
         lines.append(f"n = {sizes}. Test: {methods}{family}.")
         lines += _warnings(result)
-        seen = [c.detectable for c, row in zip(tested, _tested_rows(result), strict=True) if row.outcome == "n.s."]
-        seen = [value for value in seen if not math.isnan(value)]
-        if seen:
-            smallest, largest = min(seen), max(seen)
-            size = f"{smallest:.1f}" + (f" to {largest:.1f}" if f"{largest:.1f}" != f"{smallest:.1f}" else "")
-            lines.append(
-                f"Where it says n.s., a true difference of {size} would have been seen with 80 % power; a smaller one "
-                "is not excluded."
-            )
+        lines += _power(result)
     transductive = [row.name for row in result.rows if row.transductive]
     if transductive:
         lines.append(
@@ -98,11 +90,25 @@ def notes(plan: Plan, result: Result) -> list[str]:
     return lines
 
 
+def _power(result: Result) -> list[str]:
+    """What difference the comparisons that show none would have shown."""
+    missed = [row.comparisons[result.primary] for row in _tested_rows(result) if row.outcome == "n.s."]
+    sizes = [comparison.detectable for comparison in missed if not math.isnan(comparison.detectable)]
+    if not sizes:
+        return []
+    smallest, largest = f"{min(sizes):.1f}", f"{max(sizes):.1f}"
+    size = smallest if smallest == largest else f"{smallest} to {largest}"
+    return [
+        f"Where it says n.s., a true difference of {size} would have been seen with 80 % power; a smaller one is not "
+        "excluded."
+    ]
+
+
 def _failed(result: Result) -> list[str]:
     """How many trials failed and of what, those with the same failure together."""
     names: dict[str, list[str]] = {}
-    for one in result.failed:
-        names.setdefault(str(one.failure), []).append(one.name)
+    for trial in result.failed:
+        names.setdefault(str(trial.failure), []).append(trial.name)
     if not names:
         return []
     tried = sum(len(row.results) for row in result.rows) + len(result.failed)
@@ -120,7 +126,7 @@ def basis(result: Result) -> list[str]:
     seeds = max(len(row.seeds) for row in result.rows)
     lines = [f"{settings.evaluate.split.capitalize()} split of {settings.data.dataset.name}: {result.size}."]
     if tested:
-        methods = "; ".join(dict.fromkeys(one.method for one in tested))
+        methods = "; ".join(dict.fromkeys(comparison.method for comparison in tested))
         family = f"; {_corrected(tested[0])}" if tested[0].family else ""
         sizes = " or ".join(dict.fromkeys(comparison.size(result.primary) for comparison in tested))
         against = " or ".join(row.name for row in result.baselines)
@@ -147,12 +153,12 @@ def _warnings(result: Result) -> list[str]:
     Transduction has a line of its own.
     """
     rows = _tested_rows(result)
-    found: dict[str, list[str]] = {}
+    names_by_text: dict[str, list[str]] = {}
     for row in rows:
         for text in filter(None, row.comparisons[result.primary].warning.split("; ")):
-            found.setdefault(text, []).append(row.name)
+            names_by_text.setdefault(text, []).append(row.name)
     lines = []
-    for text, names in found.items():
+    for text, names in names_by_text.items():
         if not text.startswith(TRANSDUCTIVE):
             more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
             where = "" if len(names) == len(rows) else f", {', '.join(names[:MOST_NAMES])}{more}"
@@ -177,9 +183,9 @@ def _refused(result: Result) -> list[str]:
 def _ceiling(result: Result) -> list[str]:
     """How far re-ranking could go, in the primary direction, and what an approximate index lost before."""
     direction = result.primary.partition("/")[0]
-    trials = [found for row in result.rows for found in row.results]
-    limits = _span([found.ceilings[direction] for found in trials if direction in found.ceilings])
-    recalls = _span([found.index_recalls[direction] for found in trials if direction in found.index_recalls])
+    trials = [trial for row in result.rows for trial in row.results]
+    limits = _span([trial.ceilings[direction] for trial in trials if direction in trial.ceilings])
+    recalls = _span([trial.index_recalls[direction] for trial in trials if direction in trial.index_recalls])
     lines = []
     if limits:
         lines += [

@@ -31,9 +31,10 @@ class Given:
     def sample(self, component: Any, config: Any) -> Sample:
         """Synthetic features of what the component reads; those of the caller in their place."""
         brought = [side for side in (self.text, self.video) if side is not None]
-        made = sample(component.reads(config), {**shapes_of(*brought), **(self.shapes or {})})
-        text, video = made.text if self.text is None else self.text, made.video if self.video is None else self.video
-        return Sample(text, video, made.shapes)
+        synthetic = sample(component.reads(config), {**shapes_of(*brought), **(self.shapes or {})})
+        text = synthetic.text if self.text is None else self.text
+        video = synthetic.video if self.video is None else self.video
+        return Sample(text, video, synthetic.shapes)
 
 
 @dataclass(frozen=True)
@@ -46,21 +47,21 @@ class Contract:
 
 
 CONTRACTS = {
-    "dataset": Contract(lambda c, config, given: datasets.DatasetCase(c, config, given.folder),
+    "dataset": Contract(lambda c, config, data: datasets.DatasetCase(c, config, data.folder),
                         datasets.FIRST, datasets.CHECKS),
-    "encoder": Contract(lambda c, config, given: encoders.EncoderCase(c, config, given.captions),
+    "encoder": Contract(lambda c, config, data: encoders.EncoderCase(c, config, data.captions),
                         encoders.FIRST, encoders.CHECKS),
-    "feature_transform": Contract(lambda c, config, given: transforms.TransformCase(c, config, given.sample(c, config)),
+    "feature_transform": Contract(lambda c, config, data: transforms.TransformCase(c, config, data.sample(c, config)),
                                   transforms.FIRST, transforms.CHECKS),
-    "interaction": Contract(lambda c, config, given: interactions.InteractionCase(c, config, given.sample(c, config)),
+    "interaction": Contract(lambda c, config, data: interactions.InteractionCase(c, config, data.sample(c, config)),
                             interactions.FIRST, interactions.CHECKS),
-    "loss": Contract(lambda c, config, given: losses.LossCase(c, config, given.auxiliary),
+    "loss": Contract(lambda c, config, data: losses.LossCase(c, config, data.auxiliary),
                      losses.FIRST, losses.CHECKS),
-    "output": Contract(lambda c, config, given: outputs.OutputCase(c, config, given.folder),
+    "output": Contract(lambda c, config, data: outputs.OutputCase(c, config, data.folder),
                        outputs.FIRST, outputs.CHECKS),
-    "reranker": Contract(lambda c, config, given: rerankers.RerankerCase(c, config, given.sample(c, config)),
+    "reranker": Contract(lambda c, config, data: rerankers.RerankerCase(c, config, data.sample(c, config)),
                          rerankers.FIRST, rerankers.CHECKS),
-    "score_transform": Contract(lambda c, config, given: matrices.ScoreTransformCase(c, config),
+    "score_transform": Contract(lambda c, config, data: matrices.ScoreTransformCase(c, config),
                                 matrices.FIRST, matrices.CHECKS),
 }  # fmt: skip
 
@@ -95,9 +96,9 @@ def check_component(
     config = description.configured(component, fields) if config is None else config
     devices: list[int] | None = None if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices), tempfile.TemporaryDirectory() as folder:
-        given = Given(shapes, text, video, auxiliary or {}, captions, Path(folder))
+        data = Given(shapes, text, video, auxiliary or {}, captions, Path(folder))
         try:
-            case = contract.case(component, config, given)
+            case = contract.case(component, config, data)
         except Exception as error:  # a component may fail in any way
             words = f"{type(error).__name__}: {said(error)}"
             raise ContractError(subject, [*faults, Fault("it can be made", words, "It must not raise here")]) from error

@@ -57,14 +57,14 @@ class ContractError(UserError, AssertionError):
 
 def faults_of(case: Any, checks: Sequence[Check]) -> list[Fault]:
     """What the checks find. One that raises is a fault by itself; nothing of it is lost."""
-    found = []
+    faults = []
     for check in checks:
         rule = check.__name__.replace("_", " ")
         try:
-            found += [Fault(rule, *fault) for fault in check(case)]
+            faults += [Fault(rule, *fault) for fault in check(case)]
         except Exception as error:  # a component may fail in any way; the other checks still say what they see
-            found.append(Fault(rule, f"{type(error).__name__}: {said(error)}", "It must not raise here"))
-    return found
+            faults.append(Fault(rule, f"{type(error).__name__}: {said(error)}", "It must not raise here"))
+    return faults
 
 
 def said(error: Exception) -> str:
@@ -73,34 +73,34 @@ def said(error: Exception) -> str:
     return str(text).strip().partition("\n")[0].rstrip(".")
 
 
-def gap(made: Tensors, wanted: Tensors, limit: float = SAME) -> str:
+def gap(results: Tensors, wanted: Tensors, limit: float = SAME) -> str:
     """How the first of some tensors that differs does so, in words; '' where they agree within the limit."""
-    if set(made) != set(wanted):
-        return f"{', '.join(sorted(made)) or 'nothing'} instead of {', '.join(sorted(wanted)) or 'nothing'}"
+    if set(results) != set(wanted):
+        return f"{', '.join(sorted(results)) or 'nothing'} instead of {', '.join(sorted(wanted)) or 'nothing'}"
     for name in wanted:
-        words = _gap(made[name].detach().double().cpu(), wanted[name].detach().double().cpu(), limit)
+        words = _gap(results[name].detach().double().cpu(), wanted[name].detach().double().cpu(), limit)
         if words:
             return f"{name} {words}"
     return ""
 
 
-def _gap(made: Tensor, wanted: Tensor, limit: float) -> str:
-    if made.shape != wanted.shape:
-        return f"{list(made.shape)} instead of {list(wanted.shape)}"
-    if not made.isfinite().all():
+def _gap(result: Tensor, wanted: Tensor, limit: float) -> str:
+    if result.shape != wanted.shape:
+        return f"{list(result.shape)} instead of {list(wanted.shape)}"
+    if not result.isfinite().all():
         return "NaN or infinite"
-    if not made.numel():
+    if not result.numel():
         return ""
-    largest, size = (made - wanted).abs().max().item(), wanted.abs().max().item()
+    largest, size = (result - wanted).abs().max().item(), wanted.abs().max().item()
     if largest <= (limit * size + 1e-7 if limit else 0):
         return ""
     return f"differ by up to {largest:.2g}, where values reach {size:.2g}"
 
 
-def mean_gap(made: Tensors, wanted: Tensors) -> str:
+def mean_gap(results: Tensors, wanted: Tensors) -> str:
     """The same for results of another precision: by the mean gap, within HALF."""
     for name in wanted:
-        low, high = made[name].detach().double().cpu(), wanted[name].detach().double().cpu()
+        low, high = results[name].detach().double().cpu(), wanted[name].detach().double().cpu()
         if low.shape != high.shape or not low.isfinite().all():
             return f"{name} {_gap(low, high, HALF)}"
         mean, size = (low - high).abs().mean().item(), high.abs().mean().item()

@@ -70,16 +70,16 @@ def videos_are_there(case: DatasetCase) -> Faults:
 
 def preparing_again_gives_the_same(case: DatasetCase) -> Faults:
     before = case.splits
-    made = _files(case.folder)
+    states = _files(case.folder)
     if case.build().prepare(case.folder) != before:
         yield "other splits the second time", "Draw from a seed that is a field, and sort what is listed"
-    if written := sorted(str(file) for file, state in _files(case.folder).items() if made.get(file) != state):
+    if written := sorted(str(file) for file, state in _files(case.folder).items() if states.get(file) != state):
         yield f"{len(written)} files are written again, as {written[0]}", "Write what is there once"
 
 
 def _files(folder: Path) -> dict[Path, tuple[int, int]]:
-    found = {file: file.stat() for file in folder.rglob("*") if file.is_file()}
-    return {file: (state.st_mtime_ns, state.st_size) for file, state in found.items()}
+    stats = {file: file.stat() for file in folder.rglob("*") if file.is_file()}
+    return {file: (state.st_mtime_ns, state.st_size) for file, state in stats.items()}
 
 
 def it_is_ready_afterwards(case: DatasetCase) -> Faults:

@@ -29,10 +29,10 @@ def configured(cls: type[Component], fields: Mapping[str, Any]) -> Any:
     Fields that must be given and are not: a mixture names one interaction, a mapping of components is empty.
     """
     checker = _checker()
-    made = checker.build(cls.Config, {**_stand_ins(cls, cls.Config), **fields}, f"{cls.kind} {cls.name}")
+    config = checker.build(cls.Config, {**_stand_ins(cls, cls.Config), **fields}, f"{cls.kind} {cls.name}")
     if checker.problems:
         raise ConfigError(checker.problems)
-    return made
+    return config
 
 
 def _checker() -> Checker:
@@ -41,20 +41,20 @@ def _checker() -> Checker:
 
 def _stand_ins(cls: type[Component], config: type) -> dict[str, Any]:
     hints = typing.get_type_hints(config)
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         hint = hints[field.name]
         if field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING:
             continue
         if hint == Mixture:
-            found[field.name] = {"first_stage": 1.0, "one": 0.5} if issubclass(cls, Reranker) else {"one": 1.0}
+            values[field.name] = {"first_stage": 1.0, "one": 0.5} if issubclass(cls, Reranker) else {"one": 1.0}
         elif typing.get_origin(hint) is dict:
-            found[field.name] = {}
+            values[field.name] = {}
         elif dataclasses.is_dataclass(hint):
-            found[field.name] = _stand_ins(cls, typing.cast(type, hint))
+            values[field.name] = _stand_ins(cls, typing.cast(type, hint))
     if issubclass(cls, TrainedReranker) and config is cls.Config:
-        found["alpha"] = 1.0  # null is chosen in the fit
-    return found
+        values["alpha"] = 1.0  # null is chosen in the fit
+    return values
 
 
 def it_has_a_name(cls: type[Component]) -> Faults:

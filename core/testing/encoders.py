@@ -148,12 +148,12 @@ def rows_do_not_depend_on_the_batch(case: EncoderCase) -> Faults:
 def it_writes_the_levels_asked_for(case: EncoderCase) -> Faults:
     with torch.inference_mode():
         for name in case.levels.text:
-            made = case.encoder.forward_text(case.tokens, {name})
-            if words := gap(_values("text", made, [name]), {f"text/{name}": case.whole[f"text/{name}"]}, DEVICE):
+            features = case.encoder.forward_text(case.tokens, {name})
+            if words := gap(_values("text", features, [name]), {f"text/{name}": case.whole[f"text/{name}"]}, DEVICE):
                 yield f"{words} when only `{name}` is asked for", "A level must not depend on the others asked for"
         for name in case.levels.video:
-            made = case.encoder.forward_video(case.pixels, case.mask, {name})
-            if words := gap(_values("video", made, [name]), {f"video/{name}": case.whole[f"video/{name}"]}, DEVICE):
+            features = case.encoder.forward_video(case.pixels, case.mask, {name})
+            if words := gap(_values("video", features, [name]), {f"video/{name}": case.whole[f"video/{name}"]}, DEVICE):
                 yield f"{words} when only `{name}` is asked for", "A level must not depend on the others asked for"
 
 
@@ -167,13 +167,13 @@ def weights_depend_on_the_seed_where_it_says_so(case: EncoderCase) -> Faults:
 
 
 def the_fingerprint_is_plain_and_stable(case: EncoderCase) -> Faults:
-    found = case.cls(case.config).fingerprint()
+    fingerprint = case.cls(case.config).fingerprint()
     try:
-        written = json.dumps(found)
+        written = json.dumps(fingerprint)
     except TypeError as error:
         yield f"it is no plain data: {said(error)}", NO_PATHS
         return
-    if case.cls(case.config).fingerprint() != found:
+    if case.cls(case.config).fingerprint() != fingerprint:
         yield "it differs between two objects", "Make it a function of weights and preprocessing alone"
     model = str(getattr(case.config, "model", None) or "")
     if str(Path.cwd()) in written or ("/" in model and model in written):
@@ -184,11 +184,11 @@ def it_can_be_trained(case: EncoderCase) -> Faults:
     encoder = case.build(trainable=True).train()
     text = encoder.forward_text(case.tokens, set(case.levels.text))
     video = encoder.forward_video(case.pixels, case.mask, set(case.levels.video))
-    made = _values("text", text, case.levels.text) | _values("video", video, case.levels.video)
-    for key, values in made.items():
+    outputs = _values("text", text, case.levels.text) | _values("video", video, case.levels.video)
+    for key, values in outputs.items():
         if not values.requires_grad:
             yield f"with `trainable: true` no gradient comes from {key}", "Do not detach; require gradients in `load`"
-    terms = [values.square().sum() for values in made.values() if values.requires_grad]
+    terms = [values.square().sum() for values in outputs.values() if values.requires_grad]
     if terms:
         torch.stack(terms).sum().backward()
     grads = {name: parameter.grad for name, parameter in encoder.named_parameters() if parameter.grad is not None}

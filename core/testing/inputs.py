@@ -40,35 +40,35 @@ def sample(levels: Levels, shapes: Shapes | None = None) -> Sample:
     """
     draw = torch.Generator().manual_seed(SEED)
     masks: dict[tuple[int, int], Tensor] = {}
-    known = dict(shapes or {})
+    level_shapes = dict(shapes or {})
     sides: list[dict[str, Tokens]] = []
     for names, usual, count in ((levels.text, ("sentence", "words"), TEXTS),
                                 (levels.video, ("frames", "patches", "video"), VIDEOS)):  # fmt: skip
-        made = {}
+        tokens_by_level = {}
         for name in dict.fromkeys((*names, *usual)):
-            axes, width = _axes(name, names is levels.text, known)
+            axes, width = _axes(name, names is levels.text, level_shapes)
             values = torch.randn(count, *axes, width, generator=draw)
             mask = None
             if axes:
                 mask = masks.setdefault((count, axes[0]), _mask(count, axes[0], draw))
-            made[name] = Tokens(values, mask)
-            known.setdefault(name, LevelShape(math.prod(axes) if axes else None, width))
-        sides.append(made)
+            tokens_by_level[name] = Tokens(values, mask)
+            level_shapes.setdefault(name, LevelShape(math.prod(axes) if axes else None, width))
+        sides.append(tokens_by_level)
     text = TextFeatures.of(sides[0], [f"text{row}" for row in range(TEXTS)])
-    return Sample(text, VideoFeatures.of(sides[1], [f"video{row}" for row in range(VIDEOS)]), known)
+    return Sample(text, VideoFeatures.of(sides[1], [f"video{row}" for row in range(VIDEOS)]), level_shapes)
 
 
 def _axes(name: str, is_text: bool, shapes: Shapes) -> tuple[tuple[int, ...], int]:
     """Token axes of one item and width."""
-    kind, given = name.rpartition(".")[2], shapes.get(name)
-    width = given.width if given else WIDTH
+    kind, shape = name.rpartition(".")[2], shapes.get(name)
+    width = shape.width if shape else WIDTH
     if kind in SINGLE:
         return (), width
     if is_text or kind != "patches":
-        return ((given.tokens if given and given.tokens else WORDS if is_text else FRAMES),), width
+        return ((shape.tokens if shape and shape.tokens else WORDS if is_text else FRAMES),), width
     frames = shapes["frames"].tokens if "frames" in shapes else None
     frames = frames or FRAMES
-    tokens = given.tokens if given and given.tokens else frames * PATCHES
+    tokens = shape.tokens if shape and shape.tokens else frames * PATCHES
     return (frames, tokens // frames) if tokens % frames == 0 else (1, tokens), width
 
 
@@ -94,8 +94,8 @@ def shapes_of(*sides: Features) -> dict[str, LevelShape]:
 def changed(features: Side, change: Callable[[Tokens], Tokens], only: Sequence[str] | None = None) -> Side:
     """A copy with each level, or those named, changed."""
     levels = {name: features.structured(name) for name in features.names}
-    made = {name: change(tokens) if only is None or name in only else tokens for name, tokens in levels.items()}
-    return type(features).of(made, features.ids)
+    new_levels = {name: change(tokens) if only is None or name in only else tokens for name, tokens in levels.items()}
+    return type(features).of(new_levels, features.ids)
 
 
 def with_other_padding(tokens: Tokens) -> Tokens:
@@ -137,9 +137,9 @@ def copied(tokens: Tokens) -> Tokens:
     return tokens.map(torch.clone)
 
 
-def same_tokens(one: Tokens, other: Tokens) -> bool:
+def same_tokens(tokens: Tokens, other: Tokens) -> bool:
     """Whether two levels are the same, bit by bit."""
-    if (one.mask is None) != (other.mask is None) or one.values.shape != other.values.shape:
+    if (tokens.mask is None) != (other.mask is None) or tokens.values.shape != other.values.shape:
         return False
-    masks = one.mask is None or other.mask is None or torch.equal(one.mask, other.mask)
-    return masks and torch.equal(one.values, other.values)
+    masks = tokens.mask is None or other.mask is None or torch.equal(tokens.mask, other.mask)
+    return masks and torch.equal(tokens.values, other.values)

@@ -92,15 +92,15 @@ def lists_equal_their_places_in_the_whole(case: InteractionCase) -> Faults:
     for length in (3, 1):
         lists = case.lists[:, :length]
         with torch.inference_mode():
-            made = case.part.score_lists(side_rows(case.sides[0], lists), case.sides[1])
-        if words := gap({"scores": made}, {"scores": case.scores.T.gather(1, lists)}):
+            list_scores = case.part.score_lists(side_rows(case.sides[0], lists), case.sides[1])
+        if words := gap({"scores": list_scores}, {"scores": case.scores.T.gather(1, lists)}):
             yield f"{words} for lists of {length}", "score_lists gives what score gives, each video with its own texts"
 
 
 def order_does_not_matter(case: InteractionCase) -> Faults:
     texts, videos = torch.arange(len(case.text)).flip(0), torch.arange(len(case.video)).roll(2)
-    made = case.run(case.part, case.text[texts], case.video[videos])
-    if words := gap(made, {"scores": case.scores[texts][:, videos]}):
+    results = case.run(case.part, case.text[texts], case.video[videos])
+    if words := gap(results, {"scores": case.scores[texts][:, videos]}):
         yield f"{words} when texts and videos come in another order", "Scores must move with their rows and columns"
 
 
@@ -128,14 +128,14 @@ def settings_after_training_equal_one_at_a_time(case: InteractionCase) -> Faults
 
 
 def match_gives_scores_and_the_auxiliaries_declared(case: InteractionCase) -> Faults:
-    made = {name: tensor.detach() for name, tensor in case.trained(case.part, case.text, case.video).items()}
+    tensors = {name: tensor.detach() for name, tensor in case.trained(case.part, case.text, case.video).items()}
     pairs = min(len(case.text), len(case.video))
-    if list(made["scores"].shape) != [pairs, pairs]:
-        yield f"the scores of {pairs} pairs are {list(made['scores'].shape)}", f"They must be [{pairs}, {pairs}]"
-    declared, given = case.cls.provides(case.config), set(made) - {"scores"}
-    if declared != given:
-        yield f"auxiliary tensors: {_names(given)}; `provides` says {_names(declared)}", "Make the two agree"
-    for name, tensor in made.items():
+    if list(tensors["scores"].shape) != [pairs, pairs]:
+        yield f"the scores of {pairs} pairs are {list(tensors['scores'].shape)}", f"They must be [{pairs}, {pairs}]"
+    declared, provided = case.cls.provides(case.config), set(tensors) - {"scores"}
+    if declared != provided:
+        yield f"auxiliary tensors: {_names(provided)}; `provides` says {_names(declared)}", "Make the two agree"
+    for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             yield f"{name} are NaN or infinite", "Guard norms and logarithms at zero"
 
@@ -150,8 +150,8 @@ def an_inner_product_is_one(case: InteractionCase) -> Faults:
         yield words, "Make the score one dot product of the two, or leave inner_product False"
 
 
-def _names(found: Iterable[str]) -> str:
-    return ", ".join(sorted(found)) or "none"
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def pair_floats_are_positive(case: InteractionCase) -> Faults:
@@ -163,13 +163,13 @@ def pair_floats_are_positive(case: InteractionCase) -> Faults:
 def diagnostics_are_those_declared(case: InteractionCase) -> Faults:
     rows, columns = case.pairs
     with torch.inference_mode():
-        made = case.part.diagnose(side_rows(case.sides[0], rows), side_rows(case.sides[1], columns))
-    if set(made) != set(case.cls.diagnostics):
+        measures = case.part.diagnose(side_rows(case.sides[0], rows), side_rows(case.sides[1], columns))
+    if set(measures) != set(case.cls.diagnostics):
         yield (
-            f"`diagnose` gives {_names(made)}; `diagnostics` says {_names(case.cls.diagnostics)}",
+            f"`diagnose` gives {_names(measures)}; `diagnostics` says {_names(case.cls.diagnostics)}",
             "Make the two agree",
         )
-    for name, values in made.items():
+    for name, values in measures.items():
         if values.shape != rows.shape or not values.isfinite().all():
             yield (
                 f"`{name}` is {list(values.shape)}, or not finite",
@@ -180,8 +180,8 @@ def diagnostics_are_those_declared(case: InteractionCase) -> Faults:
 def token_weights_are_shares(case: InteractionCase) -> Faults:
     rows, columns = case.pairs
     with torch.inference_mode():
-        made = case.part.token_weights(side_rows(case.sides[0], rows), side_rows(case.sides[1], columns))
-    for level, weights in made.items():
+        weights_by_level = case.part.token_weights(side_rows(case.sides[0], rows), side_rows(case.sides[1], columns))
+    for level, weights in weights_by_level.items():
         if weights.ndim != 2 or len(weights) != len(rows) or (weights < 0).any():
             yield f"`token_weights` of `{level}` is {list(weights.shape)}, or negative", "Give [P, N], none negative"
         elif words := gap({"sum": weights.sum(1)}, {"sum": torch.ones(len(rows))}):

@@ -38,17 +38,22 @@ class LossCase:
     @cached_property
     def batches(self) -> dict[str, LossInputs]:
         """Those that it takes; a ValueError says that it does not."""
-        found, refused = {}, []
+        batches, refused = {}, []
         for name, batch in (("pairs", self.pairs()), ("candidates", self.candidates())):
             try:
                 value(self.build(), batch)
             except ValueError as error:
                 refused.append(f"{name}: {said(error)}")
             else:
-                found[name] = batch
-        if not found:
+                batches[name] = batch
+        if not batches:
             raise ValueError(f"it takes no batch ({'; '.join(refused)})")
-        return found
+        return batches
+
+    @property
+    def any_batch(self) -> LossInputs:
+        """One that it takes, for rules that do not depend on the kind of batch."""
+        return next(iter(self.batches.values()))
 
     def pairs(self, count: int = PAIRS) -> LossInputs:
         relevance = torch.eye(count, dtype=torch.bool)
@@ -105,11 +110,11 @@ def _leaves(batch: LossInputs) -> tuple[LossInputs, dict[str, Tensor]]:
 
 def _gradients(loss: Any, batch: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
     batch, leaves = _leaves(batch)
-    made = value(loss, batch)
-    if made.requires_grad:
-        made.backward()
+    result = value(loss, batch)
+    if result.requires_grad:
+        result.backward()
     leaves |= dict(loss.named_parameters())
-    return made.detach(), {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+    return result.detach(), {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
 
 
 def it_is_a_finite_scalar(case: LossCase) -> Faults:
@@ -119,39 +124,39 @@ def it_is_a_finite_scalar(case: LossCase) -> Faults:
         yield str(error), "Take pairs or candidates; check it with `auxiliary=` for tensors that are no vectors"
         return
     for name, batch in batches.items():
-        made = value(case.build(), batch)
-        if not isinstance(made, Tensor) or made.ndim or not made.is_floating_point():
-            shape = list(made.shape) if isinstance(made, Tensor) else type(made).__name__
+        result = value(case.build(), batch)
+        if not isinstance(result, Tensor) or result.ndim or not result.is_floating_point():
+            shape = list(result.shape) if isinstance(result, Tensor) else type(result).__name__
             yield f"a batch of {name} gives {shape}", "Give a scalar tensor"
-        elif not made.isfinite():
-            yield f"a batch of {name} gives {made.item()}", "Leave out of sums what is not there; guard logarithms"
+        elif not result.isfinite():
+            yield f"a batch of {name} gives {result.item()}", "Leave out of sums what is not there; guard logarithms"
 
 
 def gradients_are_finite_and_flow(case: LossCase) -> Faults:
     for name, batch in case.batches.items():
-        _, found = _gradients(case.build().train(), batch)
-        for key, gradient in found.items():
+        _, gradients = _gradients(case.build().train(), batch)
+        for key, gradient in gradients.items():
             if not gradient.isfinite().all():
                 yield f"that of {key} is NaN or infinite ({name})", "Guard square roots, norms and logarithms at zero"
-        if not found:  # zeros are a gradient: a margin may be kept everywhere
+        if not gradients:  # zeros are a gradient: a margin may be kept everywhere
             yield f"no input of a batch of {name} gets any", "Do not detach what should learn"
         for key, _ in case.build().named_parameters():
-            if key not in found:
+            if key not in gradients:
                 yield f"parameter `{key}` gets none ({name})", "Use it in forward, or make it a buffer"
 
 
 def odd_batches_are_finite(case: LossCase) -> Faults:
     for words, batch in _odd(case):
-        made, found = _gradients(case.build().train(), batch)
-        broken = [key for key, gradient in {"the loss": made, **found}.items() if not gradient.isfinite().all()]
+        result, gradients = _gradients(case.build().train(), batch)
+        broken = [key for key, gradient in {"the loss": result, **gradients}.items() if not gradient.isfinite().all()]
         if broken:
             yield f"{words}: {', '.join(broken)} NaN or infinite", "Such batches occur; guard what they leave empty"
 
 
 def _odd(case: LossCase) -> Iterator[tuple[str, LossInputs]]:
     for name, batch in case.batches.items():
-        one = case.pairs(1) if name == "pairs" else _rows(batch, torch.arange(1))
-        yield f"{name}, one row", one
+        single = case.pairs(1) if name == "pairs" else _rows(batch, torch.arange(1))
+        yield f"{name}, one row", single
         yield f"{name}, all relevant", dataclasses.replace(batch, relevance=torch.ones_like(batch.relevance))
         equal = {key: torch.zeros_like(tensor) for key, tensor in batch.scores.items()}
         yield f"{name}, equal scores", dataclasses.replace(batch, scores=equal)
@@ -181,21 +186,20 @@ def order_of_the_batch_does_not_matter(case: LossCase) -> Faults:
 
 
 def it_needs_the_auxiliaries_it_declares(case: LossCase) -> Faults:
-    for batch in list(case.batches.values())[:1]:
-        for missing in case.shapes:
-            auxiliary = {name: {k: t for k, t in s.items() if k != missing} for name, s in batch.auxiliary.items()}
-            try:
-                value(case.build(), dataclasses.replace(batch, auxiliary=auxiliary))
-            except Exception:  # whatever it says, it wanted the tensor
-                continue
-            yield f"declares `{missing}` and runs without it", "Take it out of `needs`"
+    batch = case.any_batch
+    for missing in case.shapes:
+        auxiliary = {name: {k: t for k, t in s.items() if k != missing} for name, s in batch.auxiliary.items()}
+        try:
+            value(case.build(), dataclasses.replace(batch, auxiliary=auxiliary))
+        except Exception:  # whatever it says, it wanted the tensor
+            continue
+        yield f"declares `{missing}` and runs without it", "Take it out of `needs`"
 
 
 def its_weight_is_left_to_the_trainer(case: LossCase) -> Faults:
     twice = case.build(dataclasses.replace(case.config, weight=2 * case.config.weight + 1))
-    for batch in list(case.batches.values())[:1]:
-        if words := gap({"loss": value(twice, batch)}, {"loss": value(case.build(), batch)}):
-            yield f"{words} when `weight` changes", "Give the loss before its weight"
+    if words := gap({"loss": value(twice, case.any_batch)}, {"loss": value(case.build(), case.any_batch)}):
+        yield f"{words} when `weight` changes", "Give the loss before its weight"
 
 
 def inputs_are_left_as_they_are(case: LossCase) -> Faults:
@@ -208,18 +212,17 @@ def inputs_are_left_as_they_are(case: LossCase) -> Faults:
 
 
 def state_dict_holds_all_that_counts(case: LossCase) -> Faults:
-    for batch in list(case.batches.values())[:1]:
-        loss = case.build()
-        for _ in range(2):
-            value(loss, batch)
-            loss.after_step()
-        written = io.BytesIO()
-        torch.save(loss.state_dict(), written)
-        written.seek(0)
-        other = case.build(seed=SEED + 1)
-        other.load_state_dict(torch.load(written, weights_only=True))
-        if words := gap({"loss": value(other, batch)}, {"loss": value(loss, batch)}):
-            yield f"{words} after its state was saved and loaded", "Keep queues and momentum in buffers"
+    loss = case.build()
+    for _ in range(2):
+        value(loss, case.any_batch)
+        loss.after_step()
+    written = io.BytesIO()
+    torch.save(loss.state_dict(), written)
+    written.seek(0)
+    other = case.build(seed=SEED + 1)
+    other.load_state_dict(torch.load(written, weights_only=True))
+    if words := gap({"loss": value(other, case.any_batch)}, {"loss": value(loss, case.any_batch)}):
+        yield f"{words} after its state was saved and loaded", "Keep queues and momentum in buffers"
 
 
 FIRST = (it_is_a_finite_scalar,)

@@ -36,12 +36,13 @@ class ScoreTransformCase:
 
 
 def it_gives_a_finite_matrix(case: ScoreTransformCase) -> Faults:
-    one = case.scores[:1, :1], case.bank[:, :1]
-    for scores, bank in ((case.scores, case.bank), one, (torch.zeros_like(case.scores), torch.zeros_like(case.bank))):
-        made = case.run(scores, bank)
-        if made.shape != scores.shape or not made.is_floating_point() or not made.isfinite().all():
-            shapes = f"{list(scores.shape)} become {list(made.shape)}"
-            yield f"scores {shapes}, {made.dtype}, or not finite", "Give one finite number for each score"
+    single = case.scores[:1, :1], case.bank[:, :1]
+    equal = torch.zeros_like(case.scores), torch.zeros_like(case.bank)
+    for scores, bank in ((case.scores, case.bank), single, equal):
+        result = case.run(scores, bank)
+        if result.shape != scores.shape or not result.is_floating_point() or not result.isfinite().all():
+            shapes = f"{list(scores.shape)} become {list(result.shape)}"
+            yield f"scores {shapes}, {result.dtype}, or not finite", "Give one finite number for each score"
 
 
 def scores_are_left_as_they_are(case: ScoreTransformCase) -> Faults:
@@ -59,8 +60,8 @@ def it_is_deterministic(case: ScoreTransformCase) -> Faults:
 
 def order_does_not_matter(case: ScoreTransformCase) -> Faults:
     queries, items = torch.arange(QUERIES).flip(0), torch.arange(ITEMS).roll(2)
-    made = case.run(case.scores[queries][:, items], case.bank.flip(0)[:, items])
-    if words := gap({"scores": made}, {"scores": case.whole[queries][:, items]}):
+    result = case.run(case.scores[queries][:, items], case.bank.flip(0)[:, items])
+    if words := gap({"scores": result}, {"scores": case.whole[queries][:, items]}):
         yield f"{words} when texts and videos come in another order", "Scores must move with their rows and columns"
 
 

@@ -191,15 +191,15 @@ def evaluation_is_deterministic(case: PartCase) -> Faults:
 
 
 def gradients_are_finite_and_reach_every_parameter(case: PartCase) -> Faults:
-    found = _gradients(case, case.text, case.video)
-    for name in not_finite(found):
+    gradients = _gradients(case, case.text, case.video)
+    for name in not_finite(gradients):
         yield f"the gradient of {name} is NaN or infinite", "Guard square roots, norms and logarithms at zero"
     trained = [name for name, parameter in case.part.named_parameters() if parameter.requires_grad]
     for name in trained:
-        if name not in found or not found[name].any():
+        if name not in gradients or not gradients[name].any():
             yield f"parameter `{name}` gets none", "Use it where training does (`match`), or make it a buffer"
     for side, names in (("text", case.levels.text), ("video", case.levels.video)):
-        if names and not any(f"{side}/{name}" in found and found[f"{side}/{name}"].any() for name in names):
+        if names and not any(f"{side}/{name}" in gradients and gradients[f"{side}/{name}"].any() for name in names):
             yield f"none reaches the {side} levels {', '.join(names)}", "Do not detach; a trained encoder needs it"
 
 
@@ -208,8 +208,8 @@ def _gradients(case: PartCase, text: TextFeatures, video: VideoFeatures) -> dict
     part = case.copy().train()
     leaves = changed(text, trainable), changed(video, trainable)
     torch.manual_seed(SEED)
-    made = case.trained(part, *leaves)
-    terms = [(tensor * torch.randn_like(tensor)).sum() for tensor in made.values() if tensor.requires_grad]
+    outputs = case.trained(part, *leaves)
+    terms = [(tensor * torch.randn_like(tensor)).sum() for tensor in outputs.values() if tensor.requires_grad]
     if not terms:
         return {}
     torch.stack(terms).sum().backward()

@@ -52,17 +52,17 @@ class RerankerCase(PartCase):
 
     def scores(self, rows: Tensor, columns: Tensor, like: Tensor | None = None) -> Scores:
         """Pair scores [P], where and in the precision that the reranker computes in."""
-        found = {name: matrix[rows, columns] for name, matrix in self.matrices.items()}
-        return found if like is None else {name: values.to(like) for name, values in found.items()}
+        scores = {name: matrix[rows, columns] for name, matrix in self.matrices.items()}
+        return scores if like is None else {name: values.to(like) for name, values in scores.items()}
 
 
 def new_scores_are_one_number_for_each_pair(case: RerankerCase) -> Faults:
     for name, (rows, _) in case.lists.items():
-        made = case.whole[name]
-        if made.shape != rows.shape:
-            yield f"{list(rows.shape)} pairs have scores {list(made.shape)}", "Give [P]"
-        elif not made.is_floating_point() or not made.isfinite().all():
-            yield f"the scores are {made.dtype}, or NaN or infinite", "Give finite floating point numbers"
+        scores = case.whole[name]
+        if scores.shape != rows.shape:
+            yield f"{list(rows.shape)} pairs have scores {list(scores.shape)}", "Give [P]"
+        elif not scores.is_floating_point() or not scores.isfinite().all():
+            yield f"the scores are {scores.dtype}, or NaN or infinite", "Give finite floating point numbers"
 
 
 def it_takes_the_scores_it_declares(case: RerankerCase) -> Faults:
@@ -85,8 +85,8 @@ def candidates_in_another_order_have_the_same_scores(case: RerankerCase) -> Faul
     for name, (rows, columns) in case.lists.items():
         order = torch.arange(len(rows)).roll(2)
         with torch.inference_mode():
-            made = case.rerank(case.part, case.text, case.video, rows[order], columns[order])
-        if words := gap({name: made}, {name: case.whole[name][order]}):
+            scores = case.rerank(case.part, case.text, case.video, rows[order], columns[order])
+        if words := gap({name: scores}, {name: case.whole[name][order]}):
             yield f"{words} when the candidates come in another order", "A score must move with its pair"
 
 

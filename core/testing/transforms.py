@@ -26,8 +26,8 @@ class TransformCase(PartCase):
     def written(self, text: TextFeatures, video: VideoFeatures) -> dict[str, Tokens]:
         """The levels that it declares, as `side/level`, of what it made."""
         levels = self.writes
-        made = {f"text/{name}": text.structured(name) for name in levels.text}
-        return made | {f"video/{name}": video.structured(name) for name in levels.video}
+        text_levels = {f"text/{name}": text.structured(name) for name in levels.text}
+        return text_levels | {f"video/{name}": video.structured(name) for name in levels.video}
 
     @property
     def writes(self) -> Levels:
@@ -70,11 +70,11 @@ def it_writes_the_levels_it_declares(case: TransformCase) -> Faults:
 
 def written_shapes_are_true(case: TransformCase) -> Faults:
     shapes = case.part.written_shapes()
-    found = {name.partition("/")[2]: tokens for name, tokens in case.made.items()}
-    if set(shapes) != set(found):
-        yield f"shapes of {', '.join(sorted(shapes)) or 'nothing'}", f"Give those of {', '.join(sorted(found))}"
-    for name in sorted(set(shapes) & set(found)):
-        values, (tokens, width) = found[name].values, shapes[name]
+    levels = {name.partition("/")[2]: tokens for name, tokens in case.made.items()}
+    if set(shapes) != set(levels):
+        yield f"shapes of {', '.join(sorted(shapes)) or 'nothing'}", f"Give those of {', '.join(sorted(levels))}"
+    for name in sorted(set(shapes) & set(levels)):
+        values, (tokens, width) = levels[name].values, shapes[name]
         counted = values.shape[1:-1].numel() if values.ndim > 2 else None
         if width != values.shape[-1] or tokens not in (None, counted):
             yield (
@@ -92,8 +92,8 @@ def rows_do_not_depend_on_their_neighbours(case: TransformCase) -> Faults:
 
 
 def padding_is_written_finite(case: TransformCase) -> Faults:
-    made = case.written(*case.after(case.text, changed(case.video, without_tokens)))
-    for name in not_finite({name: tokens.values for name, tokens in made.items()}):
+    levels = case.written(*case.after(case.text, changed(case.video, without_tokens)))
+    for name in not_finite({name: tokens.values for name, tokens in levels.items()}):
         yield f"`{name}` holds NaN or infinities where a token is masked", "Write numbers there: zero times NaN is NaN"
 
 

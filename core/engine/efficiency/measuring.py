@@ -55,8 +55,8 @@ def _added_product(bias: Sequence[int], matrix: Sequence[int], vector: Sequence[
     return 2 * matrix[0] * matrix[1]
 
 
-def _dot(one: Sequence[int], other: Sequence[int], *_: Any, **__: Any) -> int:
-    return 2 * one[0]
+def _dot(vector: Sequence[int], other: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * vector[0]
 
 
 VECTORS = {torch.ops.aten.mv: _product_with_vector, torch.ops.aten.addmv: _added_product, torch.ops.aten.dot: _dot}
@@ -92,23 +92,23 @@ class TensorBytes(TorchDispatchMode):
     On any device. What an operation takes and gives back inside its own kernel is not seen.
     """
 
-    def __init__(self, known: Iterable[Tensor] = ()):
+    def __init__(self, tensors: Iterable[Tensor] = ()):
         super().__init__()
         self.now = self.peak = 0
         self._alive: dict[int, weakref.ref[torch.UntypedStorage]] = {}
-        for tensor in known:
+        for tensor in tensors:
             self._note(tensor.untyped_storage(), 0)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         with self:
-            made = func.decompose(*args, **kwargs)
-        if made is NotImplemented:
-            made = func(*args, **kwargs)
-            for leaf in tree_leaves((args, kwargs, made)):
+            result = func.decompose(*args, **kwargs)
+        if result is NotImplemented:
+            result = func(*args, **kwargs)
+            for leaf in tree_leaves((args, kwargs, result)):
                 if isinstance(leaf, Tensor):
                     self._note(leaf.untyped_storage(), leaf.untyped_storage().nbytes())
-        return made
+        return result
 
     def _note(self, storage: torch.UntypedStorage, size: int) -> None:
         if (key := storage._cdata) not in self._alive:
@@ -132,29 +132,29 @@ class Growth:
 def memory_growth(device: torch.device) -> Iterator[Growth]:
     """Within it the memory of a process is watched: on a GPU what torch has handed out, else its own pages (Linux),
     which those of mapped files are not. `peak` is there afterwards."""
-    found = Growth()
+    growth = Growth()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        yield found
-        found.peak = torch.cuda.max_memory_allocated(device) - before
+        yield growth
+        growth.peak = torch.cuda.max_memory_allocated(device) - before
         return
     own, done = _own_bytes(), threading.Event()
     if own is None:
-        yield found
+        yield growth
         return
-    found.peak = 0
+    growth.peak = 0
 
     def watch() -> None:
         last = False
         while not last:
             last = done.wait(WATCH)
-            found.peak = max(found.peak or 0, (_own_bytes() or 0) - own)
+            growth.peak = max(growth.peak or 0, (_own_bytes() or 0) - own)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield found
+        yield growth
     finally:
         done.set()
         thread.join()

@@ -84,11 +84,11 @@ class Retrieval:
         sides = {name: self._sides(name, levels) for name in self.model.interactions}
         matrix = self.mixed([score_settings(sides[name], [sides[name].part.config])[0] for name in self.first_stage])
         chosen = candidates_of(matrix, self.top_k)
-        known = matrix.gather(1, chosen).float()
+        scores = matrix.gather(1, chosen).float()
         if self.reranker is not None:
-            known = self._reranked(text, sides, chosen, known)
-        best = known.argsort(dim=1, descending=True, stable=True)
-        return known.gather(1, best), chosen.gather(1, best)
+            scores = self._reranked(text, sides, chosen, scores)
+        best = scores.argsort(dim=1, descending=True, stable=True)
+        return scores.gather(1, best), chosen.gather(1, best)
 
     def _sides(self, name: str, levels: TextFeatures) -> Sides[Interaction]:
         """One interaction's side of some texts, beside the gallery's."""
@@ -111,8 +111,8 @@ class Retrieval:
             return rerank(reranker, text, gallery, chosen, scores)
         side = reranker.text_side(loaded(text.only(self._read.text), self.device))
         asked = TextSide.made(side, len(text))
-        given = Sides(PreparedReranker(reranker), asked, gallery, device=self.device)
-        matching = match_candidates(given, *pairs, {"first_stage": first.reshape(-1)})
+        reranker_sides = Sides(PreparedReranker(reranker), asked, gallery, device=self.device)
+        matching = match_candidates(reranker_sides, *pairs, {"first_stage": first.reshape(-1)})
         return reranker.fuse(matching.view_as(chosen), scores)
 
     def tensors(self) -> Iterator[Tensor]:

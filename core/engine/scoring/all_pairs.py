@@ -29,16 +29,16 @@ def score_blocks(
     width = width or block_floats() // max(1, len(sides.text) * len(configs))
     at_a_time = Shrinking(items_a_block(sides.video, sides.device))
     for columns in progress(list(blocks(len(sides.video), width)), sides.label):
-        found = [torch.empty(len(sides.text), columns.stop - columns.start) for _ in configs]
+        matrices = [torch.empty(len(sides.text), columns.stop - columns.start) for _ in configs]
 
-        def fill(part: slice, first: int = columns.start, found: list[Tensor] = found) -> None:
+        def fill(part: slice, first: int = columns.start, matrices: list[Tensor] = matrices) -> None:
             video = sides.videos(part)
-            shown = [matrix[:, part.start - first : part.stop - first] for matrix in found]
-            fill_block(sides, configs, texts.__getitem__, video, shown, sides.part.pair_floats(texts[0:1], video))
+            parts = [matrix[:, part.start - first : part.stop - first] for matrix in matrices]
+            fill_block(sides, configs, texts.__getitem__, video, parts, sides.part.pair_floats(texts[0:1], video))
 
         with memory_explained(sides.label):
             at_a_time.run(columns, fill)
-        yield columns, found
+        yield columns, matrices
 
 
 def fill_block(
@@ -53,8 +53,8 @@ def fill_block(
     count, videos = into[0].shape
 
     def score_rows(rows: slice) -> None:
-        made = sides.part.score_settings(texts(rows), video, configs)
-        for matrix, values in zip(into, made, strict=True):
+        scores = sides.part.score_settings(texts(rows), video, configs)
+        for matrix, values in zip(into, scores, strict=True):
             matrix[rows] = values.float().cpu()
 
     size = block_floats(sides.device) / max(1.0, alive * videos * len(configs))
@@ -64,8 +64,8 @@ def fill_block(
 def score_settings(sides: Sides[Interaction], configs: Sequence[Any]) -> list[Tensor]:
     """Scores [B_t, B_v] on the CPU, float32, one for each configuration."""
     scores = [torch.empty(len(sides.text), len(sides.video)) for _ in configs]
-    for columns, found in score_blocks(sides, configs):
-        for matrix, values in zip(scores, found, strict=True):
+    for columns, block in score_blocks(sides, configs):
+        for matrix, values in zip(scores, block, strict=True):
             matrix[:, columns] = values
     return scores
 

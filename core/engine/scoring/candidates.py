@@ -42,8 +42,8 @@ def score_candidates(
     scores = [torch.empty(len(video_rows)) for _ in configs]
 
     def work(video: Side, counts: Tensor, pairs: Tensor) -> None:
-        made = _Block(sides, configs, texts, text_rows[pairs], video, counts).scores()
-        for vector, values in zip(scores, made, strict=True):
+        results = _Block(sides, configs, texts, text_rows[pairs], video, counts).scores()
+        for vector, values in zip(scores, results, strict=True):
             vector[pairs] = values
 
     by_video(sides, video_rows, work)
@@ -82,42 +82,42 @@ class _Block:
 
     def whole(self) -> list[Tensor]:
         """Every text with every video, and the pairs among them."""
-        found = [torch.empty(self.texts, self.videos) for _ in self.configs]
-        self._fill(self.text, self.video, found)
+        matrices = [torch.empty(self.texts, self.videos) for _ in self.configs]
+        self._fill(self.text, self.video, matrices)
         columns = torch.repeat_interleave(torch.arange(self.videos), self.counts)
-        return [matrix[self.at, columns] for matrix in found]
+        return [matrix[self.at, columns] for matrix in matrices]
 
     def one_by_one(self) -> list[Tensor]:
         """Each video with its own texts, as a matrix."""
-        found = [torch.empty(self.pairs, 1) for _ in self.configs]
+        vectors = [torch.empty(self.pairs, 1) for _ in self.configs]
         start = 0
         for video, count in enumerate(self.counts.tolist()):
-            rows, one = self.at[start : start + count], side_rows(self.video, slice(video, video + 1))
-            self._fill(side_rows(self.text, rows), one, [vector[start : start + count] for vector in found])
+            rows, single = self.at[start : start + count], side_rows(self.video, slice(video, video + 1))
+            self._fill(side_rows(self.text, rows), single, [vector[start : start + count] for vector in vectors])
             start += count
-        return [vector[:, 0] for vector in found]
+        return [vector[:, 0] for vector in vectors]
 
     def _fill(self, text: Side, video: Side, into: Sequence[Tensor]) -> None:
         fill_block(self.sides, self.configs, partial(side_rows, text), video, into, self.alive)
 
     def in_lists(self) -> list[Tensor]:
         """Videos with about as many texts in one call, their lists padded to one length."""
-        found = [torch.empty(self.pairs) for _ in self.configs]
+        vectors = [torch.empty(self.pairs) for _ in self.configs]
         starts = self.counts.cumsum(0) - self.counts
         alive = 2 * row_floats(self.text) + self.alive * len(self.configs)
         for videos, length in _alike(self.counts):
             there = torch.arange(length) < self.counts[videos][:, None]
             places = starts[videos][:, None] + torch.arange(length) * there
             size = block_floats(self.sides.device) / (length * alive + 2 * row_floats(self.video))
-            work = partial(self._score_lists, found, videos, places, there)
+            work = partial(self._score_lists, vectors, videos, places, there)
             Shrinking(size).run(slice(0, len(videos)), work)
-        return found
+        return vectors
 
-    def _score_lists(self, found: list[Tensor], videos: Tensor, places: Tensor, there: Tensor, part: slice) -> None:
+    def _score_lists(self, vectors: list[Tensor], videos: Tensor, places: Tensor, there: Tensor, part: slice) -> None:
         """places [V, C]: of each video's pairs, padded with its first where not `there`."""
         texts, video = side_rows(self.text, self.at[places[part]]), side_rows(self.video, videos[part])
-        made = self.sides.part.score_settings(texts, video, self.configs, lists=True)
-        for vector, values in zip(found, made, strict=True):
+        scores = self.sides.part.score_settings(texts, video, self.configs, lists=True)
+        for vector, values in zip(vectors, scores, strict=True):
             vector[places[part][there[part]]] = values.float().cpu()[there[part]]
 
 

@@ -69,8 +69,8 @@ def _screened(query: Tensor, vectors: Tensor, top_k: int, longest: float) -> tup
         least = scores[0, -1] if scores.shape[1] == top_k else rough.topk(min(top_k, len(rough))).values[-1] - doubt
         left = run.start + (~(rough < least - doubt)).nonzero().flatten()
         exact = query[None] @ vectors[left].float().T
-        found = [(rows[0], scores), (left, exact)]
-        scores, rows = _best(found, 1, top_k)
+        runs = [(rows[0], scores), (left, exact)]
+        scores, rows = _best(runs, 1, top_k)
     return scores, rows
 
 
@@ -82,21 +82,21 @@ def _products(queries: Tensor, vectors: Tensor, device: Any) -> Iterator[tuple[T
     run = max(rows, min(RUN, block_floats(device) // max(1, 2 * len(queries))))
     wide = torch.empty(min(rows, len(vectors)), width, device=device)
     for part in blocks(len(vectors), run):
-        found = torch.empty(len(queries), part.stop - part.start, device=device)
+        products = torch.empty(len(queries), part.stop - part.start, device=device)
         for few in blocks(part.stop - part.start, rows):
-            given = vectors[part.start + few.start : part.start + few.stop]
-            widened = wide[: len(given)].copy_(given, non_blocking=True)
-            found[:, few] = queries @ widened.T
-        yield torch.arange(part.start, part.stop), found
+            chunk = vectors[part.start + few.start : part.start + few.stop]
+            widened = wide[: len(chunk)].copy_(chunk, non_blocking=True)
+            products[:, few] = queries @ widened.T
+        yield torch.arange(part.start, part.stop), products
 
 
 @torch.inference_mode()
 def vectors_of(sides: Sides[Interaction]) -> tuple[Tensor, Tensor]:
     """The vectors [B_t, D] and [B_v, D] whose dot products an `inner_product` interaction scores by, on the CPU."""
 
-    def vectors(made: Callable[[slice], Side], features: Features) -> Tensor:
+    def vectors(side_of: Callable[[slice], Side], features: Features) -> Tensor:
         parts = blocks(len(features), items_a_block(features, sides.device))
-        return torch.cat([made(rows)["vector"].float().cpu() for rows in parts])
+        return torch.cat([side_of(rows)["vector"].float().cpu() for rows in parts])
 
     return vectors(sides.texts, sides.text), vectors(sides.videos, sides.video)
 
@@ -124,17 +124,17 @@ def search(
     [[0], [1]]
     """
     sides = Sides(interaction, text, video, model, device, "search")
-    found = score_blocks(sides, [interaction.config])
-    runs = ((torch.arange(columns.start, columns.stop), made[0]) for columns, made in found)
+    scored = score_blocks(sides, [interaction.config])
+    runs = ((torch.arange(columns.start, columns.stop), scores[0]) for columns, scores in scored)
     return _best(runs, len(text), top_k)
 
 
 def _best(runs: Iterable[tuple[Tensor, Tensor]], queries: int, top_k: int) -> tuple[Tensor, Tensor]:
     """The best (scores, columns) [Q, K] over runs of (columns, scores [Q, columns]), columns in rising order."""
     scores, columns = torch.empty(queries, 0), torch.empty(queries, 0, dtype=torch.int64)
-    for at, found in runs:
-        places = top(found, top_k)
-        scores = torch.cat([scores, found.gather(1, places).float().cpu()], dim=1)
+    for at, block in runs:
+        places = top(block, top_k)
+        scores = torch.cat([scores, block.gather(1, places).float().cpu()], dim=1)
         columns = torch.cat([columns, at[places.cpu()]], dim=1)
         rising = columns.argsort(dim=1)
         scores, columns = scores.gather(1, rising), columns.gather(1, rising)

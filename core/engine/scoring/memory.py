@@ -29,10 +29,10 @@ def limit_memory(size: str | None) -> None:
     Raises ConfigError.
     """
     global _limit
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", size.lower()) if size is not None else None
-    if size is not None and (found is None or float(found[1]) <= 0):
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\s*", size.lower()) if size is not None else None
+    if size is not None and (match is None or float(match[1]) <= 0):
         raise ConfigError(Problem("--memory", f"expected a size such as 512MiB or 4GB, got `{size}`", "command line"))
-    _limit = int(float(found[1]) * 1024 ** UNITS[found[2]]) if found else None
+    _limit = int(float(match[1]) * 1024 ** UNITS[match[2]]) if match else None
 
 
 def allowed_floats(device: Any = None) -> int:
@@ -56,13 +56,13 @@ def free_bytes(device: Any = None) -> int:
 @lru_cache(1)
 def _free_here(second: int) -> int:
     """Looked up once a second at most: blocks are sized more often."""
-    found = [left for left in (_machine(), _container()) if left is not None]
-    return min(found, default=WHERE_UNKNOWN)
+    sizes = [left for left in (_machine(), _container()) if left is not None]
+    return min(sizes, default=WHERE_UNKNOWN)
 
 
 def _machine(file: Path = Path("/proc/meminfo")) -> int | None:
-    found = re.search(r"MemAvailable:\s+(\d+) kB", _text(file))
-    return int(found[1]) * 1024 if found else None
+    match = re.search(r"MemAvailable:\s+(\d+) kB", _text(file))
+    return int(match[1]) * 1024 if match else None
 
 
 def _container(folder: Path = Path("/sys/fs/cgroup")) -> int | None:

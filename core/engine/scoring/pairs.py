@@ -71,28 +71,28 @@ def match_candidates(
 
     Each video is read and prepared once. Raises RunError where not even one pair fits on the GPU.
     """
-    found = torch.empty(len(video_rows))
+    matching = torch.empty(len(video_rows))
 
     def compare(text: Side, video: Side, pairs: Tensor) -> None:
-        given = {name: values[pairs].to(sides.device) for name, values in scores.items()}
-        found[pairs] = sides.part.score_pairs(text, video, given).float().cpu()
+        pair_scores = {name: values[pairs].to(sides.device) for name, values in scores.items()}
+        matching[pairs] = sides.part.score_pairs(text, video, pair_scores).float().cpu()
 
     _row_by_row(sides, text_rows, video_rows, compare)
-    return found
+    return matching
 
 
 @torch.inference_mode()
 def diagnose_pairs(sides: Sides[Interaction], video_rows: Tensor) -> dict[str, Tensor]:
     """{name: [B_t]}: what an interaction measures of each text with the video `video_rows` [B_t] gives it."""
-    found = {name: torch.empty(len(video_rows)) for name in sides.part.diagnostics}
+    measures = {name: torch.empty(len(video_rows)) for name in sides.part.diagnostics}
 
     def compare(text: Side, video: Side, pairs: Tensor) -> None:
-        made = sides.part.diagnose(text, video)
-        for name, values in found.items():
-            values[pairs] = made[name].float().cpu()
+        block = sides.part.diagnose(text, video)
+        for name, values in measures.items():
+            values[pairs] = block[name].float().cpu()
 
     _row_by_row(sides, torch.arange(len(video_rows)), video_rows, compare)
-    return found
+    return measures
 
 
 @torch.inference_mode()

@@ -100,7 +100,8 @@ class FirstStage:
 
     def blocks(self, direction: str) -> Iterator[tuple[slice, Tensor]]:
         """(queries, their scores [queries, gallery])"""
-        queries, gallery = self._matrices[0][1].shape[:: 1 if direction == "t2v" else -1]
+        texts, videos = self._matrices[0][1].shape
+        queries, gallery = (texts, videos) if direction == "t2v" else (videos, texts)
         for part in blocks(queries, block_floats() // (8 * max(1, gallery))):
             yield part, self.rows(direction, part)
 

@@ -74,12 +74,15 @@ def scoring(trial: SeededVariant, name: str, split: str, bank: str | None = None
     used, own = Spec(spec.name, config), trial.parametric(name)
     transforms, raw = transforms_for(trial.experiment.model.transforms, levels_of({name: used}))
     after_training, values = registry().component("interaction", spec).after_training, plain(config)
+    weights = [transform for transform in transforms if ("transforms", transform) in own]
+    if ("interactions", name) in own:
+        weights.append(name)
     fields = {
         "interaction": {"name": spec.name, **{key: v for key, v in values.items() if key not in after_training}},
         "settings": {key: value for key, value in values.items() if key in after_training},
         "source": source_of("interaction", used),
         "transforms": [[s.resolved(), source_of("feature_transform", s)] for s in transforms.values()],
-        "weights": [n for n in transforms if ("transforms", n) in own] + [name] * (("interactions", name) in own),
+        "weights": weights,
         "versions": versions("torch"),
         "arithmetic": arithmetic(trial.workspace.device),
     }
@@ -91,7 +94,8 @@ def scoring(trial: SeededVariant, name: str, split: str, bank: str | None = None
         inputs = ScoreInputs(features=feature_steps(trial, split, raw, encoded), fit=fit)
     else:
         source = replace(source, direction=bank, bank=trial.split("train"))
-        asking, asked = (Levels(raw.text), Levels((), raw.video))[:: 1 if bank == "t2v" else -1]
+        texts, videos = Levels(raw.text), Levels((), raw.video)
+        asking, asked = (texts, videos) if bank == "t2v" else (videos, texts)
         queries = level_steps(trial, "train", asking, encoded)
         inputs = ScoreInputs(asking=queries, features=feature_steps(trial, split, asked, encoded), fit=fit)
     if not any(raw):

@@ -153,8 +153,8 @@ def _edits(elst: bytes) -> list[tuple[int, int]]:
         return []
     entry = struct.Struct(">QqI" if elst[0] == 1 else ">IiI")
     count = min(int.from_bytes(elst[4:8], "big"), (len(elst) - 8) // entry.size)
-    found = [entry.unpack_from(elst, 8 + index * entry.size)[:2] for index in range(count)]
-    return [(length, first) for length, first in found if first >= 0]
+    edits = [entry.unpack_from(elst, 8 + index * entry.size)[:2] for index in range(count)]
+    return [(length, first) for length, first in edits if first >= 0]
 
 
 def _rate_and_duration(boxes: Iterator[tuple[bytes, bytes]], name: bytes) -> tuple[int, int]:

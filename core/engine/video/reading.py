@@ -209,9 +209,9 @@ def _scaled(frame: np.ndarray, size: int | None) -> np.ndarray:
 
 def _sample(path: Path, timestamps: np.ndarray, sampling: Sampling) -> np.ndarray:
     """Indices of the frames to read. VideoError where there are too few and `short_videos` is `fail`."""
-    found, wanted = len(timestamps), sampling.num_frames
-    if found < wanted and sampling.short_videos == "fail":
-        have = f"has {found} frame{'s' * (found != 1)} where {wanted} are wanted"
+    count, wanted = len(timestamps), sampling.num_frames
+    if count < wanted and sampling.short_videos == "fail":
+        have = f"has {count} {'frame' if count == 1 else 'frames'} where {wanted} are wanted"
         raise VideoError(path, have, "`data.short_videos: pad` masks the missing ones")
     return SAMPLERS[sampling.sampler](timestamps, wanted)
 

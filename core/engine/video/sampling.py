@@ -28,9 +28,9 @@ def uniform(timestamps: np.ndarray, num_frames: int) -> np.ndarray:
     frame = (timestamps[-1] - timestamps[0]) / (count - 1)
     middles = timestamps[0] + (np.arange(num_frames) + 0.5) / num_frames * frame * count
     rounding = frame / 100
-    shown = np.searchsorted(timestamps, middles + rounding, side="right") - 1
+    indices = np.searchsorted(timestamps, middles + rounding, side="right") - 1
     order = np.arange(num_frames)
-    return np.clip(np.maximum.accumulate(shown - order), 0, count - num_frames) + order
+    return np.clip(np.maximum.accumulate(indices - order), 0, count - num_frames) + order
 
 
 def head(timestamps: np.ndarray, num_frames: int) -> np.ndarray:

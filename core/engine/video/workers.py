@@ -55,8 +55,8 @@ def read_clips(
         yield from _read_in_workers(paths, sampling, workers, ahead, deadline, read)
         return
     for position, path in enumerate(paths):
-        found = _read_here(read, path, sampling)
-        yield position, _read_here(read, path, sampling) if isinstance(found, ReadingError) else found
+        answer = _read_here(read, path, sampling)
+        yield position, _read_here(read, path, sampling) if isinstance(answer, ReadingError) else answer
 
 
 def _read_here(read: Read, path: str | Path, sampling: Sampling) -> Answer:
@@ -70,7 +70,7 @@ def _read_here(read: Read, path: str | Path, sampling: Sampling) -> Answer:
 
 def check_videos(paths: Iterable[str | Path], sampling: Sampling, workers: int) -> list[VideoError | ReadingError]:
     """The faults of all videos that cannot be read as `sampling` asks, in the order of `paths`."""
-    return [found for _, found in read_clips(paths, sampling, workers=workers) if not isinstance(found, Clip)]
+    return [answer for _, answer in read_clips(paths, sampling, workers=workers) if not isinstance(answer, Clip)]
 
 
 def _read_in_workers(

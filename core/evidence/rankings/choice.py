@@ -40,8 +40,8 @@ def chosen_trial(plan: Plan, name: str | None = None) -> tuple[PlannedTrial, str
     primary = plan.experiment.evaluate.primary
     for trial in finished:
         if _depth(trial.variant) == most:
-            found = plan.workspace.read(trial.last).json()["metrics"][primary]
-            values.setdefault(trial.variant.name, []).append(found)
+            value = plan.workspace.read(trial.last).json()["metrics"][primary]
+            values.setdefault(trial.variant.name, []).append(value)
     sign = 1 if metric(primary).higher_is_better else -1
     best = max(values, key=lambda name: sign * float(np.mean(values[name])))
     why = f"Of the variants{ALIKE[most]}, {best} is the best by {primary} (of equals the first)."
@@ -68,9 +68,9 @@ def _lacking(plan: Plan, what: str) -> str:
 
 def chosen_rows(queries: Sequence[str], rows: Kept) -> list[int]:
     """Rows of the texts with these ids. Raises UserError for one that is not there, with the nearest."""
-    known = {name: row for row, name in enumerate(rows.text_ids)}
+    rows_by_id = {name: row for row, name in enumerate(rows.text_ids)}
     for query in queries:
-        if query not in known:
-            near = ", ".join(f"`{name}`" for name in get_close_matches(query, known, n=3, cutoff=0))
+        if query not in rows_by_id:
+            near = ", ".join(f"`{name}`" for name in get_close_matches(query, rows_by_id, n=3, cutoff=0))
             raise UserError(f"outputs.pictures.queries: the scored split has no text `{query}`; the nearest are {near}")
-    return [known[query] for query in queries]
+    return [rows_by_id[query] for query in queries]

@@ -42,8 +42,8 @@ class Gates:
         gates: list[list[Gate]] = [[] for _ in videos]
         for name in names:
             if name in self._steps and _offers(self._steps[name].payload.experiment.model.interactions[name]):
-                for row, found in enumerate(self._offered(name, text, videos)):
-                    gates[row] += found
+                for row, row_gates in enumerate(self._offered(name, text, videos)):
+                    gates[row] += row_gates
         return gates
 
     @torch.inference_mode()
@@ -55,11 +55,11 @@ class Gates:
         asked = interaction.text_side(model.text(texts.batch(torch.full_like(videos, text), device)))
         weights = interaction.token_weights(asked, interaction.video_side(video))
         frames = self._steps[name].payload.experiment.data.num_frames
-        shaped = [_shaped(given.float().cpu(), level, video, model, frames) for level, given in weights.items()]
+        shaped = [_shaped(tensor.float().cpu(), level, video, model, frames) for level, tensor in weights.items()]
         gates: list[list[Gate]] = [[] for _ in videos]
         for by_frame, by_place in filter(None, shaped):
-            for row, found in enumerate(gates):
-                found.append(Gate(name, by_frame[row], None if by_place is None else by_place[row]))
+            for row, row_gates in enumerate(gates):
+                row_gates.append(Gate(name, by_frame[row], None if by_place is None else by_place[row]))
         return gates
 
     def _built(self, name: str) -> tuple[Model, Interaction]:

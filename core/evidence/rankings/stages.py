@@ -42,14 +42,14 @@ class Stage:
 
     def first_right(self, relevance: Relevance) -> NDArray[np.int64]:
         """The place, from 1, of the best placed relevant video of each query, [Q]."""
-        found = []
+        places = []
         for part, scores in self.matrix.blocks("t2v"):
             order, _ = self._ordered(part, scores)
             right = torch.zeros(order.shape, dtype=torch.bool)
             for row, query in enumerate(range(len(relevance.degree))[part]):
                 right[row, torch.from_numpy(relevance.rows(query))] = True
-            found.append(right.gather(1, order).int().argmax(1) + 1)
-        return torch.cat(found).numpy()
+            places.append(right.gather(1, order).int().argmax(1) + 1)
+        return torch.cat(places).numpy()
 
     def _ordered(self, part: slice, scores: Tensor) -> tuple[Tensor, Tensor]:
         ordered, order = scores.sort(dim=1, descending=True, stable=True)
@@ -85,15 +85,15 @@ def stages(workspace: Workspace, rank: Step, rows: Kept) -> list[Stage]:
             for name, part in zip(names, parts, strict=True)
         ]
     matrix = FirstStage(workspace, rank, weights)
-    candidates, known = matrix.candidates("t2v", spec.fields.top_k)
-    made = [Stage(f"first stage: {_told(weights)}{transforms}", tuple(weights), matrix)]
+    candidates, scores = matrix.candidates("t2v", spec.fields.top_k)
+    rankings = [Stage(f"first stage: {_told(weights)}{transforms}", tuple(weights), matrix)]
     for name, added, narrowed in _rerankings(retrieve, spec):
-        made.append(
+        rankings.append(
             Stage(
-                name, added, matrix, candidates, rerank_candidates(workspace, rank, rows, narrowed, candidates, known)
+                name, added, matrix, candidates, rerank_candidates(workspace, rank, rows, narrowed, candidates, scores)
             )
         )
-    return made
+    return rankings
 
 
 def _rerankings(retrieve: Retrieve, spec: Spec) -> list[tuple[str, tuple[str, ...], Spec]]:
