@@ -35,7 +35,7 @@ from core.evidence.findings import Result
 from plugins.outputs.mlflow import Tracked
 from plugins.outputs.mlflow.server import ENVIRONMENT, DataInput, Server
 
-from .test_mlflow import EXPERIMENT, Place, _plugin
+from .still import EXPERIMENT, Place, _plugin
 
 __all__ = ["_plugin"]
 

@@ -20,11 +20,6 @@ KEY = "0123456789abcdef"
 OTHER = "fedcba9876543210"
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
 def write(store: Store, key: str = KEY, value: float = 1.0) -> None:
     with store.write("score", key, {"a": 1}) as draft:
         draft.save({"scores": torch.full((2, 3), value)})

@@ -1,0 +1,3 @@
+from tests.core.contract.store.kept import store
+
+__all__ = ["store"]

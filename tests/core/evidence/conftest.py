@@ -1,0 +1,3 @@
+from tests.core.evidence.found import wide
+
+__all__ = ["wide"]

@@ -1,0 +1,3 @@
+from tests.plugins.shapes.stories import drawn
+
+__all__ = ["drawn"]
