@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..contract.components import Split
 from ..contract.store import Entry
+from ..experiment.config import Experiment
 from ..experiment.hypotheses import GUARDED
-from ..measure.metrics import Relevance, query_relevance
 from ..measure.significance import detectable_difference, effective_number, smallest_margin
 from .failures import known_failure
-from .foreseen import foreseen, small_validation
+from .foreseen import cluster_sizes, foreseen, small_validation
 from .plan import Plan
 from .steps.seeded import SeededVariant
 from .steps.step import Step
@@ -83,44 +80,50 @@ def _expected(entries: list[Entry], name: str, count: int) -> str:
 
 
 def _show_power(plan: Plan) -> None:
-    experiment = plan.experiment
-    split = plan.trials[0].split
+    """Of each of the data that are scored."""
+    for baseline in plan.baselines:
+        trial = plan.trials_of(baseline)[0]
+        if len(plan.baselines) > 1:
+            print(f"Where `{baseline.name}` is the baseline:")
+        _show_power_on(plan, trial.split, baseline.experiment)
+    _show_margins(plan)
+
+
+def _show_power_on(plan: Plan, split: Split, experiment: Experiment) -> None:
     direction = experiment.evaluate.primary.partition("/")[0]
-    units = effective_number(_sizes(split, direction))
+    units = effective_number(cluster_sizes(split, direction))
     print(f"{experiment.evaluate.split} split: {len(split.videos)} videos, {len(split.texts)} texts")
     print(f"{direction} queries count as {units:.0f} independent ones of equal size (the unit of the test)")
     differences = ", ".join(f"{detectable_difference(units, d):.1f} points at {100 * d:.0f} %" for d in DISCORDANCES)
     smallest = f"Smallest difference in {direction} recall seen with 80 % power"
     print(f"{smallest}, by the share of queries that differ: {differences}")
-    seeds = max(sum(trial.seed is not None for trial in plan.trials_of(variant)) for variant in plan.variants)
+    seeds = _seeds(plan)
     if seeds > 1:
         least = [f"{detectable_difference(units, 0.15, seeds, sd):.1f} points at {sd:g}" for sd in SEED_SDS]
         print(
             f"With {seeds} seeds and 15 %, by the standard deviation of the difference over seeds: {', '.join(least)}"
         )
-    _show_margins(plan, split, seeds)
 
 
-def _show_margins(plan: Plan, split: Split, seeds: int) -> None:
+def _seeds(plan: Plan) -> int:
+    return max(sum(trial.seed is not None for trial in plan.trials_of(variant)) for variant in plan.variants)
+
+
+def _show_margins(plan: Plan) -> None:
     """Claims whose bound is so narrow that no result could show them."""
+    seeds = _seeds(plan)
     for claim in plan.hypotheses:
+        split = plan.trials_of(claim.variant)[0].split
         span = claim.span(len(split.texts), len(split.videos)) if claim.kind in GUARDED else None
         if span is None:
             continue
-        sizes = _sizes(split, claim.metric.partition("/")[0])
+        sizes = cluster_sizes(split, claim.metric.partition("/")[0])
         own = seeds if any(trial.seed is not None for arm in claim.arms for trial in plan.trials_of(arm)) else 1
         least = smallest_margin(sizes, span, seeds=own, seeds_as_seen=claim.seeds_as_seen)
         if claim.bound < least:
             narrow = f"no bound below {least:.3g}" if least < span else "no bound"
             seen = "; `seeds: as seen` claims less" if own > 1 and not claim.seeds_as_seen else ""
             print(f"hypothesis {claim.name}: {narrow} can be shown here, whatever the result{seen}")
-
-
-def _sizes(split: Split, direction: str) -> NDArray[np.int64]:
-    """Queries of each independent cluster."""
-    pairs = np.array(split.pairs, dtype=np.int64).reshape(-1, 2)
-    relevance = Relevance.from_pairs(pairs[:, 0], pairs[:, 1], (len(split.texts), len(split.videos)))
-    return np.bincount(query_relevance(relevance, direction).clusters())
 
 
 def videos_of(plan: Plan) -> Iterator[tuple[list[str], Sampling]]:

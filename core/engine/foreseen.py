@@ -11,11 +11,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..contract.components import Split
 from ..experiment.hypotheses import Hypothesis
 from ..experiment.selection import Variant, flat_configuration
-from ..measure.metrics import COSTS, Metric, Relevance, metric, query_relevance
+from ..measure.metrics import COSTS, Metric, metric
 from ..measure.significance import detectable_difference
 from .plan import Plan, PlannedTrial
 
@@ -52,9 +53,16 @@ class Asked:
 
     @cached_property
     def clusters(self) -> int:
-        rows = np.array(self.split.pairs, dtype=np.int64).reshape(-1, 2)
-        relevance = Relevance.from_pairs(rows[:, 0], rows[:, 1], (len(self.split.texts), len(self.split.videos)))
-        return len(np.unique(query_relevance(relevance, self.direction).clusters()))
+        return len(cluster_sizes(self.split, self.direction))
+
+
+def cluster_sizes(split: Split, direction: str) -> NDArray[np.int64]:
+    """Queries of each unit of the test, [units]: of each video that captions were written for, whatever else answers
+    them; a video that is asked for stands for itself."""
+    if direction == "v2t":
+        return np.ones(len(split.videos), dtype=np.int64)
+    captions = np.bincount([text.video for text in split.texts])
+    return captions[captions > 0]
 
 
 Check = Callable[[Asked], Iterator[str]]

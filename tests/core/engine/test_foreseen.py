@@ -1,11 +1,13 @@
 """What a run would have been waited for in vain: claims that no result can support."""
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from core.engine.dryrun import show_plan
-from core.engine.foreseen import foreseen, small_validation
+from core.engine.foreseen import cluster_sizes, foreseen, small_validation
 from core.engine.plan import read_plan
 from tests.engine import Lab
 
@@ -36,6 +38,16 @@ def test_fewer_than_six_videos_decide_nothing(lab: Lab, large: Lab) -> None:
     assert reasons(few, {}) == ["5 independent queries are too few: no p is below 0.0625; 6 at least"]
     six = Lab(lab.folder / "six", {"train": 6, "val": 4, "test": 6})
     assert reasons(six, {}) == []
+
+
+def test_power_and_bounds_before_the_run_count_the_units_that_the_test_has(lab: Lab) -> None:
+    result = lab.result({"retrieve.rerank": None})
+    tensors = result.rows[0].results[0].tensors
+    split = lab.plan({"retrieve.rerank": None}).trials[0].split
+    every = tuple((text, video) for text in range(len(split.texts)) for video in range(len(split.videos)))
+    for answered in (split, replace(split, also_relevant=every)):
+        assert cluster_sizes(answered, "t2v").tolist() == np.bincount(tensors["t2v/clusters"]).tolist() == [2] * 5
+        assert cluster_sizes(answered, "v2t").tolist() == np.bincount(tensors["v2t/clusters"]).tolist() == [1] * 5
 
 
 def test_what_is_counted_and_not_tested_needs_no_six_videos(lab: Lab) -> None:
