@@ -23,6 +23,7 @@ from .contract.settings import Checker, Spec
 from .contract.store import digest, write_atomically
 from .contract.store.files import checked, checksum, follow_umask, locked, read_text, with_check
 from .contract.store.leases import is_running
+from .contract.terminal import phase
 from .engine.failures import Failure, failure_of
 from .engine.plan import Plan
 from .engine.video import Clip
@@ -162,7 +163,9 @@ class Outputs:
         """Have every output write, in their order."""
         result = result.hidden_by(self._hide)
         for name, output in self._outputs.items():
-            for line in self._by_itself(name, self._lines, output, result) or ():
+            with phase(name):
+                lines = self._by_itself(name, self._lines, output, result)
+            for line in lines or ():
                 self._say(line)
 
     def _lines(self, output: Output, result: Result) -> list[str]:

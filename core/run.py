@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .contract.command import add_allow_env, command
 from .contract.escaping import plain_line
+from .contract.terminal import logging, phase
 from .errors import ConfigError, Problem, ReadingError, RunError, UserError
 
 if TYPE_CHECKING:
@@ -117,7 +119,8 @@ def _prepared(
     from .outputs import Outputs
 
     outputs = Outputs(plan, Path(runs), say)
-    add_trials(plan)
+    with phase("prepare the data and plan the steps"):
+        add_trials(plan)
     return plan, outputs
 
 
@@ -194,7 +197,8 @@ def _run(plan: Plan, outputs: Outputs, tally: Tally) -> Result:
         tally.failed[trial] = failure
 
     execute(plan, finished, failed)
-    result = findings(plan)
+    with phase("compare the variants"):
+        result = findings(plan)
     outputs.finished(result)
     return result
 
@@ -298,7 +302,8 @@ def _command(chosen: argparse.Namespace) -> int:
             problems += fault.problems
     if problems:
         raise ConfigError(problems)
-    return max(_one(argparse.Namespace(**{**vars(chosen), "file": file})) for file in files)
+    with logging():
+        return max(_one(argparse.Namespace(**{**vars(chosen), "file": file})) for file in files)
 
 
 def _one(chosen: argparse.Namespace) -> int:
@@ -318,10 +323,12 @@ def _one(chosen: argparse.Namespace) -> int:
         print(plain_line(check_registered(plan, chosen.registered)))
     for sentence in shared_files(plan):
         print(plain_line(f"warning: {sentence}"), file=sys.stderr)
-    new, tally = len(plan.new_steps()), _tally(plan)
+    tally = _tally(plan)
     try:
         _run(plan, outputs, tally)
-        print(f"{new} of {len(plan.steps)} steps were new, {time.monotonic() - started:.0f} s in all.")
+        print(f"{plan.meter.new} of {len(plan.steps)} steps were new, {time.monotonic() - started:.0f} s in all.")
+        if (summary := plan.meter.summary(Counter(step.name for step in plan.steps.values()))) is not None:
+            print(summary)
     finally:
         _print_faults(outputs)
         for line in tally.lines:
@@ -335,7 +342,8 @@ def _write_again(chosen: argparse.Namespace) -> int:
     from .evidence.stored import stored_result
     from .outputs import Outputs
 
-    plan, result = stored_result(chosen.file, chosen.overrides, chosen.store)
+    with phase("read the store and compare the variants"):
+        plan, result = stored_result(chosen.file, chosen.overrides, chosen.store)
     if chosen.registered is not None:
         from .evidence.receipt import check_registered
 
@@ -359,7 +367,8 @@ def _dry_run(chosen: argparse.Namespace) -> int:
 
     Outputs(plan, Path(chosen.runs))
     if all(plan.workspace.is_prepared(variant.experiment.data.dataset) for variant in plan.variants):
-        add_trials(plan)
+        with phase("plan the steps"):
+            add_trials(plan)
     show_plan(plan)
     if chosen.registered is not None and plan.trials:
         from .evidence.receipt import check_registered

@@ -26,6 +26,7 @@ from .failures import (
     store_fault,
     store_faults_told,
 )
+from .meter import Meter
 from .plan import Plan, PlannedTrial
 from .steps.step import Step
 
@@ -43,6 +44,7 @@ def execute(
     plan.workspace.store.claim()
     plan.failed.clear()
     plan.apart.clear()
+    plan.meter = Meter(len(plan.new_steps()))
     with store_faults_told(plan.workspace.store.root):
         failures = _execute(plan, finished, failed)
         forget_failures(plan)
@@ -151,7 +153,8 @@ def _computed(plan: Plan, step: Step, members: list[Step]) -> Failure | None:
             members = [member for member in members if not member.ready(store)]  # another process may have done it
             drafts = [held.enter_context(store.draft(m.name, m.key, m.fields)) for m in members]
             if members:
-                step.compute(plan.workspace, members, drafts)
+                with plan.meter.computing(members):
+                    step.compute(plan.workspace, members, drafts)
         return None
     except (Busy, Gone):
         raise

@@ -14,6 +14,7 @@ from ..experiment.published import read_published
 from ..experiment.variants import Described, Variant, check_core, variants_of
 from .checks import composition_faults
 from .failures import Failure, plugin_faults_told
+from .meter import Meter
 from .steps.evaluate import EvaluateInputs, evaluate_step
 from .steps.seeded import SeededVariant
 from .steps.step import Step, Workspace
@@ -46,8 +47,8 @@ class PlannedTrial:
 class Plan:
     """Everything that a run will do. `steps` holds each step once, by (name, key), inputs before what needs them.
 
-    failed: steps that failed when it was last executed. apart: groups, by (name, group), whose members are computed one
-    by one since they failed together.
+    meter: what its execution has computed. failed: steps that failed when it was last executed. apart: groups, by
+    (name, group), whose members are computed one by one since they failed together.
     """
 
     document: Document
@@ -58,6 +59,7 @@ class Plan:
     steps: dict[tuple[str, str], Step] = field(default_factory=dict)
     failed: dict[tuple[str, str], Failure] = field(default_factory=dict)
     apart: set[tuple[str, str]] = field(default_factory=set)
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def experiment(self) -> Experiment:

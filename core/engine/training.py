@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..contract.components import Loss, LossInputs
 from ..contract.features import TextFeatures, VideoFeatures
 from ..contract.optimisation import Optimisation
-from ..contract.terminal import progress
+from ..contract.terminal import duration, log, progress
 from ..errors import RunError
 from .efficiency import memory_growth
 from .model import Model
@@ -171,12 +171,19 @@ def fit(
             fitted.state, fitted.best_epoch = trainee.snapshot(), epoch + 1
         record["seconds"] = round(time.monotonic() - began, 3)
         fitted.history.append(record)
+        log(f"{label}: epoch {epoch + 1} of {settings.epochs}, {_in_words(record)}")
         if resume is not None:
             state: dict[str, Any] = {"trainee": trainee.state_dict(), "optimiser": optimiser.state_dict()}
             state |= {"schedule": schedule.state_dict(), "state": fitted.state, "history": fitted.history}
             state |= {"best_epoch": fitted.best_epoch, "best": best, "epoch": epoch + 1}
             save_resumed(resume, state)
     return fitted
+
+
+def _in_words(record: Mapping[str, float]) -> str:
+    """`loss 2.31, validation 41.2, 4 s`"""
+    numbers = [f"{name} {record[name]:.4g}" for name in ("loss", "validation") if name in record]
+    return ", ".join([*numbers, duration(record["seconds"])])
 
 
 def _held(trainee: Trainee, optimiser: torch.optim.Optimizer) -> int:

@@ -55,6 +55,25 @@ def test_a_run_prints_the_table_the_verdict_and_what_to_do_next(lab: Lab, capsys
     assert "report.md" in printed
 
 
+def test_a_log_says_each_step_with_the_time_and_what_took_how_long(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(lab)
+    first, second = capsys.readouterr(), (command(lab), capsys.readouterr())[1]
+    steps = re.findall(r"^\d\d:\d\d:\d\d steps? (\d+)(?: to (\d+))? of (\d+): (.+)$", first.err, re.MULTILINE)
+    starts, ends = [int(start) for start, *_ in steps], [int(end or start) for start, end, *_ in steps]
+    assert starts == [1, *(end + 1 for end in ends[:-1])]
+    assert {int(total) for *_, total, _ in steps} == {ends[-1]}
+    assert f"{ends[-1]} of {ends[-1]} steps were new" in first.out
+    epochs = re.findall(r"^\d\d:\d\d:\d\d train .+: epoch (\d) of 2, loss [\d.]+, \d+ s$", first.err, re.MULTILINE)
+    assert epochs == ["1", "2"] * 2
+    counts = dict(re.findall(r"(\w+) \d+ s \((\d+)\)", first.out))
+    assert sum(map(int, counts.values())) == ends[-1]
+    assert counts["fit"] == "2"
+    assert "step 1" not in second.err
+    assert "Time by kind" not in second.out
+
+
 def test_a_second_run_computes_nothing_and_finds_the_same(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     command(lab)
     first = (lab.folder / "runs" / "lab" / "table.csv").read_text()
