@@ -7,6 +7,7 @@ whole or not there, addresses without what opens them.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -127,7 +128,7 @@ class Outputs:
 
         Raises ConfigError with every fault of their settings.
         """
-        self._plan, self._say, self.folder = plan, say, runs / slug(plan.experiment.name)
+        self._plan, self._say, self.folder = plan, say, report_folder(runs, plan.experiment.name)
         self._hide = hiding(plan)
         try:
             self._outputs = _built(_wanted(chosen(plan.experiment), only))
@@ -183,6 +184,15 @@ class Outputs:
             told = f"{name}: {_told(fault)}"
             self._faults[told] = self._faults.get(told, 0) + 1
             return None
+
+
+def report_folder(runs: Path, name: str) -> Path:
+    """The folder of an experiment: another than that of a name which differs in capital letters alone, also where the
+    disk does not tell these apart."""
+    folder = runs / slug(name)
+    if folder.exists() and folder.name not in os.listdir(runs):
+        return folder.with_name(f"{folder.name[:180]}-{digest(name)[:8]}")
+    return folder
 
 
 def _planned(plan: Plan) -> Planned:

@@ -241,14 +241,16 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit status 0; 2 for a fault of the configuration, 1 for one at run time, of a trial too."""
     chosen = _parser().parse_intermixed_args(arguments)
-    signal.signal(signal.SIGTERM, _stopped)
-    _check_distribution()
+    before = signal.signal(signal.SIGTERM, _stopped)
     try:
+        _check_distribution()
         return _command(chosen)
     except SystemExit as fault:  # none of ours: those are over
         from .engine.failures import failure_of
 
         raise RunError(str(failure_of(fault))) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _stopped(*_: object) -> NoReturn:
@@ -370,7 +372,7 @@ def _dry_run(chosen: argparse.Namespace) -> int:
         with phase("plan the steps"):
             add_trials(plan)
     show_plan(plan)
-    if chosen.registered is not None and plan.trials:
+    if chosen.registered is not None:
         from .evidence.receipt import check_registered
 
         print(plain_line(check_registered(plan, chosen.registered)))

@@ -185,7 +185,7 @@ class _Side:
         higher = metric(self.name).higher_is_better
         if metric(self.name).summary == "median":
             return {
-                name: paired_medians(values, baseline, self.clusters, higher_is_better=higher, seed=seed)
+                name: paired_medians(values, baseline, self.clusters, higher_is_better=higher, draws=draws, seed=seed)
                 for name, values in others
             }
         differences = np.stack([values - baseline for _, values in others])[:, None]

@@ -22,6 +22,7 @@ from core.contract.command import command as ends_quietly
 from core.contract.store import Busy, Patience, Store
 from core.engine.scoring import memory
 from core.measure.significance import detectable_difference
+from core.outputs import report_folder
 from core.run import main
 from tests.engine import COUNTS, Lab, ToyEncoder
 
@@ -383,3 +384,33 @@ def test_an_interruption_of_which_a_library_makes_another_error_is_still_one(
     assert importing() == 130
     assert capsys.readouterr().err.startswith("stopped; ")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_handler_of_the_signal_that_ends_a_run_is_given_back(lab: Lab) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert command(lab, "--dry-run") == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_experiments_whose_names_differ_in_capital_letters_share_no_folder_on_a_disk_that_does_not_tell_them_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lab").mkdir()
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: exists(path) or exists(path.with_name(path.name.lower())))
+    assert report_folder(tmp_path, "lab") == tmp_path / "lab"
+    other = report_folder(tmp_path, "Lab")
+    assert other.name.startswith("Lab-")
+    assert other != report_folder(tmp_path, "LAB")
+
+
+def test_a_registration_that_cannot_be_read_is_a_fault_before_the_data_are_made_too(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(lab) == 0
+    receipt = lab.folder / "runs" / "lab" / "registration.json"
+    monkeypatch.setattr("core.engine.steps.step.Workspace.is_prepared", lambda *_: False)
+    assert command(lab, "--dry-run", "--registered", str(tmp_path / "nowhere.json")) == 2
+    capsys.readouterr()
+    assert command(lab, "--dry-run", "--registered", str(receipt)) == 0
+    assert "can be compared once the data set is made" in capsys.readouterr().out

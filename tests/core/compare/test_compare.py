@@ -326,3 +326,15 @@ def test_relevance_tells_which_ranks_are_of_one_video():
         compare_inputs([first, second], relevance=by_position("few.npz", relevance[:39]))
     with pytest.raises(DataError, match="short: no video answers text `t39`"):
         compare_inputs([first, second], relevance=lines("short", *[f"t{i}\tv" for i in range(39)]), rows=ids)
+
+
+def test_the_interval_of_a_median_has_as_many_draws_as_were_asked_for(scores, monkeypatch):
+    asked = []
+
+    def counted(*arms, draws, **options):
+        asked.append(draws)
+        return paired_medians(*arms, draws=draws, **options)
+
+    monkeypatch.setattr("core.compare.paired_medians", counted)
+    compare_inputs(save(a=scores[0], b=scores[1]), name="MdR", draws=77)
+    assert asked == [77]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core.errors import ConfigError
+from core.evidence.findings import findings
 from core.evidence.receipt import check_registered, receipt
 from core.run import main
 from tests.engine import Lab, registered_toys
@@ -138,3 +139,8 @@ def test_the_dry_run_checks_the_file_too(lab: Lab, kept: str) -> None:
 def test_two_plans_of_one_experiment_have_one_receipt(lab: Lab) -> None:
     lab.run(CLAIMS)
     assert receipt(lab.plan(CLAIMS)) == receipt(lab.plan(CLAIMS))
+
+
+def test_a_receipt_says_under_which_digest_the_report_calls_it(lab: Lab) -> None:
+    plan = lab.run({"retrieve.rerank": None})
+    assert json.loads(receipt(plan))["registered as"] == findings(plan).registration
