@@ -8,7 +8,6 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -300,10 +299,11 @@ def test_faults_of_the_core_schema_end_the_command_before_anything_heavy_is_impo
     assert not heavy(done.stderr)
 
 
-def test_a_missing_file_ends_the_command_within_a_second_over_a_bare_interpreter(tmp_path):
-    started = time.perf_counter()
+def test_a_missing_file_ends_the_command_within_a_second_of_work_over_a_bare_interpreter(tmp_path):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = run("-m", "core.run", str(tmp_path / "nowhere.yaml"))
-    taken = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    taken = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert (done.returncode, done.stdout) == (2, "")
     assert "nowhere.yaml: no such file" in done.stderr
     assert taken - seconds("-c", "pass") < 1

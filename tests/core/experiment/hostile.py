@@ -16,7 +16,8 @@ from core.experiment.config import read_document
 from core.experiment.variants import read_variants
 from tests.core.experiments import BASE, edited
 
-SECONDS = 5
+SECONDS = 10
+"""Of a processor. The heaviest file that is read takes about five."""
 CLIP = {"name": "clip", "model": "checkpoints/shapes-clip"}
 TEXT = yaml.safe_dump({**BASE, "encoder": CLIP}, sort_keys=False)
 
