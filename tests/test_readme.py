@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from core.experiment.config import read_document
 from core.experiment.hypotheses import read_hypotheses
 from core.experiment.variants import read_variants
 from core.plugins import registry
+from core.testing import check_component
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -33,6 +35,7 @@ def test_the_plugin_of_the_readme_is_found_and_scores() -> None:
         interaction = core.create("interaction", "first_frame", {})
         text, video = core.TextFeatures(sentence=torch.eye(3)), core.VideoFeatures(frames=torch.eye(3)[:, None])
         assert torch.equal(core.score(interaction, text, video), torch.eye(3))
+        check_component(module.FirstFrame)
     finally:
         registry().remove_plugin(module)
 
@@ -61,4 +64,6 @@ def test_every_shipped_experiment_opens_with_what_a_reader_needs_and_is_understo
     document = read_document(str(file))
     variants = read_variants(document)
     read_hypotheses(document, variants)
-    assert sum(variant.is_baseline for variant in variants) == 1
+    baselines = [variant for variant in variants if variant.is_baseline]
+    assert baselines
+    assert not any(a.scores_the_data_of(b) for a, b in itertools.combinations(baselines, 2))
