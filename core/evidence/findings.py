@@ -296,4 +296,6 @@ def _evidence(hypothesis: Hypothesis, rows: Sequence[Row]) -> Evidence:
         return no_worse(difference, margin=hypothesis.bound, **options)
     if hypothesis.kind == "equivalent":
         return equivalent(difference, within=hypothesis.bound, **options)
-    return better(difference, by=hypothesis.bound, **options)
+    if hypothesis.kind in ("better", "higher", "lower"):
+        return better(difference, by=hypothesis.bound, **options)
+    raise NotImplementedError(f"there is no test for a hypothesis of kind `{hypothesis.kind}`")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ...contract.store import Draft
 from ..scoring import score_candidates
-from .retrieval import StageInputs, extend_candidates, ranking
+from .first_stage import StageInputs, extend_candidates, ranking
 from .score import ScoreInputs, scoring, sides_of
 from .seeded import SeededVariant
 from .step import Step, Workspace

@@ -25,9 +25,9 @@ from ..scoring import blocks
 from ..scoring.blocks import items_a_block
 from ..scoring.memory import FLOAT, allowed_floats
 from .encode import feature_steps
+from .first_stage import ranking, stored_banks
 from .fit import encoder_fit
 from .fit_reranker import fit_reranker_step, reranker_source
-from .retrieval import ranking, stored_banks
 from .score import Scoring, scoring
 from .seeded import SeededVariant, once_a_trial
 from .split import FeatureInputs, ReadsFeatures, RetrievalSource, features_of

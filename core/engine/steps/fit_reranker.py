@@ -20,9 +20,9 @@ from ..reranking import Mined, Negatives, RerankerFit
 from ..scoring import Sides, candidates_of, match_candidates, pair_rows
 from ..training import fit
 from .encode import feature_steps
+from .first_stage import FirstStage, StageInputs, ranking
 from .fit import encoder_fit
 from .mine import mine_step
-from .retrieval import FirstStage, StageInputs, ranking
 from .seeded import SeededVariant, once_a_trial
 from .split import FeatureInputs, kept, read_features
 from .step import Inputs, Step, Workspace, arithmetic, source_of, sources_in, versions

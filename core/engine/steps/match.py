@@ -11,9 +11,9 @@ from ...contract.store import Draft
 from ...plugins import registry
 from ..scoring import Sides, match_candidates
 from .encode import feature_steps
+from .first_stage import StageInputs, extend_candidates, ranking
 from .fit import encoder_fit
 from .fit_reranker import fit_reranker_step, reranker_fields
-from .retrieval import StageInputs, extend_candidates, ranking
 from .seeded import SeededVariant
 from .split import ReadsFeatures, features_of
 from .step import Step, Workspace, arithmetic

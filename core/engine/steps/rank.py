@@ -20,10 +20,10 @@ from ..index import recall
 from ..scoring import rerank
 from .candidates import candidates_step
 from .encode import level_steps
+from .first_stage import FirstStage, StageInputs, ranking, stored_scores
 from .fit import encoder_fit
 from .fit_reranker import fit_reranker_step, reranker_source
 from .match import match_step
-from .retrieval import FirstStage, StageInputs, ranking, stored_scores
 from .seeded import SeededVariant
 from .split import Kept, ReadsFeatures, read_features, rows_of
 from .step import Step, Workspace

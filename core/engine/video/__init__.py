@@ -1,6 +1,9 @@
 """Frames from video files and from folders of images: reading, frame sampling, faults.
 
 `read_clip` reads one, `read_clips` many in worker processes, `check_videos` lists those that cannot be used.
+
+The source of these modules is in no key: a change of which frames come out, or of their pixels, needs a higher VERSION
+in steps/decode.py and in steps/encode.py.
 """
 
 from core.engine.video.reading import Clip, read_clip

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...contract.settings import Mixture, Spec
+from ...engine.steps.first_stage import FirstStage
 from ...engine.steps.rank import rerank_candidates
-from ...engine.steps.retrieval import FirstStage
 from ...engine.steps.split import Kept
 from ...engine.steps.step import Step, Workspace
 from ...experiment.config.schema import Retrieve

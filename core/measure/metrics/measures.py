@@ -100,6 +100,8 @@ def per_query(counts: RankCounts, name: str, ties: Ties = "expected") -> NDArray
         return 1 + greater + nonrelevant / (relevant + 1)
     if wanted.family == "MRR":
         return 100 * _reciprocal_rank(greater, nonrelevant, relevant)
+    if wanted.family not in ("R", "RSum"):
+        raise NotImplementedError(f"there is no formula for metrics of the family `{wanted.family}`")
     cutoffs = (1, 5, 10) if wanted.family == "RSum" else (wanted.cutoff,)
     return 100 * np.sum([_hit_probability(k, greater, nonrelevant, relevant) for k in cutoffs], axis=0)
 

@@ -11,7 +11,7 @@ more: clusters and seeds are crossed random effects, and test and interval carry
 """
 
 from .comparison import Comparison, paired_medians, paired_test, paired_tests
-from .families import CORRECTIONS, benjamini_hochberg, correct, holm, outcome
+from .corrections import CORRECTIONS, benjamini_hochberg, correct, holm, outcome
 from .guards import effective_number, rare_loss, unseen_collapse, unseen_loss
 from .inversion import sign_flip
 from .planning import detectable_difference, mcnemar, published_difference, smallest_margin

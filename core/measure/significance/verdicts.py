@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from ...errors import DataError
 from .comparison import Comparison, paired_test
-from .families import holm
+from .corrections import holm
 from .guards import rare_loss, unseen_collapse
 from .inversion import LEVEL
 from .resampling import Alternative, cluster_labels, paired_arms

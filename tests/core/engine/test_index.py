@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from core.engine.index import approximate, completed, recall
 from core.engine.scoring import nearest
-from core.engine.steps import retrieval
+from core.engine.steps import first_stage
 from tests.engine import Lab
 
 
@@ -103,7 +103,7 @@ def test_candidates_of_the_index_are_the_same_in_blocks(lab: Lab, monkeypatch: p
     at_once = ranks()
     for name in ("candidates", "rank", "evaluate"):
         shutil.rmtree(lab.store / name)
-    monkeypatch.setattr(retrieval, "block_floats", lambda: 1)
+    monkeypatch.setattr(first_stage, "block_floats", lambda: 1)
     assert ranks() == at_once
 
 
