@@ -7,33 +7,25 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from .contract.command import add_allow_env, command
 from .contract.escaping import plain_line
 from .contract.terminal import logging, phase
+from .engine.machine import Machine, workspace_on
 from .errors import ConfigError, Problem, ReadingError, RunError, UserError
 
 if TYPE_CHECKING:
     from .engine.failures import Failure, Tally
     from .engine.plan import Plan, PlannedTrial
-    from .engine.steps.step import Workspace
     from .evidence.results import Result
     from .experiment.variants import Described
     from .outputs import Outputs
 
-
-@dataclass(frozen=True)
-class Machine:
-    """What a run may use of the machine: the folder of the store, a torch device, processes that decode, threads."""
-
-    store: str = "store"
-    device: str = "auto"
-    workers: int | None = None
-    threads: int | None = None
+Item = TypeVar("Item")
+Value = TypeVar("Value")
 
 
 def run_experiment(
@@ -79,7 +71,7 @@ def run_experiment(
     allow_environment(allow_env)
     limit_memory(memory)
     file = _written(file, Path(runs)) if isinstance(file, Mapping) else str(file)
-    plan, outputs = _prepared(file, overrides, Machine(store, device, workers, threads), runs)
+    plan, outputs = _prepared(_described(file, overrides), Machine(store, device, workers, threads), runs)
     result = _run(plan, outputs, _tally(plan))
     for fault in outputs.faults:
         warnings.warn(fault, RuntimeWarning, stacklevel=2)
@@ -107,14 +99,10 @@ def _written(values: Mapping[str, Any], runs: Path) -> str:
 
 
 def _prepared(
-    file: str,
-    overrides: Sequence[str],
-    machine: Machine,
-    runs: str,
-    say: Callable[[str], None] = lambda line: None,
+    described: Described, machine: Machine, runs: str, say: Callable[[str], None] = lambda line: None
 ) -> tuple[Plan, Outputs]:
     """The checked plan with every step laid out, and its outputs; makes the data set where it is generated."""
-    plan = _checked_plan(file, overrides, machine)
+    plan = _checked_plan(described, machine)
     from .engine.plan import add_trials
     from .outputs import Outputs
 
@@ -124,15 +112,14 @@ def _prepared(
     return plan, outputs
 
 
-def _checked_plan(file: str, overrides: Sequence[str], machine: Machine) -> Plan:
-    """The plan before any data is touched. Faults of file, section and schema come before torch is imported."""
-    described = _described(file, overrides)
+def _checked_plan(described: Described, machine: Machine) -> Plan:
+    """The plan before any data is touched."""
     from .engine.plan import plan_of
     from .plugins import registry
 
     for plugin, reason in registry().failed.items():
         print(plain_line(f"warning: plugin {plugin} failed to load and is left out: {reason}"), file=sys.stderr)
-    return plan_of(described, _workspace(machine))
+    return plan_of(described, workspace_on(machine))
 
 
 def _described(file: str, overrides: Sequence[str]) -> Described:
@@ -141,32 +128,6 @@ def _described(file: str, overrides: Sequence[str]) -> Described:
     from .experiment.variants import check_core
 
     return check_core(read_document(file, overrides))
-
-
-def _workspace(machine: Machine) -> Workspace:
-    """The store and the device that steps run with. Raises ConfigError for what cannot be had of this machine."""
-    problems = [
-        Problem(f"--{name}", f"must be {least} or more, got {number}", "command line")
-        for name, number, least in (("workers", machine.workers, 0), ("threads", machine.threads, 1))
-        if number is not None and number < least
-    ]
-    if problems:
-        raise ConfigError(problems)
-    import torch
-
-    from .contract.processors import processors, use_threads
-    from .contract.store import Store
-    from .engine.steps.step import Workspace
-
-    use_threads(machine.threads)
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    usable = [name for name, available in there.items() if available]
-    device = usable[0] if machine.device == "auto" else machine.device
-    if device.partition(":")[0] not in usable:
-        reason = f"`{device}` is not available here; there is: {', '.join(usable)}"
-        raise ConfigError(Problem("--device", reason, "command line"))
-    workers = processors() if machine.workers is None else machine.workers
-    return Workspace(Store(machine.store), torch.device(device), workers)
 
 
 def _tally(plan: Plan) -> Tally:
@@ -293,31 +254,44 @@ def _command(chosen: argparse.Namespace) -> int:
         chosen.overrides.append("anonymous=true")
     chosen.machine = Machine(chosen.store, chosen.device, chosen.workers, chosen.threads)
     files = [chosen.file, *further]
-    problems: list[Problem] = []
-    for file in files if further else ():
-        try:
-            plan = _checked_plan(file, chosen.overrides, chosen.machine)
-            from .outputs import Outputs
+    experiments = _all_of(files, lambda file: _described(file, chosen.overrides))
+    if further:
+        _all_of(experiments, lambda described: _check(described, chosen))
+    with logging():
+        return max(_one(described, chosen) for described in experiments)
 
-            Outputs(plan, Path(chosen.runs), only=chosen.only)
+
+def _all_of(items: Iterable[Item], read: Callable[[Item], Value]) -> list[Value]:
+    """What `read` makes of each. Raises ConfigError with the faults of all."""
+    values, problems = [], list[Problem]()
+    for item in items:
+        try:
+            values.append(read(item))
         except ConfigError as fault:
             problems += fault.problems
     if problems:
         raise ConfigError(problems)
-    with logging():
-        return max(_one(argparse.Namespace(**{**vars(chosen), "file": file})) for file in files)
+    return values
 
 
-def _one(chosen: argparse.Namespace) -> int:
-    """One file. Exit status 1 where a trial or an output failed."""
+def _check(described: Described, chosen: argparse.Namespace) -> None:
+    """Raises ConfigError with every fault that can be told before any data is touched."""
+    plan = _checked_plan(described, chosen.machine)
+    from .outputs import Outputs
+
+    Outputs(plan, Path(chosen.runs), only=chosen.only)
+
+
+def _one(described: Described, chosen: argparse.Namespace) -> int:
+    """One experiment. Exit status 1 where a trial or an output failed."""
     if chosen.check_videos:
-        return _check_videos(chosen)
+        return _check_videos(described, chosen)
     if chosen.dry_run:
-        return _dry_run(chosen)
+        return _dry_run(described, chosen)
     if chosen.stored:
-        return _write_again(chosen)
+        return _write_again(described, chosen)
     started = time.monotonic()
-    plan, outputs = _prepared(chosen.file, chosen.overrides, chosen.machine, chosen.runs, print)
+    plan, outputs = _prepared(described, chosen.machine, chosen.runs, print)
     from .engine.overlap import shared_files
     from .evidence.receipt import check_registered
 
@@ -338,14 +312,13 @@ def _one(chosen: argparse.Namespace) -> int:
     return 1 if tally.failed or outputs.faults else 0
 
 
-def _write_again(chosen: argparse.Namespace) -> int:
+def _write_again(described: Described, chosen: argparse.Namespace) -> int:
     """Have the outputs write from the store; nothing is computed."""
-    _described(chosen.file, chosen.overrides)
     from .evidence.stored import stored_result
     from .outputs import Outputs
 
     with phase("read the store and compare the variants"):
-        plan, result = stored_result(chosen.file, chosen.overrides, chosen.store)
+        plan, result = stored_result(described, chosen.store)
     if chosen.registered is not None:
         from .evidence.receipt import check_registered
 
@@ -361,8 +334,8 @@ def _print_faults(outputs: Outputs) -> None:
         print("\n".join(map(plain_line, f"error: {fault}".split("\n"))), file=sys.stderr)
 
 
-def _dry_run(chosen: argparse.Namespace) -> int:
-    plan = _checked_plan(chosen.file, chosen.overrides, chosen.machine)
+def _dry_run(described: Described, chosen: argparse.Namespace) -> int:
+    plan = _checked_plan(described, chosen.machine)
     from .engine.dryrun import show_plan
     from .engine.plan import add_trials
     from .outputs import Outputs
@@ -379,8 +352,8 @@ def _dry_run(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _check_videos(chosen: argparse.Namespace) -> int:
-    plan = _checked_plan(chosen.file, chosen.overrides, chosen.machine)
+def _check_videos(described: Described, chosen: argparse.Namespace) -> int:
+    plan = _checked_plan(described, chosen.machine)
     from .engine.dryrun import videos_of
     from .engine.video import check_videos
 

@@ -13,15 +13,16 @@ from ..contract.components import Encoder, TrainedReranker
 from ..contract.store import Entry, Store
 from ..engine.failures import known_failure
 from ..engine.model import Model
-from ..engine.plan import Plan, PlannedTrial, read_plan
+from ..engine.plan import Plan, PlannedTrial, plan_of
 from ..engine.steps.evaluate import evaluate_step
 from ..engine.steps.fit_reranker import fit_reranker_step
 from ..engine.steps.seeded import SeededVariant
 from ..engine.steps.step import Workspace
 from ..engine.steps.weights import fitted_reranker, loaded_encoder
 from ..errors import ConfigError, Problem, StoreError
-from ..experiment.config import Experiment, check
+from ..experiment.config import Experiment, check, read_document
 from ..experiment.selection import Variant, reference_fault, select
+from ..experiment.variants import check_core
 from ..plugins import registry
 from .ground import run_command
 from .stored import stored_plan, workspaces
@@ -100,11 +101,11 @@ def _entry_of(
     overrides: Sequence[str],
 ) -> Entry:
     """The result of one trial of an experiment file, wherever its trials were computed; no store is made."""
-    places = workspaces(str(store))
+    places, described = workspaces(str(store)), check_core(read_document(file, overrides))
     if Path(store).is_dir():
-        plans = [stored_plan(file, [place], overrides) for place in places]
+        plans = [stored_plan(described, [place]) for place in places]
     else:
-        plans = [read_plan(file, overrides, places[0])]
+        plans = [plan_of(described, places[0])]
     chosen = _variant(plans[0], variant)
     _check_seed(plans[0], chosen, seed)
     for plan in plans:

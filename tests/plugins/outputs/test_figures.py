@@ -18,6 +18,8 @@ from core.errors import UserError
 from core.evidence.findings import Result, findings
 from core.evidence.ground import question
 from core.evidence.stored import stored_result
+from core.experiment.config import read_document
+from core.experiment.variants import check_core
 from core.run import main
 from plugins.outputs.axes import words
 from plugins.outputs.figures.curves import Curves
@@ -108,7 +110,7 @@ def write(lab: Lab, changes: Mapping[str, Any], header: str = "") -> str:
 
 def draw(lab: Lab, out: Path, changes: Mapping[str, Any], header: str = "") -> None:
     """The sheet of what the store holds."""
-    write_sheet(stored_result(write(lab, changes, header), [], str(lab.store))[1], out)
+    write_sheet(stored_result(check_core(read_document(write(lab, changes, header))), str(lab.store))[1], out)
 
 
 def command(lab: Lab, out: Path, changes: Mapping[str, Any]) -> int:
