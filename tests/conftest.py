@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
+from core.contract.processors import processors
 from plugins.outputs.mlflow.server import Server
 from tests.engine import undrawn
 
@@ -15,6 +17,18 @@ __all__ = ["undrawn"]
 
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process for each processor where all tests run; none but this one for those of some files."""
+    return processors() if config.args == config.getini("testpaths") else 0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes that share the processors compute in one thread each, and so do the commands that they start."""
+    if hasattr(config, "workerinput"):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
 
 
 def pytest_collection_finish() -> None:

@@ -13,7 +13,7 @@ import torch
 from core import ScoreTransform, Split, hookimpl
 from core.contract.store import Entry
 from core.engine.plan import Plan
-from core.engine.steps import rank, retrieval
+from core.engine.steps import first_stage, rank
 from core.evidence.trials import trial_of
 from core.measure.metrics import TIES, Relevance, evaluate, rank_counts
 from core.plugins import registry
@@ -110,7 +110,7 @@ def test_a_first_stage_is_mixed_transformed_and_ranked_in_blocks(
 ) -> None:
     changes: dict[str, Any] = {"retrieve.first_stage": {"dot": 0.5, "linear": 2.0}, "retrieve.rerank": None}
     changes |= {"retrieve.transforms": {"own": {"name": "toy_centred"}}} if transform else {}
-    monkeypatch.setattr(retrieval, "block_floats", lambda: 1)
+    monkeypatch.setattr(first_stage, "block_floats", lambda: 1)
     sizes = []
     monkeypatch.setattr(rank, "rank_counts", lambda *given: sizes.append(len(given[0])) or rank_counts(*given))
     plan = lab.run(changes)
@@ -168,7 +168,7 @@ def test_re_ranking_is_the_same_in_blocks(lab: Lab, asked: str, monkeypatch: pyt
     before = [entry.json() for entry in evaluated(lab.run(changes))]
     for name in ("rank", "evaluate"):
         shutil.rmtree(lab.store / name)
-    monkeypatch.setattr(retrieval, "block_floats", lambda: 1)
+    monkeypatch.setattr(first_stage, "block_floats", lambda: 1)
     assert [entry.json() for entry in evaluated(lab.run(changes))] == before
 
 
