@@ -87,7 +87,7 @@ def drawn(page: Page) -> Image.Image:
     for number, line in enumerate(caption):
         draw.text((MARGIN, MARGIN + number * LINE), line, INK, _font(16))
     top = MARGIN + (len(caption) + 0.3) * LINE
-    draw.text((MARGIN, top), f"{page.query}: {movement(page)}", FAINT, _font(13))
+    draw.text((MARGIN, top), f"{page.query}: {page.movement}", FAINT, _font(13))
     top += 1.4 * LINE
     for row, images, height in zip(page.rows, strips, heights, strict=True):
         _draw_row(picture, row, images, round(top))
@@ -118,11 +118,6 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 # ------------------------------------------------------------------------------------------------ words
-
-
-def movement(page: Page) -> str:
-    """`first right video at rank 9, then 2, then 1`"""
-    return f"first right video at rank {', then '.join(str(row.first_right) for row in page.rows)}"
 
 
 def told(video: Shown) -> list[str]:
