@@ -58,12 +58,12 @@ class Rankings:
     name: str
     variant: str
     reason: str | None
-    _plan: Plan
-    _trial: PlannedTrial
-    _workspace: Workspace
-    _rank: Step
-    _rows: Kept
-    _hide: Callable[[str], str] = field(default=str)
+    _plan: Plan = field(repr=False)
+    _trial: PlannedTrial = field(repr=False)
+    _workspace: Workspace = field(repr=False)
+    _rank: Step = field(repr=False)
+    _rows: Kept = field(repr=False)
+    _hide: Callable[[str], str] = field(default=str, repr=False)
     sentence: str | None = None
     left_out: tuple[str, ...] = ()
 

@@ -42,7 +42,7 @@ class Beside(Workspace):
         self.weights = behind.weights  # of the same encoders
 
     @property
-    def digests(self) -> FileDigests:  # type: ignore[override]
+    def digests(self) -> FileDigests:
         return self._behind.digests
 
     def splits(self, spec: Spec) -> dict[str, Split]:

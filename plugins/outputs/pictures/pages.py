@@ -123,7 +123,9 @@ def found(rankings: Rankings, top: int = 5) -> Pictures:
     ]
     left_out = [f"{name} looks at the other queries: for one sentence it is left out." for name in rankings.left_out]
     notes = [note for note in (rankings.data, rankings.reason, *left_out) if note]
-    page = Page("sentence", str(rankings.sentence), "typed", [Row(rankings.stages[-1].name, None, videos)])
+    page = Page(
+        "sentence", str(rankings.sentence), "no right video is known", [Row(rankings.stages[-1].name, None, videos)]
+    )
     return Pictures(rankings.name, notes, [page])
 
 
