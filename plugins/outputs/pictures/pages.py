@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +105,8 @@ def most_changed_rows(first: NDArray[np.int64], last: NDArray[np.int64], count: 
 
 
 def found(rankings: Rankings, top: int = 5) -> Pictures:
-    """Pictures of what a typed sentence finds: its best videos in the end, with all that it attends to in them.
+    """Pictures of what a typed sentence finds: its best videos in the end, with how it weighs their frames. These keep
+    their colours, whatever patches weigh.
 
     Raises VideoError for a video that cannot be read any more.
     """
@@ -117,15 +118,14 @@ def found(rankings: Rankings, top: int = 5) -> Pictures:
             right=False,
             before=best.before,
             clip=rankings.clip(best.row, HEIGHT),
-            gates=best.gates,
+            gates=[replace(gate, patches=None) for gate in best.gates],
         )
         for best in rankings.best(0, top)
     ]
     left_out = [f"{name} looks at the other queries: for one sentence it is left out." for name in rankings.left_out]
     notes = [note for note in (rankings.data, rankings.reason, *left_out) if note]
-    page = Page(
-        "sentence", str(rankings.sentence), "no right video is known", [Row(rankings.stages[-1].name, None, videos)]
-    )
+    rows = [Row(", then ".join(stage.name for stage in rankings.stages), None, videos)]
+    page = Page("sentence", str(rankings.sentence), "no right video is known", rows)
     return Pictures(rankings.name, notes, [page])
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from core.engine.plan import Plan
 from core.errors import UserError
-from core.evidence.rankings import rankings
+from core.evidence.rankings import Rankings, rankings
 from core.plugins import registry
 from plugins.outputs.pictures.against import against, gains_and_losses
-from plugins.outputs.pictures.drawing import drawn
+from plugins.outputs.pictures.drawing import drawn, strip
 from plugins.outputs.pictures.html import whole_page
 from plugins.outputs.pictures.pages import Page, Pictures, Row, found, pages
 from tests.engine import Lab, registered_toys
@@ -156,10 +158,20 @@ def test_a_sentence_is_shown_at_its_last_stage_with_all_that_it_weighs(plan):
     made = found(asked, top=3)
     (page,) = made.pages
     assert (page.caption, [row.first_right for row in page.rows]) == ("10 200 30", [None])
+    assert page.rows[0].stage == "first stage: dot, then best 3 re-ranked by 0.5 dot + linear, then + 2 gate"
     for item, best in zip(page.rows[0].shown, asked.best(0, 3), strict=True):
         assert (item.video, item.rank, item.score, item.before) == (best.video, best.rank, best.score, best.before)
         assert [gate.interaction for gate in item.gates] == ["gate"]
     assert made.notes == ["Test split of toy_videos: 8 videos."]
+
+
+def test_frames_that_a_sentence_finds_keep_their_colours_whatever_patches_weigh(plan, monkeypatch):
+    asked = rankings(plan, "fused", str).asked("10 200 30")
+    (best,) = asked.best(0, 1)
+    placed = [replace(gate, patches=torch.ones(3, 2, 2) / 12) for gate in best.gates]
+    monkeypatch.setattr(Rankings, "best", lambda *_: [replace(best, gates=placed)])
+    (item,) = found(asked, 1).pages[0].rows[0].shown
+    assert (np.asarray(strip(item))[5, 5] == item.clip.frames[0, 0, 0]).all()
 
 
 def test_the_output_draws_a_sentence_where_its_settings_hold_one(lab, tmp_path):
