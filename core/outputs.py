@@ -31,7 +31,7 @@ from .engine.video import Clip
 from .errors import ConfigError, Problem, RunError, UserError, counted, nearest
 from .evidence.ground import question, run_command
 from .evidence.hiding import hidden_in, hiding
-from .evidence.rankings import Gate, Rankings, Stage
+from .evidence.rankings import Found, Gate, Rankings, Stage
 from .evidence.receipt import RECEIPT, write_receipt
 from .evidence.results import Decision, Refusal, Result, Row
 from .evidence.trials import DataUsed, FailedTrial, Fit, Trial
@@ -54,6 +54,7 @@ __all__ = [
     "FailedTrial",
     "Failure",
     "Fit",
+    "Found",
     "Gate",
     "GitState",
     "Hypothesis",

@@ -38,6 +38,9 @@ def test_the_cells_of_the_notebook_run_in_order(
     assert (tmp_path / "runs" / "first_look" / "report.html").is_file()
     assert not (tmp_path / "mlflow.db").exists()
     assert len(space["gain"]) == 120
+    assert [video.rank for video in space["found"]] == [1, 2, 3]
+    assert float(space["weights"].sum()) == pytest.approx(1)
+    assert len(space["places"]) == 6
     assert space["trial"].metrics == result.rows[1].results[0].metrics
     assert "points" in capsys.readouterr().out
     assert space["compared"].low > 0

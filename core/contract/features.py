@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -65,6 +66,14 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.values)
 
+    def __repr__(self) -> str:
+        """`Tokens([2, 3, 8] float32 on cpu, mask [2, 3])`: no numbers."""
+        return f"Tokens({', '.join(_described(self, len(self)))})"
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for a notebook."""
+        return _table([("values", self, len(self))])
+
 
 class Features:
     """Levels by name for B items of one side. Immutable; index by row; `ids` name the rows.
@@ -111,6 +120,17 @@ class Features:
         for tokens in self._levels.values():
             return len(tokens)
         return len(self.ids or ())
+
+    def __repr__(self) -> str:
+        """`TextFeatures of 2 (a, b): sentence [2, 8] float32 on cpu`: no numbers, and nothing is read for it."""
+        ids = [f"{name[:20]}…" if len(name) > 20 else name for name in (self.ids or ())[:3]]
+        named = f" ({', '.join(ids)}{', …' if len(self.ids or ()) > 3 else ''})" if ids else ""
+        levels = "; ".join(f"{name} {', '.join(_described(t, len(self)))}" for name, t in self._levels.items())
+        return f"{type(self).__name__} of {len(self):,}{named}: {levels or 'no levels'}"
+
+    def _repr_html_(self) -> str:
+        """A row a level, for a notebook."""
+        return _table([(name, tokens, len(self)) for name, tokens in self._levels.items()])
 
     def __contains__(self, name: object) -> bool:
         return name in self._levels
@@ -233,6 +253,21 @@ def _joined(parts: Sequence[Tokens]) -> Tokens:
         for part in parts
     ]
     return Tokens(values, torch.cat(masks))
+
+
+def _described(tokens: Tokens, rows: int) -> list[str]:
+    """`[2, 3, 8] float32 on cpu` and, where there is one, `mask [2, 3]`, of as many rows."""
+    values, mask = tokens.values, tokens.mask
+    told = f"{[rows, *values.shape[1:]]} {str(values.dtype).removeprefix('torch.')} on {values.device}"
+    return [told] if mask is None else [told, f"mask {[rows, *mask.shape[1:]]}"]
+
+
+def _table(levels: Iterable[tuple[str, Tokens, int]]) -> str:
+    """Rows of (name, tokens, number of items) as HTML."""
+    lines = [(name, *_described(tokens, rows), "all valid")[:3] for name, tokens, rows in levels]
+    cells = ["".join(f"<td>{escape(cell)}</td>" for cell in line) for line in lines]
+    head = "<tr><th>level</th><th>values</th><th>mask</th></tr>"
+    return f"<table><thead>{head}</thead><tbody>{''.join(f'<tr>{row}</tr>' for row in cells)}</tbody></table>"
 
 
 def _positions(rows: Any) -> list[int]:

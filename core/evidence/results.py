@@ -129,6 +129,10 @@ class Row:
     def __repr__(self) -> str:
         return f"Row({self.name}: {counted(len(self.results), 'trial')}, {self.outcome or 'not compared'})"
 
+    def _repr_html_(self) -> str:
+        """The metrics of each seed, for a notebook."""
+        return f"<p>{escape(repr(self))}</p>{self.to_frame().to_html(float_format='{:.2f}'.format)}"
+
     def mean(self, name: str) -> float:
         """Over seeds; nan where no trial has a result."""
         return float(np.mean(self.values(name))) if self.results else math.nan
@@ -161,6 +165,22 @@ class Decision:
         late = ["post hoc: claimed or changed after the split had been scored"] if self.post_hoc else []
         tries = [f"tried before as {', '.join(self.earlier)}"] if self.earlier else []
         return "; ".join([*late, *tries])
+
+    def __repr__(self) -> str:
+        mark = ", post hoc" if self.post_hoc else ""
+        return f"Decision({self.hypothesis.name}: {self.verdict.verdict}{mark})"
+
+    def _repr_html_(self) -> str:
+        """Claim, verdict and reason, for a notebook."""
+        told = {
+            "hypothesis": self.hypothesis.name,
+            "claim": str(self.hypothesis),
+            "verdict": self.verdict.verdict,
+            "reason": self.verdict.reason,
+            "beware": self.lateness,
+        }
+        rows = "".join(f"<tr><th>{name}</th><td>{escape(text)}</td></tr>" for name, text in told.items() if text)
+        return f"<table><tbody>{rows}</tbody></table>"
 
     def __str__(self) -> str:
         """`SUPPORTED: name: what was claimed (why)`, with a mark where it was claimed after the fact."""

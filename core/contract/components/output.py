@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .base import Component
 
 if TYPE_CHECKING:
-    from ...outputs import Planned, Result, Trial
+    from ...outputs import Planned, Rankings, Result, Trial
 
 
 class Output(Component):
@@ -45,6 +45,11 @@ class Output(Component):
         """Once, with all results, those that are missing among them. folder: of this experiment's files, for all
         outputs. Returns lines to tell the person."""
         return ()
+
+    def sheet(self, rankings: Rankings, top: int, file: Path) -> bool:
+        """Draw the `top` best videos of a typed sentence, `rankings.best(0, top)`, into a file; False where this output
+        draws no file with such an ending. `python -m core.search` asks for it."""
+        return False
 
     def trial_of(self, text: str) -> str | None:
         """The key of the trial that a text names, such as the id of a run; None where it names none of this output's.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -31,9 +31,9 @@ class Stage:
 
     name: str
     added: tuple[str, ...]
-    matrix: FirstStage
-    candidates: Tensor | None = None
-    new: Tensor | None = None
+    matrix: FirstStage = field(repr=False)
+    candidates: Tensor | None = field(default=None, repr=False)
+    new: Tensor | None = field(default=None, repr=False)
 
     def ranked(self, part: slice) -> tuple[Tensor, Tensor]:
         """Videos of some queries, best first, and their scores, [queries, B_v] both; equal scores in order of the

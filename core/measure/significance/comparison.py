@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from html import escape
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -75,6 +76,22 @@ class Comparison:
     correction: str = ""
     family: int = 0
     p_mcnemar: float = float("nan")
+
+    def __repr__(self) -> str:
+        """`Comparison(+0.31, 95 % interval -1.47 to +2.12, p = 0.412; 700 units, 5 seeds)`"""
+        facts = [f"{self.difference:+.2f}", f"95 % interval {self.low:+.2f} to {self.high:+.2f}"]
+        if not np.isnan(self.p):
+            facts.append(f"p = {self.p:.3f}")
+        if not np.isnan(self.p_corrected):
+            facts.append(f"{self.p_corrected:.3f} corrected for {self.family}")
+        return f"Comparison({', '.join(facts)}; units: {self.n_clusters:,}, seeds: {self.seeds})"
+
+    def _repr_html_(self) -> str:
+        """Every field, a row each, for a notebook."""
+        cells = [(item.name, getattr(self, item.name)) for item in fields(self)]
+        told = [(name, f"{value:.4g}" if isinstance(value, float) else str(value)) for name, value in cells]
+        rows = "".join(f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in told)
+        return f"<table><tbody>{rows}</tbody></table>"
 
     @property
     def gain(self) -> tuple[float, float, float]:

@@ -78,17 +78,17 @@ def _bars(draw: ImageDraw.ImageDraw, weights: NDArray[np.float32], width: int, t
 
 def drawn(page: Page) -> Image.Image:
     """The caption, and the stages one under another, each with its videos."""
-    caption = textwrap.wrap(page.caption, 95) or [""]
+    caption, words = textwrap.wrap(page.caption, 95) or [""], textwrap.wrap(f"{page.query}: {page.movement}", 115)
     strips = [[strip(video) for video in row.shown] for row in page.rows]
     width = 2 * MARGIN + ROOM + max(image.width for row in strips for image in row)
     heights = [2 * LINE + sum(max(image.height, 3 * LINE) + 10 for image in row) for row in strips]
-    picture = Image.new("RGB", (width, 2 * MARGIN + LINE * (len(caption) + 2) + sum(heights)), PAPER)
+    picture = Image.new("RGB", (width, 2 * MARGIN + LINE * (len(caption) + len(words) + 1) + sum(heights)), PAPER)
     draw = ImageDraw.Draw(picture)
     for number, line in enumerate(caption):
         draw.text((MARGIN, MARGIN + number * LINE), line, INK, _font(16))
     top = MARGIN + (len(caption) + 0.3) * LINE
-    draw.text((MARGIN, top), f"{page.query}: {movement(page)}", FAINT, _font(13))
-    top += 1.4 * LINE
+    draw.text((MARGIN, top), "\n".join(words), FAINT, _font(13))
+    top += (len(words) + 0.4) * LINE
     for row, images, height in zip(page.rows, strips, heights, strict=True):
         _draw_row(picture, row, images, round(top))
         top += height
@@ -118,11 +118,6 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 # ------------------------------------------------------------------------------------------------ words
-
-
-def movement(page: Page) -> str:
-    """`first right video at rank 9, then 2, then 1`"""
-    return f"first right video at rank {', then '.join(str(row.first_right) for row in page.rows)}"
 
 
 def told(video: Shown) -> list[str]:

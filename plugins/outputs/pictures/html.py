@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from ..pages import embedded, render
-from .drawing import GATE, RIGHT, movement, strip, told
+from .drawing import GATE, RIGHT, strip, told
 from .pages import Page, Pictures, Row, Shown
 
 
@@ -53,6 +53,7 @@ def whole_page(pictures: Pictures) -> str:
         title=pictures.title,
         notes=pictures.notes,
         colours={"right": RIGHT, "gate": GATE},
+        marked=any(row.first_right is not None for page in pictures.pages for row in page.rows),
         weighed=bool(gates),
         pale=any(gate.patches is not None for gate in gates),
         queries=[_query(page) for page in pictures.pages],
@@ -60,7 +61,7 @@ def whole_page(pictures: Pictures) -> str:
 
 
 def _query(page: Page) -> Query:
-    return Query(page.query, page.caption, movement(page), [_stage(row) for row in page.rows])
+    return Query(page.query, page.caption, page.movement, [_stage(row) for row in page.rows])
 
 
 def _stage(row: Row) -> Stage:
