@@ -22,7 +22,7 @@ _HOME = {
     "contract.terminal": "progress",
     "contract.inputs": "no_file special_file strict_json",
     "plugins": "create make",
-    "engine.scoring": "score rerank search",
+    "engine.scoring": "best_videos score rerank",
     "measure.metrics": "evaluate Relevance",
     "contract.score_files": "GivenScores read_scores",
     "contract.transduction": "transductive_trace",

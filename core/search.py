@@ -1,7 +1,4 @@
-"""`python -m core.search EXPERIMENT "a red ring"`: what a sentence finds, by a variant's own pipeline.
-
-`core.search` is a function of the public API, which an import of this module would hide: it is only run.
-"""
+"""`python -m core.search EXPERIMENT "a red ring"`: what a sentence finds, by a variant's own pipeline."""
 
 from __future__ import annotations
 
@@ -18,9 +15,6 @@ from .errors import ConfigError, Problem, UserError
 if TYPE_CHECKING:
     from .engine.plan import Plan
     from .evidence.rankings import Found, Rankings
-
-if __name__ == "core.search":
-    raise ImportError("core.search is a function; the module of this name is only run: python -m core.search")
 
 KEYS = ("--variant", "--seed")
 EPILOG = """Example: python -m core.search experiments/ablate_topk.yaml "a red ring" --out ring.html. Exit status 2 is a

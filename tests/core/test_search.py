@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,15 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
-import core
 from core.engine.plan import Plan
 from core.errors import UserError
 from core.evidence.rankings import Rankings, rankings
 from core.plugins import registry
+from core.search import main
 from tests.engine import COUNTS, Lab, registered_toys
 from tests.plugins.outputs.test_pictures import FUSION, MATCHER, Plugin
-
-main = runpy.run_module("core.search", run_name="searched")["main"]
 
 ROOT = Path(__file__).parents[2]
 CHANGES: dict[str, Any] = {
@@ -224,13 +221,6 @@ def toys_of_its_own(lab: Lab, tmp_path: Path) -> Lab:
     own = Lab(tmp_path)
     own.run({"seeds": [0]})
     return own
-
-
-def test_the_module_of_the_command_does_not_hide_the_function_of_its_name():
-    with pytest.raises(ImportError, match="python -m core"):
-        __import__("core.search")
-    text, video = core.TextFeatures(sentence=torch.eye(2)), core.VideoFeatures(frames=torch.eye(2)[:, None])
-    assert core.search(core.create("interaction", "mean_pooling"), text, video, 1)[1].tolist() == [[0], [1]]
 
 
 def test_the_command_is_run_by_its_name():

@@ -102,7 +102,7 @@ def vectors_of(sides: Sides[Interaction]) -> tuple[Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def search(
+def best_videos(
     interaction: Interaction,
     text: TextFeatures,
     video: VideoFeatures,
@@ -119,11 +119,11 @@ def search(
 
     >>> import core, torch
     >>> text, video = core.TextFeatures(sentence=torch.eye(3)[:2]), core.VideoFeatures(frames=torch.eye(3)[:, None])
-    >>> scores, rows = core.search(core.create("interaction", "mean_pooling"), text, video, top_k=1)
+    >>> scores, rows = core.best_videos(core.create("interaction", "mean_pooling"), text, video, top_k=1)
     >>> rows.tolist()
     [[0], [1]]
     """
-    sides = Sides(interaction, text, video, model, device, "search")
+    sides = Sides(interaction, text, video, model, device, "best videos")
     scored = score_blocks(sides, [interaction.config])
     runs = ((torch.arange(columns.start, columns.stop), scores[0]) for columns, scores in scored)
     return _best(runs, len(text), top_k)

@@ -12,6 +12,7 @@ from core import Interaction, Levels, Reranker, RerankerSettings, TextFeatures, 
 from core.engine.model import Model
 from core.engine.scoring import (
     Sides,
+    best_videos,
     blocks,
     candidates_of,
     diagnose_pairs,
@@ -23,7 +24,6 @@ from core.engine.scoring import (
     rerank,
     score_candidates,
     score_settings,
-    search,
     vectors_of,
 )
 from core.engine.scoring.candidates import _Block
@@ -186,7 +186,7 @@ def test_whatever_is_scored_goes_through_the_transforms_of_the_model_first(
     torch.testing.assert_close(score_settings(sides, configs)[0], wanted)
     rows, columns = torch.tensor([0, 6, 3, 3]), torch.tensor([8, 2, 0, 7])
     torch.testing.assert_close(score_candidates(sides, configs, rows, columns)[0], wanted[rows, columns])
-    found, places = search(interaction, text, video, 3, model=Shifting())
+    found, places = best_videos(interaction, text, video, 3, model=Shifting())
     torch.testing.assert_close(found, wanted.gather(1, places))
     queries, gallery = vectors_of(sides)
     cosines = torch.stack([torch.cosine_similarity(query[None], gallery) for query in queries])
@@ -327,7 +327,7 @@ def test_without_a_limit_it_is_a_quarter_of_what_the_machine_or_its_container_ha
     memory._free_here.cache_clear()
 
 
-# ------------------------------------------------------------------------------------------------ search
+# -------------------------------------------------------------------------------------------- best videos
 
 
 @given(
@@ -370,7 +370,7 @@ def test_rough_products_of_float16_vectors_hide_none_of_the_best(spread: float) 
 def test_search_gives_the_best_of_the_whole_matrix(monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
     allow(monkeypatch, budget)
     text, video = features()
-    scores, rows = search(ToyDot(ToyDot.Config(), {}), text, video, 4)
+    scores, rows = best_videos(ToyDot(ToyDot.Config(), {}), text, video, 4)
     wanted = expected(text, video).sort(dim=1, descending=True, stable=True)
     assert rows.tolist() == wanted.indices[:, :4].tolist()
     torch.testing.assert_close(scores, wanted.values[:, :4])
