@@ -17,6 +17,7 @@ from ...engine.steps.step import Step, Workspace
 from ...engine.video import Clip, Sampling, read_clip
 from ...errors import UserError
 from ...experiment.config.schema import Data
+from ..naming import named
 from .choice import chosen_rows, chosen_trial
 from .gates import Gate, Gates
 from .stages import Stage, stages
@@ -54,7 +55,7 @@ class Rankings:
         settings = self._rank.payload.experiment
         texts, videos = self.sizes
         split = settings.evaluate.split.capitalize()
-        return f"{split} split of {settings.data.dataset.name}: {texts:,} texts, {videos:,} videos."
+        return f"{split} split of {self._hide(named(settings.data.dataset))}: {texts:,} texts, {videos:,} videos."
 
     def first_right(self, stage: int) -> NDArray[np.int64]:
         """The place, from 1, of the best placed relevant video of each text at a stage, [Q]."""

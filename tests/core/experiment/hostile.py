@@ -17,7 +17,7 @@ from core.experiment.variants import read_variants
 from tests.core.experiments import BASE, edited
 
 SECONDS = 5
-CLIP = {"name": "clip", "model": "checkpoints/shapes-clip"}
+CLIP = {"name": "clip", "model": str(Path(__file__).parents[3] / "checkpoints" / "shapes-clip")}
 TEXT = yaml.safe_dump({**BASE, "encoder": CLIP}, sort_keys=False)
 
 
