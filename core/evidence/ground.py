@@ -63,9 +63,8 @@ def data_and_encoders(plan: Plan) -> list[str]:
         for name, spec in variant.experiment.encoder.items():
             encoder = plan.workspace.encoder(spec)
             widths = ", ".join(str(width) for width in sorted({shape.width for shape in encoder.shapes.values()}))
-            lines.append(
-                f"encoder `{named_as_written(written[name])}`: {encoder.frame_size}-pixel frames, width {widths}"
-            )
+            title = f"encoder `{named_as_written(written[name])}`"
+            lines.append(f"{title}: {encoder.frame_size}-pixel frames, width {widths}")
     return lines
 
 

@@ -45,7 +45,7 @@ def test_epochs_that_differ_by_less_than_the_split_could_show_are_told_whichever
         f"in all 2 fits the epochs differ by less than the {least:.0f} points that the validation split of 20 videos "
         "could show: which of them was kept is luck"
     ]
-    assert told(fit("a", 10.0, 15.0), fit("b", 5.0, 5.0 + least)) == [
+    assert told(fit("a", 10.0, 15.0), fit("b", 5.0, 6.0 + least)) == [
         f"in 1 of 2 fits the epochs differ by less than the {least:.0f} points that the validation split of 20 videos "
         "could show: which of them was kept is luck"
     ]
@@ -54,7 +54,7 @@ def test_epochs_that_differ_by_less_than_the_split_could_show_are_told_whichever
 def test_epochs_that_a_split_tells_apart_are_not_told() -> None:
     least = epoch_difference(LARGE)
     on = ("val", LARGE)
-    assert told(fit("a", 10.0, 10.0 + least, 10.0, on=on), fit("b", 30.0, 30.0 - least, on=on)) == []
+    assert told(fit("a", 10.0, 11.0 + least, 10.0, on=on), fit("b", 30.0, 29.0 - least, on=on)) == []
 
 
 def test_where_every_fit_got_worse_the_split_is_not_blamed() -> None:

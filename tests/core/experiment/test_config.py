@@ -285,8 +285,8 @@ def test_extends_from_the_working_directory_is_refused_with_what_to_write(tmp_pa
     fault = fault_of(read_document, str(path))
     assert f"no such file, which {path} extends: looked for {tmp_path}/papers/base.yaml. " in fault
     assert fault.endswith(
-        "There is base.yaml in the working directory, but paths in a file start in the file's folder: "
-        "write ../base.yaml"
+        "There is base.yaml in the working directory, but paths in a file start in the file's folder: write "
+        "../base.yaml"
     )
 
 
