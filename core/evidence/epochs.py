@@ -43,7 +43,7 @@ def _told(fits: Sequence[Fit], what: str, split: str, shown: float) -> str:
     """What to say of the fits that were chosen on one split; "" where nothing is."""
     spans = [max(values) - min(values) for values in map(_validations, fits)]
     alike = sum(span < shown or span == 0 for span in spans)
-    among = f"in all {len(fits)} fits{what}" if len(fits) > 1 else f"in the one fit{what}"
+    among = {1: "in the one fit", 2: "in both fits"}.get(len(fits), f"in all {len(fits)} fits") + what
     if all(fit.best_epoch == fit.history[0]["epoch"] for fit in fits):
         reason = f"{split} cannot tell epochs apart" if alike == len(fits) else f"later ones did no better on {split}"
         return f"the first epoch was kept {among}: {reason}"

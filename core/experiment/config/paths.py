@@ -147,7 +147,7 @@ def _assigned(value: Any, key: str, change: Change) -> Any:
         return value
     changed = {}
     for name, item in value.items():
-        parts, inner = tuple(split_key(name, lenient=True)), join(key, name)
+        parts, inner = tuple(split_key(str(name), lenient=True)), join(key, name)
         if parts[0] not in SECTIONS:
             changed[name] = _assigned(item, inner, change)
         elif len(parts) > 1 and parts[-1] in PATHS + PERHAPS:

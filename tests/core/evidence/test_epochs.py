@@ -42,7 +42,7 @@ def test_a_fit_that_several_variants_share_counts_once() -> None:
 def test_epochs_that_differ_by_less_than_the_split_could_show_are_told_whichever_was_kept() -> None:
     least = epoch_difference(SMALL)
     assert told(fit("a", 10.0, 15.0, 10.0), fit("b", 15.0, 10.0)) == [
-        f"in all 2 fits the epochs differ by less than the {least:.0f} points that the validation split of 20 videos "
+        f"in both fits the epochs differ by less than the {least:.0f} points that the validation split of 20 videos "
         "could show: which of them was kept is luck"
     ]
     assert told(fit("a", 10.0, 15.0), fit("b", 5.0, 6.0 + least)) == [
