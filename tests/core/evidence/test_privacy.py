@@ -109,6 +109,15 @@ def test_a_path_is_hidden_as_its_file_writes_it_and_as_it_is_read_under_one_name
     assert hide("path: ../joe/list.csv") == "path: …2/list.csv"
 
 
+def test_the_name_of_a_data_set_or_an_encoder_of_ones_own_tells_no_folder() -> None:
+    hide = hiding(plan(anonymous=True, data={"path": "/data/jane doe/list.csv"}, encoder={"model": "../jane/clip"}))
+    assert (
+        hide("Test split of folder: /data/jane doe/list.csv: 7 videos.")
+        == "Test split of folder: …/list.csv: 7 videos."
+    )
+    assert hide("clip: ../jane/clip (precision:float32)") == "clip: …/clip (precision:float32)"
+
+
 def test_paths_that_end_alike_stay_apart() -> None:
     hide = hiding(plan(anonymous=True, data=["/data/jane/list.csv", "/data/joe/list.csv", "/data/jane/other.csv"]))
     assert hide("/data/jane/list.csv /data/joe/list.csv /data/jane/other.csv") == "…/list.csv …2/list.csv …/other.csv"
