@@ -42,8 +42,8 @@ def run_experiment(
 ) -> Result:
     """Run an experiment: what the store holds is not computed again. Returns the findings.
 
-    file: an experiment file, or what would stand in one; that is written to `runs`/<experiment>/experiment.yaml first,
-    so that a command can repeat it.
+    file: an experiment file, or what would stand in one, with paths from the working directory; that is written to
+    `runs`/<experiment>/experiment.yaml first, so that a command can repeat it.
     workers: processes that decode videos; threads: of torch. None: one a processor that this process may use.
     memory: what scoring may take, as `512MiB` or `4GB`; None: a quarter of what is free.
     allow_env: environment variables that `${oc.env:NAME}` in the file may read.
@@ -84,15 +84,16 @@ def _written(values: Mapping[str, Any], runs: Path) -> str:
 
     from .contract.escaping import slug
     from .contract.store import write_atomically
+    from .experiment.config.paths import from_folder
 
+    folder = runs / slug(str(values.get("name", "experiment")))
     try:
-        text = safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+        text = safe_dump(from_folder(values, folder), sort_keys=False, allow_unicode=True)
     except YAMLError as fault:
         reason = (
             f"holds what no file can: numbers, texts, true, false, null, lists and mappings can be written ({fault})"
         )
         raise ConfigError(Problem("", reason, "experiment")) from None
-    folder = runs / slug(str(values.get("name", "experiment")))
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "experiment.yaml", text)
     return str(folder / "experiment.yaml")

@@ -47,18 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_intermixed_args(arguments)
     _check(chosen)
     from .contract.escaping import slug
-    from .engine.plan import read_plan
+    from .engine.plan import plan_of
     from .evidence.hiding import hiding
     from .evidence.rankings import rankings
     from .evidence.stored import stored_plan, workspaces
-    from .experiment.config import allow_environment
+    from .experiment.config import allow_environment, read_document
+    from .experiment.variants import check_core
 
     allow_environment(chosen.allow_env)
-    places = workspaces(chosen.store)
+    places, described = workspaces(chosen.store), check_core(read_document(chosen.file, chosen.overrides))
     if Path(chosen.store).is_dir():
-        plan = stored_plan(chosen.file, places, chosen.overrides)
+        plan = stored_plan(described, places)
     else:  # none is made
-        plan = read_plan(chosen.file, chosen.overrides, places[0])
+        plan = plan_of(described, places[0])
     variant, why = _variant(plan, chosen.variant)
     asked = rankings(plan, variant, hiding(plan), chosen.seed, KEYS).asked(chosen.sentence)
     videos = asked.best(0, chosen.top)

@@ -75,6 +75,7 @@ def test_its_experiment_runs_in_a_reduced_size(python: Python, folder: Path) -> 
     sizes = {"train_videos": 6, "val_videos": 4, "test_videos": 5, "resolution": 32, "seconds": 1}
     small = [f"data.dataset.{name}={value}" for name, value in sizes.items()]
     small += ["data.num_frames=4", "train.epochs=1", "train.batch_size=4", "seeds=[0]", "outputs.mlflow=null"]
+    small += ["encoder.model=checkpoints/shapes-clip"]
     small += ["baseline={retrieve.settings.best.k: 4}", "ablate={retrieve.settings.best.k: [1, 2]}", "hypotheses={}"]
     experiment = "retrieval_top_frames:top_frames.yaml"
     done = python("-m", "core.run", experiment, "--workers", 0, *small)
@@ -88,7 +89,7 @@ def test_once_it_is_removed_an_experiment_says_what_is_missing(folder: Path, pyt
     file = folder / "package" / "retrieval_top_frames" / "top_frames.yaml"
     done = python("-m", "pip", "uninstall", "-q", "-y", "retrieval-top-frames")
     assert done.returncode == 0, done.stderr
-    done = python("-m", "core.run", file)
+    done = python("-m", "core.run", file, f"encoder.model={ROOT / 'checkpoints/shapes-clip'}")
     assert done.returncode == 2
     assert "model.interactions.best.name: no interaction named `top_frames`." in done.stderr
     assert "model.losses.contrast.name: no loss named `hinge`." in done.stderr

@@ -187,6 +187,11 @@ CHECKS: tuple[Check, ...] = (_too_few, _below_a_step, _whole_gallery, _equal_arm
 # ------------------------------------------------------------------------------------------------ epochs
 
 
+def epoch_difference(videos: int) -> float:
+    """The smallest difference between two epochs, in points of R@k, that a split of so many videos shows."""
+    return min(100.0, detectable_difference(videos, DISCORDANCE))
+
+
 def small_validation(plan: Plan) -> list[str]:
     """Sentences on splits that epochs are chosen on and that are too small to tell them apart."""
     sentences = []
@@ -196,7 +201,7 @@ def small_validation(plan: Plan) -> list[str]:
         split = plan.workspace.splits(variant.experiment.data.dataset).get(train.select_on)
         if not fitted or train.keep != "best" or split is None:
             continue
-        points = min(100.0, detectable_difference(len(split.videos), DISCORDANCE))
+        points = epoch_difference(len(split.videos))
         if points > LEAST_SHOWN:
             sentences.append(
                 f"{train.select_on} is too small to tell epochs apart: {len(split.videos)} videos show a difference of "

@@ -19,6 +19,7 @@ from ..engine.plan import Plan
 from ..experiment.config import Document, allowed_environment, read_core
 from ..experiment.selection import short_value
 from ..plugins import registry
+from .naming import named_as_written
 from .results import Result
 
 
@@ -39,9 +40,9 @@ def facts(plan: Plan, result: Result) -> dict[str, str]:
     counts = [_range([size[side] for size in sizes], side) for side in ("videos", "texts")]
     compared = [f"{name} = {short_value(spec)}" for name, spec in values["model"]["interactions"].items()]
     return {
-        "Data set": f"{short_value(values['data']['dataset'])}: {about.partition(chr(10))[0]}",
+        "Data set": f"{named_as_written(values['data']['dataset'])}: {about.partition(chr(10))[0]}",
         f"{settings.evaluate.split.capitalize()} split": f"n = {', '.join(counts)} at each setting",
-        "Encoder": short_value(values["encoder"]),
+        "Encoder": named_as_written(values["encoder"]),
         "Trained": _trained(plan, result),
         "Interactions": "; ".join(compared),
     }
@@ -56,13 +57,14 @@ def data_and_encoders(plan: Plan) -> list[str]:
         for key in sorted(variant.assignments, key=lambda key: len(split_key(key))):
             assign(values, key, variant.assignments[key])
         about = inspect.getdoc(registry().component("dataset", variant.experiment.data.dataset)) or ""
-        data_set = f"data set `{short_value(values['data']['dataset'])}`"
+        data_set = f"data set `{named_as_written(values['data']['dataset'])}`"
         lines.append(": ".join(part for part in (data_set, about.partition("\n")[0]) if part))
         written = values["encoder"] if "name" not in values["encoder"] else {"": values["encoder"]}
         for name, spec in variant.experiment.encoder.items():
             encoder = plan.workspace.encoder(spec)
             widths = ", ".join(str(width) for width in sorted({shape.width for shape in encoder.shapes.values()}))
-            lines.append(f"encoder `{short_value(written[name])}`: {encoder.frame_size}-pixel frames, width {widths}")
+            title = f"encoder `{named_as_written(written[name])}`"
+            lines.append(f"{title}: {encoder.frame_size}-pixel frames, width {widths}")
     return lines
 
 

@@ -24,8 +24,8 @@ def hiding(plan: Plan) -> Hide:
 
     User, password and token of every address are hidden. Where the experiment is `anonymous`, so are folders: of a path
     only the last part is kept, `…/videos`, numbered where two paths of the configuration end alike, `…2/videos`. Known
-    are every absolute path that begins with a folder of this machine, and of the configuration every path that is
-    absolute or leads up (`../`), whether written plainly or as JSON, HTML and LaTeX escape it. The home is `~`.
+    are every absolute path that begins with a folder of this machine, and of the configuration and its files every path
+    that is absolute or leads up (`../`), whether written plainly or as JSON, HTML and LaTeX escape it. The home is `~`.
     """
     addresses = _addresses(plan)
 
@@ -35,7 +35,7 @@ def hiding(plan: Plan) -> Hide:
     if not plan.experiment.anonymous:
         return closed
     paths = _private_paths(plan)
-    told = _told(paths)
+    told = _told({path: plan.document.written.get(path, path) for path in paths})
     part = r"[/\\]+[^/\\\s\"'`<>|&:;,)\]}]+"
     whole = "|".join(spelling for path in sorted(paths, key=len, reverse=True) for spelling in _spellings(path))
     begun = r"(?:(?<![\w/.+])|(?<=sqlite:///)|(?<=file://))"  # not within a word, a URL, base64
@@ -76,7 +76,7 @@ def hidden_in(value: Any, hide: Hide) -> Any:
 
 def _private_paths(plan: Plan) -> list[str]:
     """Paths that name the person or the machine: those of the configuration in its order, then home, cwd, store."""
-    texts = (*_configured(plan), plan.document.file, *plan.document.origins.values())
+    texts = (*_configured(plan), *plan.document.written, plan.document.file, *plan.document.origins.values())
     written = filter(_names_a_place, texts)
     folders = [Path.home(), Path.cwd(), plan.workspace.store.root.resolve()]
     paths = [spelled for text in written for spelled in (text.rstrip("/"), str(Path(text).expanduser()))]
@@ -93,11 +93,11 @@ def _names_a_place(text: str) -> bool:
     return (text.startswith(("/", "~/")) and len(text) > 2) or ".." in text.split("/")
 
 
-def _told(paths: Iterable[str]) -> dict[str, str]:
-    """What stands for each of these paths."""
+def _told(paths: Mapping[str, str]) -> dict[str, str]:
+    """What stands for each of these paths, {as it is written: from the working directory}."""
     told, places = {}, dict[str, list[str]]()
-    for path in paths:
-        place, last = str(Path(path).expanduser()), path.rpartition("/")[2]
+    for path, from_here in paths.items():
+        place, last = str(Path(from_here).expanduser()), path.rpartition("/")[2]
         alike = places.setdefault(last, [])
         if place not in alike:
             alike.append(place)

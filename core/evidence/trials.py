@@ -14,6 +14,7 @@ from ..engine.failures import Failure
 from ..engine.plan import Plan, PlannedTrial
 from ..experiment.selection import Variant, short_value
 from .hiding import Hide, hidden_in
+from .naming import named
 
 FITS = {"fit": "train", "fit_reranker": "rerank"}
 """Steps that train, and what `Trial.fits` calls them."""
@@ -21,7 +22,8 @@ FITS = {"fit": "train", "fit_reranker": "rerank"}
 
 @dataclass(frozen=True)
 class DataUsed:
-    """A split that a trial used: the data set's name and how the file writes it, a digest of ids and texts, sizes."""
+    """A split that a trial used: what the data set is called and how the file writes it, a digest of ids and texts,
+    sizes."""
 
     split: str
     dataset: str
@@ -34,13 +36,15 @@ class DataUsed:
 @dataclass(frozen=True)
 class Fit:
     """What training stored: seconds; by epoch the mean loss and, where there is a validation, its primary metric; the
-    epoch whose weights were kept; of a reranker the weight `alpha` of the first stage's score."""
+    epoch whose weights were kept; of a reranker the weight `alpha` of the first stage's score. validated_on: the split
+    that the epoch was chosen on and its number of videos; None where the last was kept."""
 
     key: str
     seconds: float
     history: list[dict[str, float]]
     best_epoch: int
     alpha: float | None = None
+    validated_on: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,8 @@ class _Tried:
         if "train" in self._fit_steps:
             splits["train"] = self._fit_steps["train"].payload.train
         source = self._hide(short_value(settings.data.dataset.resolved()))
-        return [_data_used(name, settings.data.dataset.name, source, split) for name, split in splits.items()]
+        dataset = self._hide(named(settings.data.dataset))
+        return [_data_used(name, dataset, source, split) for name, split in splits.items()]
 
     @cached_property
     def _fit_steps(self) -> dict[str, Any]:
@@ -147,7 +152,11 @@ class Trial(_Tried):
         """What was trained: the model under `train`, a reranker under `rerank`; None for what the store lost."""
         store = self._plan.workspace.store
         entries = {name: store.peek(step.name, step.key) for name, step in self._fit_steps.items()}
-        return {name: None if entry is None else _fit(name, entry) for name, entry in entries.items()}
+        splits = {"train": self._planned.variant.experiment.train.select_on, "rerank": "val"}
+        return {
+            name: None if entry is None else _fit(name, entry, splits[name], self._fit_steps[name].payload.val)
+            for name, entry in entries.items()
+        }
 
     @property
     def ended(self) -> float:
@@ -171,9 +180,13 @@ class FailedTrial(_Tried):
         return replace(super().hidden_by(hide), failure=replace(self.failure, message=told, traceback=trace))
 
 
-def _fit(name: str, entry: Entry) -> Fit:
+def _fit(name: str, entry: Entry, split: str, validation: Split | None) -> Fit:
     alpha = entry.json("chosen.json")["alpha"] if name == "rerank" else None
-    return Fit(entry.meta["key"], entry.meta["seconds"], entry.json("history.json"), entry.info["best_epoch"], alpha)
+    history = entry.json("history.json")
+    validated_on = None
+    if validation is not None and any("validation" in record for record in history):
+        validated_on = (split, len(validation.videos))
+    return Fit(entry.meta["key"], entry.meta["seconds"], history, entry.info["best_epoch"], alpha, validated_on)
 
 
 def _data_used(name: str, dataset: str, source: str, split: Split) -> DataUsed:

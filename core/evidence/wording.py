@@ -9,7 +9,9 @@ from ..engine.plan import Plan
 from ..errors import counted
 from ..measure.significance import Comparison
 from .departures import changed_settings, dropped_claims, dropped_variants
+from .epochs import untold_epochs
 from .ledger import pairs_compared, scored_by_others, splits_alike
+from .naming import named
 from .results import Refusal, Result, Row
 
 MEDIAN, P95, NOISY = "cost/latency_ms", "cost/latency_p95_ms", 3
@@ -49,7 +51,7 @@ def notes(plan: Plan, result: Result) -> list[str]:
     lines = _failed(result)
     lines.append(
         f"{settings.evaluate.split} split: {result.size}; ties: {settings.evaluate.ties}; "
-        f"data set `{settings.data.dataset.name}`."
+        f"data set `{named(settings.data.dataset)}`."
     )
     if max(len(row.seeds) for row in result.rows) > 1:
         lines.append("± is the standard deviation over seeds.")
@@ -72,6 +74,7 @@ def notes(plan: Plan, result: Result) -> list[str]:
     lines += _refused(result)
     if settings.evaluate.split == "val" and any(row.selected_on == "val" for row in result.rows):
         lines.append("Beware: weights were chosen by their results on the val split, which is scored here.")
+    lines += [f"Beware: {sentence}." for sentence in untold_epochs(result.rows, result.primary)]
     if result.decisions:
         scored = max(decision.times_scored for decision in result.decisions)
         lines.append(
@@ -124,7 +127,7 @@ def basis(result: Result) -> list[str]:
     settings = result.experiment
     tested = [row.comparisons[result.primary] for row in _tested_rows(result)]
     seeds = max(len(row.seeds) for row in result.rows)
-    lines = [f"{settings.evaluate.split.capitalize()} split of {settings.data.dataset.name}: {result.size}."]
+    lines = [f"{settings.evaluate.split.capitalize()} split of {named(settings.data.dataset)}: {result.size}."]
     if tested:
         methods = "; ".join(dict.fromkeys(comparison.method for comparison in tested))
         family = f"; {_corrected(tested[0])}" if tested[0].family else ""

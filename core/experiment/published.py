@@ -86,13 +86,13 @@ class Published:
 def read_published(document: Document, names: Iterable[str]) -> list[Published]:
     """The files that an experiment names under `references`.
 
-    A path starts beside the file that names it, else at the working directory, as with `extends`. Raises ConfigError
-    with every fault: a file that is missing at the experiment's key, what is wrong inside at the file's own key.
+    names: paths from the working directory. Raises ConfigError with every fault: a file that is missing at the
+    experiment's key, what is wrong inside at the file's own key.
     """
     tables, problems = [], []
     for index, name in enumerate(names):
         try:
-            tables.append(load_published(_locate(name, f"references[{index}]", document.origin("references"))))
+            tables.append(load_published(_located(name, f"references[{index}]", document.origin("references"))))
         except ConfigError as fault:
             problems += fault.problems
     if problems:
@@ -111,14 +111,12 @@ def load_published(path: str | Path) -> Published:
     return published
 
 
-def _locate(name: str, key: str, writer: str) -> Path:
-    tried = list(dict.fromkeys([Path(writer).parent / name, Path(name)]))
-    for path in tried:
-        if path.is_file():
-            return path
-    looked = " and ".join(looked_for(path) for path in tried)
-    hint = nearest(tried[0].name, [path.name for path in tried[0].parent.glob("*.y*ml")])
-    raise ConfigError(Problem(key, f"no such file: looked for {looked}.{hint}", writer))
+def _located(name: str, key: str, writer: str) -> Path:
+    path = Path(name)
+    if path.is_file():
+        return path
+    hint = nearest(path.name, [other.name for other in path.parent.glob("*.y*ml")])
+    raise ConfigError(Problem(key, f"no such file: looked for {looked_for(path)}.{hint}", writer))
 
 
 def _contradictions(published: Published) -> Iterator[Problem]:

@@ -107,6 +107,16 @@ def test_an_experiment_given_as_a_mapping_is_written_where_a_command_can_repeat_
         core.run_experiment({**values, "seeds": np.arange(2)}, **places)
 
 
+def test_paths_of_a_mapping_start_at_the_working_directory(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    (lab.folder / "here").mkdir()
+    monkeypatch.chdir(lab.folder)
+    values = yaml.safe_load(Path(lab.write({"outputs": {"mlflow": None}, "encoder.model": "here"})).read_text())
+    result = core.run_experiment(values, store=str(lab.store), workers=0)
+    assert result.experiment.encoder[""].fields.model == "here"
+    assert yaml.safe_load(Path(result.file).read_text())["encoder"]["model"] == "../../here"
+    assert core.run_experiment(Path(result.file), store=str(lab.store), workers=0).version == result.version
+
+
 def test_result_and_rows_are_frames_and_print_small(lab: Lab) -> None:
     result = lab.result({"ablate": {"retrieve.rerank.top_k": [1, 2]}, "seeds": [0, 1]})
     frame = result.to_frame()

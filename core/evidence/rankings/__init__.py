@@ -19,6 +19,7 @@ from ...engine.video import Clip, Sampling, read_clip
 from ...errors import UserError
 from ...experiment.config.schema import Data
 from ...measure.metrics import Relevance
+from ..naming import named
 from .choice import KEYS, chosen_rows, chosen_trial, lacking, reranks
 from .gates import Gate, Gates
 from .sentence import asked
@@ -111,7 +112,7 @@ class Rankings:
         texts, videos = self.sizes
         split = settings.evaluate.split.capitalize()
         told = f"{texts:,} texts, {videos:,} videos" if self.sentence is None else f"{videos:,} videos"
-        return f"{split} split of {settings.data.dataset.name}: {told}."
+        return f"{split} split of {self._hide(named(settings.data.dataset))}: {told}."
 
     def first_right(self, stage: int) -> NDArray[np.int64]:
         """The place, from 1, of the best placed relevant video of each text at a stage, [Q]."""

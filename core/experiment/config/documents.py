@@ -1,4 +1,4 @@
-"""Reading an experiment file: extends, overrides of the command line, interpolation."""
+"""Reading an experiment file: extends, paths, overrides of the command line, interpolation."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ...contract.keys import assign, dotted, join, split_key
 from ...errors import ConfigError, Problem, nearest, show
 from .interpolation import has_references, malformed, resolve
 from .parsing import LONGEST_KEY, MOST_BYTES, NO_TEXT, NotYaml, parsed
+from .paths import from_working_directory, misplaced
 from .schema import DESIGN, check
 
 LONGEST_CHAIN = 20
@@ -24,11 +25,15 @@ LONGEST_CHAIN = 20
 
 @dataclass
 class Document:
-    """An experiment file as read: plain values with `${…}` still in them, and who wrote which key."""
+    """An experiment file as read: plain values with `${…}` still in them, and who wrote which key.
+
+    Paths in the values start at the working directory; written: {path as a file writes it: that path}.
+    """
 
     file: str
     values: dict[str, Any]
     origins: dict[str, str] = field(default_factory=dict)
+    written: dict[str, str] = field(default_factory=dict)
 
     def origin(self, key: str) -> str:
         """The file, or 'command line', that wrote `key` or, where none did, the nearest key above it, or one below."""
@@ -52,6 +57,7 @@ class Document:
 def read_document(path: str, overrides: Iterable[str] = ()) -> Document:
     """Read an experiment file with what it extends, then apply `key=value` overrides of the command line.
 
+    A path that a file writes starts in its own folder, one of the command line at the working directory.
     Raises ConfigError for a missing file, YAML faults, keys that are not texts, circular extends, bad overrides.
     """
     document = _read_chain(_locate(path, None), ())
@@ -80,20 +86,17 @@ def read_core(document: Document) -> dict[str, Any]:
 
 def _locate(name: str, beside: Path | None) -> Path:
     package, _, inside = name.partition(":")
-    if inside and re.fullmatch(r"[A-Za-z_][\w.]+", package):
-        tried = [_package_folder(package, name) / inside]
-    else:
-        tried = [Path(name)] if beside is None else [beside.parent / name, Path(name)]
-    for path in tried:
-        with suppress(OSError, ValueError):  # a name too long, or none at all
-            if path.is_file():
-                return path
-    looked = " and ".join(looked_for(path) for path in dict.fromkeys(tried))
+    is_inside = inside and re.fullmatch(r"[A-Za-z_][\w.]+", package)
+    path = _package_folder(package, name) / inside if is_inside else (beside.parent if beside else Path()) / name
     hint = ""
-    with suppress(OSError, ValueError):
-        hint = nearest(tried[0].name, [path.name for path in tried[0].parent.glob("*.y*ml")])
+    with suppress(OSError, ValueError):  # a name too long, or none at all
+        if path.is_file():
+            return path
+        misplaced_hint = "" if beside is None or is_inside else misplaced(beside.parent, name)
+        names = [other.name for other in path.parent.glob("*.y*ml")]
+        hint = f" {misplaced_hint}" if misplaced_hint else nearest(path.name, names)
     by = "" if beside is None else f", which {beside} extends"
-    raise ConfigError(Problem("", f"no such file{by}: looked for {looked}.{hint}", name))
+    raise ConfigError(Problem("", f"no such file{by}: looked for {looked_for(path)}.{hint}", name))
 
 
 def _package_folder(package: str, name: str) -> Path:
@@ -114,14 +117,16 @@ def _read_chain(path: Path, above: tuple[Path, ...]) -> Document:
         raise ConfigError(Problem("extends", f"more than {LONGEST_CHAIN} files extend one another", str(path)))
     values = _read_yaml(path)
     parent = values.pop("extends", None)
+    values, written = from_working_directory(values, path)
     own = {key: str(path) for key in _keys(values)}
     if parent is None:
-        return Document(str(path), values, own)
+        return Document(str(path), values, own, written)
     if not isinstance(parent, str):
         raise ConfigError(Problem("extends", f"expected a file name, got {show(parent)}", str(path)))
     base = _read_chain(_locate(parent, path), (*above, path.resolve()))
     merged = _merge(base.values, values)
-    return Document(str(path), merged, {key: own.get(key) or base.origins[key] for key in _keys(merged)})
+    origins = {key: own.get(key) or base.origins[key] for key in _keys(merged)}
+    return Document(str(path), merged, origins, base.written | {parent: base.file} | written)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def extended(folder: Path, kind: str) -> None:
 
 def referenced(folder: Path, kind: str) -> None:
     place(folder / "numbers.yaml", kind)
-    read_published(read_document(str(write(folder, edited({})))), ["numbers.yaml"])
+    read_published(read_document(str(write(folder, edited({})))), [str(folder / "numbers.yaml")])
 
 
 def score_file(suffix: str) -> Callable[[Path, str], object]:

@@ -20,12 +20,14 @@ from core.evidence.hiding import hidden_in, hiding
 from tests.engine import Lab
 
 
-def plan(anonymous: bool, uri: str | None = None, **values: Any) -> Any:
+def plan(anonymous: bool, uri: str | None = None, written: dict[str, str] | None = None, **values: Any) -> Any:
     """As much of a plan as hiding reads."""
     experiment = {"anonymous": anonymous, **values}
     return SimpleNamespace(
         experiment=SimpleNamespace(**experiment, outputs={"mlflow": {"uri": uri}}),
-        document=SimpleNamespace(file="/data/müller/work & co/depth.yaml", origins={"seeds": "command line"}),
+        document=SimpleNamespace(
+            file="/data/müller/work & co/depth.yaml", origins={"seeds": "command line"}, written=written or {}
+        ),
         variants=[SimpleNamespace(experiment=experiment)],
         workspace=SimpleNamespace(store=SimpleNamespace(root=Path("/scratch/müller/store"))),
     )
@@ -98,6 +100,22 @@ def test_relative_paths_that_lead_up_and_the_home_are_hidden_like_absolute_ones(
     hide = hiding(plan(anonymous=True, data={"path": "../../jane.doe/list.csv", "root": "~/films"}))
     assert hide("path=../../jane.doe/list.csv root: ~/films") == "path=…/list.csv root: …/films"
     assert hide(f"in {Path.home()}/films/a.mp4, {Path.home()}") == "in …/a.mp4, ~"
+
+
+def test_a_path_is_hidden_as_its_file_writes_it_and_as_it_is_read_under_one_name() -> None:
+    written = {"../../jane.doe/list.csv": "/data/jane.doe/list.csv", "../joe/list.csv": "joe/list.csv"}
+    hide = hiding(plan(anonymous=True, written=written, data={"path": "/data/jane.doe/list.csv"}))
+    assert hide("path: ../../jane.doe/list.csv\n/data/jane.doe/list.csv") == "path: …/list.csv\n…/list.csv"
+    assert hide("path: ../joe/list.csv") == "path: …2/list.csv"
+
+
+def test_the_name_of_a_data_set_or_an_encoder_of_ones_own_tells_no_folder() -> None:
+    hide = hiding(plan(anonymous=True, data={"path": "/data/jane doe/list.csv"}, encoder={"model": "../jane/clip"}))
+    assert (
+        hide("Test split of folder: /data/jane doe/list.csv: 7 videos.")
+        == "Test split of folder: …/list.csv: 7 videos."
+    )
+    assert hide("clip: ../jane/clip (precision:float32)") == "clip: …/clip (precision:float32)"
 
 
 def test_paths_that_end_alike_stay_apart() -> None:

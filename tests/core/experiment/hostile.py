@@ -18,7 +18,7 @@ from tests.core.experiments import BASE, edited
 
 SECONDS = 10
 """Of a processor. The heaviest file that is read takes about five."""
-CLIP = {"name": "clip", "model": "checkpoints/shapes-clip"}
+CLIP = {"name": "clip", "model": str(Path(__file__).parents[3] / "checkpoints" / "shapes-clip")}
 TEXT = yaml.safe_dump({**BASE, "encoder": CLIP}, sort_keys=False)
 
 

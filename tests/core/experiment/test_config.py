@@ -277,12 +277,17 @@ def test_extends_is_relative_to_the_file_that_says_it(tmp_path, monkeypatch):
     assert read_document("trial.yaml").values == {"name": "root"}
 
 
-def test_extends_may_start_at_the_working_directory(tmp_path, monkeypatch):
+def test_extends_from_the_working_directory_is_refused_with_what_to_write(tmp_path, monkeypatch):
     (tmp_path / "papers").mkdir()
     write(tmp_path, {"name": "root"}, "base.yaml")
     path = write(tmp_path / "papers", {"extends": "base.yaml"})
     monkeypatch.chdir(tmp_path)
-    assert read_document(str(path)).values == {"name": "root"}
+    fault = fault_of(read_document, str(path))
+    assert f"no such file, which {path} extends: looked for {tmp_path}/papers/base.yaml. " in fault
+    assert fault.endswith(
+        "There is base.yaml in the working directory, but paths in a file start in the file's folder: write "
+        "../base.yaml"
+    )
 
 
 def test_a_file_that_is_extended_but_missing_is_named_with_who_extends_it(tmp_path):

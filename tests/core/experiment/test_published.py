@@ -111,31 +111,41 @@ def named(folder: Path, *names: str) -> Any:
     return read_document(str(write(folder / "experiment.yaml", {"references": list(names)})))
 
 
-def test_a_path_starts_beside_the_file_that_names_it_or_at_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def read(document: Any) -> list[str]:
+    return [published.dataset for published in read_published(document, document.values["references"])]
+
+
+def test_a_path_starts_in_the_folder_of_the_file_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "experiments" / "both.yaml", given(dataset="beside"))
     write(tmp_path / "both.yaml", given(dataset="here"))
-    write(tmp_path / "only.yaml", given(dataset="here alone"))
-    document = named(Path("experiments"), "both.yaml", "only.yaml")
-    found = read_published(document, ["both.yaml", "only.yaml"])
-    assert [published.dataset for published in found] == ["beside", "here alone"]
+    document = named(Path("experiments"), "both.yaml", "../both.yaml")
+    assert document.values["references"] == ["experiments/both.yaml", "both.yaml"]
+    assert read(document) == ["beside", "here"]
 
 
-def test_an_inherited_path_starts_beside_the_file_that_wrote_it(tmp_path: Path) -> None:
+def test_a_path_from_the_working_directory_is_refused_with_what_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "only.yaml", given())
+    with pytest.raises(ConfigError, match=r"references\[0\]: looked for experiments/only.yaml, .* write ../only.yaml"):
+        named(Path("experiments"), "only.yaml")
+
+
+def test_an_inherited_path_starts_in_the_folder_of_the_file_that_wrote_it(tmp_path: Path) -> None:
     write(tmp_path / "base" / "toys.yaml", given())
     write(tmp_path / "base" / "base.yaml", {"references": ["toys.yaml"]})
     child = write(tmp_path / "child" / "child.yaml", {"extends": "../base/base.yaml"})
-    assert read_published(read_document(str(child)), ["toys.yaml"])[0].dataset == "Toys"
+    assert read(read_document(str(child))) == ["Toys"]
 
 
 def test_a_missing_file_is_named_at_the_key_that_names_it_with_the_nearest(tmp_path: Path) -> None:
     write(tmp_path / "toys.yaml", given())
     with pytest.raises(ConfigError) as caught:
-        read_published(named(tmp_path, "toys.yaml", "tois.yaml"), ["toys.yaml", "tois.yaml"])
+        read(named(tmp_path, "toys.yaml", "tois.yaml"))
     assert [(p.key, p.file) for p in caught.value.problems] == [("references[1]", str(tmp_path / "experiment.yaml"))]
-    assert f"looked for {tmp_path / 'tois.yaml'} and tois.yaml. Did you mean `toys.yaml`?" in str(caught.value)
+    assert f"looked for {tmp_path / 'tois.yaml'}. Did you mean `toys.yaml`?" in str(caught.value)
 
 
 def test_one_that_the_command_line_names_is_blamed_on_it(tmp_path: Path) -> None:
@@ -150,7 +160,7 @@ def test_the_faults_of_all_files_are_told_together(tmp_path: Path) -> None:
     write(tmp_path / "b.yaml", given(rows=[]))
     names = ["a.yaml", "b.yaml", "c.yaml"]
     with pytest.raises(ConfigError) as caught:
-        read_published(named(tmp_path, *names), names)
+        read(named(tmp_path, *names))
     assert [problem.key for problem in caught.value.problems] == ["texts", "rows", "references[2]"]
 
 
