@@ -173,11 +173,9 @@ class Decision:
             return None
         if need.seeds is not None:
             return f"about {need.seeds} seeds ({comparison.seeds} now)"
-        if need.clusters is not None:
-            return f"about {_rounded_up(need.clusters):,} videos ({comparison.n_clusters:,} now)"
-        if comparison.seeds > 1:
-            return f"more than {MOST_SEEDS} seeds: use more videos"
-        return f"far more videos ({comparison.n_clusters:,} now)"
+        videos = "far more videos" if need.clusters is None else f"about {_rounded_up(need.clusters):,} videos"
+        not_enough = f": {MOST_SEEDS} seeds are not enough" if comparison.seeds > 1 else ""
+        return f"{videos} ({comparison.n_clusters:,} now){not_enough}"
 
     def __str__(self) -> str:
         """`SUPPORTED: name: what was claimed (why)`, with a mark where it was claimed after the fact."""

@@ -22,10 +22,10 @@ class Needed:
     """What decides a claim with 80 % power in its family, if true gain and spreads are those seen.
 
     gain       the gain that was seen, larger is better
-    seeds      the fewest seeds; None where more than MOST_SEEDS are needed, and where there is one, whose test is about
-               queries alone
+    seeds      the fewest seeds; None where more than MOST_SEEDS are needed or no number is enough, and where there is
+               one, whose test is about queries alone
     clusters   the fewest independent units of queries with the seeds that there are; None where that is more than
-               MOST_TIMES as many, and where seeds are what is needed
+               MOST_TIMES as many, and where seeds are enough
     """
 
     gain: float
@@ -50,9 +50,9 @@ def needed(verdict: Verdict) -> Needed | None:
     gain = comparison.gain[0]
     if comparison.seeds > 1 and unseen == 1:
         seeds = max(_seeds(evidence, comparison, level) or np.inf, np.ceil(comparison.seeds * collapse))
-        return Needed(gain, int(seeds) if seeds <= MOST_SEEDS else None, None)
-    enough = _clusters(evidence, comparison, level) if comparison.seeds == 1 else comparison.n_clusters
-    clusters = max(enough or np.inf, np.ceil(comparison.n_clusters * unseen))
+        if seeds <= MOST_SEEDS:
+            return Needed(gain, int(seeds), None)
+    clusters = max(_clusters(evidence, comparison, level) or np.inf, np.ceil(comparison.n_clusters * unseen))
     return Needed(gain, None, int(clusters) if clusters <= MOST_TIMES * comparison.n_clusters else None)
 
 
@@ -63,8 +63,7 @@ def _growth(chance: float, level: float) -> float:
 
 
 def _seeds(evidence: Evidence, comparison: Comparison, level: float) -> int | None:
-    now, by_seed = comparison.seeds, comparison.seed_sd**2 / comparison.seeds
-    by_cluster = max(comparison.standard_error**2 - by_seed, 0.0)
+    now, (by_cluster, by_seed) = comparison.seeds, _parts(comparison)
 
     def distance(seeds: int, aim: Aim, exact: bool, level: float) -> float:
         clusters = float(comparison.n_clusters)
@@ -74,12 +73,19 @@ def _seeds(evidence: Evidence, comparison: Comparison, level: float) -> int | No
 
 
 def _clusters(evidence: Evidence, comparison: Comparison, level: float) -> int | None:
-    now, variance = comparison.n_clusters, comparison.standard_error**2
+    now, (by_cluster, by_seed) = comparison.n_clusters, _parts(comparison)
 
     def distance(clusters: int, aim: Aim, exact: bool, level: float) -> float:
-        return detectable(variance * now / clusters, 0.0, 1, float(clusters), aim, exact=exact, level=level)
+        part, seeds = by_cluster * now / clusters, comparison.seeds
+        return detectable(part, by_seed, seeds, float(clusters), aim, exact=exact, level=level)
 
     return _fewest(evidence, comparison, distance, level, now, MOST_TIMES * now)
+
+
+def _parts(comparison: Comparison) -> tuple[float, float]:
+    """What clusters and seeds bring to the variance of the mean."""
+    by_seed = comparison.seed_sd**2 / comparison.seeds if comparison.seeds > 1 else 0.0
+    return max(comparison.standard_error**2 - by_seed, 0.0), by_seed
 
 
 def _fewest(

@@ -80,8 +80,8 @@ def test_what_could_have_been_shown_stands_beside_every_outcome_that_is_not_sign
     assert unclear
     for row in unclear:
         detectable = row.comparisons["t2v/R1"].detectable
-        assert shown[row.name] == ("n.s." if math.isnan(detectable) else f"n.s. (could show {detectable:.1f})")
-    assert "could show" in "".join(shown.values())
+        assert shown[row.name] == ("n.s." if math.isnan(detectable) else f"n.s. (detectable: {detectable:.1f})")
+    assert "detectable" in "".join(shown.values())
 
 
 def test_weights_that_were_chosen_on_the_split_that_is_scored_are_told(lab: Lab) -> None:

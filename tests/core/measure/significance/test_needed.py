@@ -80,10 +80,16 @@ def test_what_the_test_itself_could_show_with_so_many_seeds_is_about_the_gain() 
 
 
 def test_more_videos_are_needed_where_no_number_of_seeds_is_enough() -> None:
-    verdict = decide({"claim": better(differences(5, 0.3))})["claim"]
+    verdict = decide({"claim": better(differences(5, 0.4, by_seed=0.1))})["claim"]
     need = needed(verdict)
     assert need is not None
-    assert (need.seeds, need.clusters) == (None, None)
+    assert need.seeds is None
+    assert need.clusters is not None
+    assert CLUSTERS < need.clusters < 3 * CLUSTERS
+    assert 0.76 < power(5, need.clusters, 0.4, 3.0, 0.1) < 0.88
+    noisy = needed(decide({"claim": better(differences(5, 0.01))})["claim"])
+    assert noisy is not None
+    assert (noisy.seeds, noisy.clusters) == (None, None), "neither is enough by itself"
 
 
 def test_with_one_seed_so_many_videos_show_the_gain_in_four_of_five_simulated_runs() -> None:
