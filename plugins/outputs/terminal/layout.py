@@ -41,7 +41,7 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
     lines, empty = [""], True
     for number, word in enumerate(text.split(" ")):
         gap = " " if number and not (empty and len(lines) > 1) else ""
-        if not empty and cell_len(f"{lines[-1]}{gap}{word}") > width:
+        if not empty and cell_len(f"{lines[-1]}{gap}{word}") > width >= cell_len(f"{indent}{word}"):
             lines.append(indent)
             gap = ""
         lines[-1] += gap
