@@ -140,9 +140,9 @@ def test_rows_stand_under_the_data_set_that_they_are_scored_on(planned: Plan) ->
     ]
     lines = shown(result_of(planned, rows), 80)
     assert lines[2].split()[:2] == ["top_k", PRIMARY]
-    assert [line for line in lines[4:10] if line.startswith("  root")] == [
-        "  root few: 1,200 videos, 2,400 texts",
-        "  root many: 1,200 videos, 2,400 texts",
+    assert [line for line in lines[4:10] if line.startswith("root")] == [
+        "root few: 1,200 videos, 2,400 texts",
+        "root many: 1,200 videos, 2,400 texts",
     ]
     assert [line.split()[0] for line in lines[4:10]] == ["root", "1", "5", "root", "1", "5"]
 
@@ -164,7 +164,7 @@ def test_notes_and_verdicts_are_wrapped_at_words_and_hang(planned: Plan) -> None
     lines = shown(result, 60)
     notes = lines[next(place for place, line in enumerate(lines) if line.startswith("test split: ")) :]
     assert notes[1].startswith("  word")
-    assert any("80 % power" in line for line in notes)
+    assert any("80 %" in line for line in notes)
     deeper = [line for line in notes if "deeper" in line]
     assert [len(line) - len(line.lstrip()) for line in deeper] == [2, *[4] * (len(deeper) - 1)]
 
