@@ -45,8 +45,8 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
             lines.append(indent)
             gap = ""
         lines[-1] += gap
-        for part in _parts(word, width, width - cell_len(lines[-1])):
-            if cell_len(lines[-1] + part) > width:
+        for part in [word] if cell_len(lines[-1] + word) <= width else word:
+            if cell_len(lines[-1] + part) > width and lines[-1] != indent:
                 lines.append(indent)
             lines[-1] += part
         empty = not lines[-1].strip()
@@ -56,22 +56,6 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
 def paragraph(text: str, width: int, indent: str = GAP) -> list[str]:
     """The same of a sentence, whose numbers stay whole."""
     return [line.replace(WHOLE, " ") for line in wrapped(TOGETHER.sub(WHOLE, text), width, indent)]
-
-
-def _parts(word: str, width: int, room: int) -> list[str]:
-    """The word, or where it is wider than the room the pieces that fit into it and into the lines below."""
-    if cell_len(word) <= room:
-        return [word]
-    return ["".join(letters) for letters in _pieces(word, max(1, room))]
-
-
-def _pieces(word: str, width: int) -> list[str]:
-    pieces = [""]
-    for letter in word:
-        if pieces[-1] and cell_len(pieces[-1] + letter) > width:
-            pieces.append("")
-        pieces[-1] += letter
-    return pieces
 
 
 @dataclass(frozen=True)
