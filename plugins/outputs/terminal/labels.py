@@ -34,10 +34,11 @@ def groups(result: Result) -> list[Group]:
     """The rows in the order of the file, those of each data set together where there are several with a baseline."""
     if len(result.baselines) == 1:
         return [Group(result.rows)]
-    together, rest = [], list(result.rows)
+    together: list[tuple[Row, list[Row]]] = []
+    rest = list(result.rows)
     for baseline in result.baselines:
         rows = [row for row in rest if row.variant.scores_the_data_of(baseline.variant)]
-        rest = [row for row in rest if row not in rows]
+        rest = [row for row in rest if not row.variant.scores_the_data_of(baseline.variant)]
         together.append((baseline, rows))
     keys = _apart(result, [rows for _, rows in together])
     headed = [Group(rows, _heading(result, baseline, keys)) for baseline, rows in together]
