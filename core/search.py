@@ -56,10 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     allow_environment(chosen.allow_env)
     places, described = workspaces(chosen.store), check_core(read_document(chosen.file, chosen.overrides))
-    if Path(chosen.store).is_dir():
-        plan = stored_plan(described, places)
-    else:  # none is made
-        plan = plan_of(described, places[0])
+    has_store = Path(chosen.store).is_dir()  # none is made
+    plan = stored_plan(described, places) if has_store else plan_of(described, places[0])
     variant, why = _variant(plan, chosen.variant)
     asked = rankings(plan, variant, hiding(plan), chosen.seed, KEYS).asked(chosen.sentence)
     videos = asked.best(0, chosen.top)

@@ -18,7 +18,7 @@ from ..experiment.config import Experiment
 from ..experiment.hypotheses import Hypothesis
 from ..experiment.published import Published
 from ..experiment.selection import Variant, baseline_of
-from ..measure.significance import Comparison, Verdict
+from ..measure.significance import MOST_SEEDS, Comparison, Verdict, needed
 from .hiding import Hide, hidden_in
 from .trials import FailedTrial, Trial, runnable
 
@@ -166,6 +166,21 @@ class Decision:
         tries = [f"tried before as {', '.join(self.earlier)}"] if self.earlier else []
         return "; ".join([*late, *tries])
 
+    @property
+    def needs(self) -> str | None:
+        """`about 12 seeds (5 now)`: what would decide it with 80 % power, if true gain and spreads are those seen.
+
+        None where it is decided, where no test is asked, and where nothing varies.
+        """
+        need, comparison = needed(self.verdict), self.verdict.evidence.comparison
+        if need is None or comparison is None:
+            return None
+        if need.seeds is not None:
+            return f"about {need.seeds} seeds ({comparison.seeds} now)"
+        videos = "far more videos" if need.clusters is None else f"about {_rounded_up(need.clusters):,} videos"
+        not_enough = f": {MOST_SEEDS} seeds are not enough" if comparison.seeds > 1 else ""
+        return f"{videos} ({comparison.n_clusters:,} now){not_enough}"
+
     def __repr__(self) -> str:
         mark = ", post hoc" if self.post_hoc else ""
         return f"Decision({self.hypothesis.name}: {self.verdict.verdict}{mark})"
@@ -187,6 +202,12 @@ class Decision:
         mark = f" [{self.lateness}]" if self.lateness else ""
         told = f"{self.hypothesis.name}: {self.hypothesis} ({self.verdict.reason})"
         return f"{self.verdict.verdict.upper()}: {told}{mark}"
+
+
+def _rounded_up(count: int) -> int:
+    """To two digits."""
+    step = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // step) * step
 
 
 @dataclass(repr=False)

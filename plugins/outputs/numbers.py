@@ -24,11 +24,16 @@ COST_WORDS = {
 
 def with_spread(row: Row, name: str) -> str:
     """`44.8 ± 0.4`: mean and standard deviation over seeds; where some failed, of how many; `failed` for none."""
+    seeds = f" ({len(row.results)} of {len(row.trials)} seeds)" if row.results and row.failed else ""
+    return mean_with_spread(row, name) + seeds
+
+
+def mean_with_spread(row: Row, name: str) -> str:
+    """The same without the number of seeds."""
     if not row.results:
         return "failed"
-    spread, tried = row.spread(name), len(row.results) + len(row.failed)
-    seeds = f" ({len(row.results)} of {tried} seeds)" if row.failed else ""
-    return f"{row.mean(name):.1f}" + ("" if math.isnan(spread) else f" ± {spread:.1f}") + seeds
+    spread = row.spread(name)
+    return f"{row.mean(name):.1f}" + ("" if math.isnan(spread) else f" ± {spread:.1f}")
 
 
 def interval(comparison: Comparison) -> str:

@@ -14,13 +14,19 @@ PUBLISHED_TEXTS = ("backbone", "post-processing", "source")
 """Columns of published numbers that hold no number."""
 SHORT = {"holm": "Holm", "benjamini_hochberg": "BH"}
 """Corrections, as the head of a column names them."""
+DETECTABLE = "detectable"
+"""Stands after `n.s.`, before the true difference that would have been seen with 80 % power."""
 
 
 def header(result: Result) -> list[str]:
     """Column names of the table: the primary metric with its test, then the others."""
     others = [name for name in result.metrics if name != result.primary]
-    corrected = f"p ({SHORT[result.correction]})"
-    return ["variant", result.primary, "difference", "95 % interval", corrected, "outcome", *others]
+    return ["variant", result.primary, "difference", "95 % interval", corrected_head(result), "outcome", *others]
+
+
+def corrected_head(result: Result) -> str:
+    """The head of the column of p: `p (Holm)`."""
+    return f"p ({SHORT[result.correction]})"
 
 
 def table(result: Result) -> list[list[str]]:
@@ -32,14 +38,14 @@ def _row(result: Result, row: Row) -> list[str]:
     tested = row.comparisons.get(result.primary)
     test = [f"{tested.difference:+.2f}", interval(tested), p_value(tested.p_corrected)] if tested else ["", "", ""]
     others = [f"{row.mean(name):.1f}" if row.results else "" for name in result.metrics if name != result.primary]
-    return [marked(row), with_spread(row, result.primary), *test, _outcome(row, tested), *others]
+    return [marked(row), with_spread(row, result.primary), *test, outcome_in_words(row, tested), *others]
 
 
-def _outcome(row: Row, tested: Comparison | None) -> str:
+def outcome_in_words(row: Row, tested: Comparison | None) -> str:
     """The outcome; after `n.s.` the true difference that would have been seen with 80 % power."""
     if tested is None or row.outcome != "n.s." or math.isnan(tested.detectable):
         return row.outcome
-    return f"n.s. (could show {tested.detectable:.1f})"
+    return f"n.s. ({DETECTABLE}: {tested.detectable:.1f})"
 
 
 def cost_table(result: Result) -> tuple[list[str], list[list[str]]]:

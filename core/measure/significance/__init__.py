@@ -14,6 +14,7 @@ from .comparison import Comparison, paired_medians, paired_test, paired_tests
 from .corrections import CORRECTIONS, benjamini_hochberg, correct, holm, outcome
 from .guards import effective_number, rare_loss, unseen_collapse, unseen_loss
 from .inversion import sign_flip
+from .needed import MOST_SEEDS, Needed, needed
 from .planning import detectable_difference, mcnemar, published_difference, smallest_margin
 from .resampling import DRAWS
 from .scores import compare_scores
@@ -22,8 +23,10 @@ from .verdicts import Evidence, Verdict, better, cheaper, decide, equivalent, la
 __all__ = [
     "CORRECTIONS",
     "DRAWS",
+    "MOST_SEEDS",
     "Comparison",
     "Evidence",
+    "Needed",
     "Verdict",
     "benjamini_hochberg",
     "better",
@@ -37,6 +40,7 @@ __all__ = [
     "holm",
     "larger_gain",
     "mcnemar",
+    "needed",
     "no_evidence",
     "no_worse",
     "outcome",

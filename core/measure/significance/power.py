@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from .inversion import LEVEL
 from .resampling import Floats
 from .skewness import skewed
 
@@ -44,17 +45,19 @@ def detectable(
     aim: Aim = "two-sided",
     skew: float = 0.0,
     exact: bool = False,
+    level: float = LEVEL,
 ) -> float:
-    """The true distance from the null that a test at .05 shows with 80 % power; nan where there is no variance.
+    """The true distance from the null that a test at `level` shows with 80 % power; nan where there is no variance.
 
     The parts of the variance of the mean are estimates from so many seeds and clusters, or `exact`. Estimated from
-    2 seeds the distance is 20 times what it is with the same variance from many.
+    2 seeds the distance is 20 times what it is with the same variance from many. What the skewness costs is that of a
+    test at .05.
     """
     total = cluster_part + seed_part
     if not total > 0 or not np.isfinite(total) or clusters < 2:
         return np.nan
     rounded = min(round(clusters, 1), _MANY)
-    factors = _factors(seeds if seed_part > 0 else 1, rounded, aim, exact)
+    factors = _factors(seeds if seed_part > 0 else 1, rounded, aim, exact, level)
     factor = np.interp(seed_part / total, _SHARES[: len(factors)], factors)
     reach = NORMAL if aim == "two-sided" else NORMAL_ONE_SIDED
     cost = np.maximum(skewed(np.array([reach, reach]), np.array([skew, -skew])) - reach, 0).mean()
@@ -62,10 +65,10 @@ def detectable(
 
 
 @lru_cache(maxsize=256)
-def _factors(seeds: int, clusters: float, aim: Aim, exact: bool) -> Floats:
+def _factors(seeds: int, clusters: float, aim: Aim, exact: bool, level: float) -> Floats:
     """`detectable` in standard errors, for each share of the seeds in the variance."""
     shares = _SHARES if seeds > 1 else _SHARES[:1]
-    return np.array([_solved(_chance(share, seeds, clusters, aim, exact)) for share in shares])
+    return np.array([_solved(_chance(share, seeds, clusters, aim, exact, level)) for share in shares])
 
 
 def _solved(chance: Callable[[float], float]) -> float:
@@ -79,7 +82,7 @@ def _solved(chance: Callable[[float], float]) -> float:
     return float(brentq(lambda distance: chance(distance) - POWER, 0.0, above, xtol=1e-3))
 
 
-def _chance(share: float, seeds: int, clusters: float, aim: Aim, exact: bool) -> Callable[[float], float]:
+def _chance(share: float, seeds: int, clusters: float, aim: Aim, exact: bool, level: float) -> Callable[[float], float]:
     """The chance to succeed at a distance in estimated standard errors, averaged over what is drawn anew."""
     from scipy.special import ndtr
 
@@ -88,7 +91,7 @@ def _chance(share: float, seeds: int, clusters: float, aim: Aim, exact: bool) ->
     true = [np.ones(1) if exact else 1 / spreads for spreads in drawn]
     a_true, b_true, a, b = np.meshgrid(*true, *drawn, indexing="ij")
     parts, noise = ((1 - share) * a_true, share * b_true), np.sqrt((1 - share) * a_true + share * b_true)
-    bar = critical(parts[0] * a, parts[1] * b, seeds, clusters, 0.025 if aim == "two-sided" else 0.05)
+    bar = critical(parts[0] * a, parts[1] * b, seeds, clusters, level / 2 if aim == "two-sided" else level)
 
     def chance(distance: float) -> float:
         reached = ndtr((distance - bar) / noise)

@@ -18,7 +18,7 @@ from core import DataError, Output, RunError, UserError, progress, setting
 from core.outputs import Result, digest, safe_address, without
 
 from ..report import report_files
-from . import experiment, view
+from . import experiment, opening, view
 from .database import Unusable
 from .origin import origin
 from .server import Run, Server, database_of, held, tracking_uri
@@ -40,7 +40,8 @@ class MLflow(Output):
 
     def finished(self, result: Result, folder: Path) -> list[str]:
         tracked = track(result, folder, self.config.uri)
-        return [f"{tracked.new_runs} new runs in MLflow", *tracked.lines]
+        repaired = [line for line in tracked.lines if line not in tracked.links.lines]
+        return [*repaired, *opening.lines(tracked.links, folder, private=result.experiment.anonymous)]
 
     def trial_of(self, text: str) -> str | None:
         """The trial of the run with this id. Raises DataError where MLflow cannot be asked, or it is no trial's run."""
@@ -56,6 +57,7 @@ class Tracked:
     run_id: str
     new_runs: int
     lines: list[str]
+    links: view.Links
 
 
 def track(result: Result, report: Path, uri: str | None = None) -> Tracked:
@@ -126,7 +128,7 @@ class _Writing:
         note = experiment.experiment_note(self.result, links.views)
         self.server.tag_experiment(experiment_id, view.experiment_tags(self.result, note))
         lines = [self.server.repaired, *links.lines] if self.server.repaired else links.lines
-        return Tracked(self.uri, experiment_id, parent.id, new + sum(added), lines)
+        return Tracked(self.uri, experiment_id, parent.id, new + sum(added), lines, links)
 
     def _trial(self, experiment_id: str, parent_id: str, trial: TrialRecord, run: Run | None) -> bool:
         """Write one child; one that is whole only has its outcome brought up to date. Whether it is new."""

@@ -33,10 +33,13 @@ WIDTHS = {OUTCOME: 150, DIFFERENCE: 170}
 
 @dataclass(frozen=True)
 class Links:
-    """`views`: {name: saved view, within MLflow's page}, the trials first; `lines`: what a person needs to see it."""
+    """`views`: {name: saved view, within MLflow's page}, the trials first; `lines`: what a person needs to see it, all
+    of it; `page`: address of the experiment; `command`: what serves it, None for a server."""
 
     views: dict[str, str]
     lines: list[str]
+    page: str
+    command: str | None = None
 
     @property
     def table(self) -> str:
@@ -52,11 +55,12 @@ def links(result: Result, uri: str, experiment_id: str, parent_id: str) -> Links
     views = {
         view["name"]: f"{runs}?{MODEL_TRAINING}&viewStateShareKey={key}" for key, view in shared_views(result).items()
     }
-    links = Links(views, [])
+    command = f"{SETTINGS} {mlflow_command()} ui {_served(uri)}" if place == LOCAL else None
+    links = Links(views, [], f"{place}/#/experiments/{experiment_id}", command)
     links.lines.append(f"MLflow, table of the trials: {place}/{links.table}")
     links.lines.append(f"MLflow, report: {place}/{runs}/{parent_id}?{MODEL_TRAINING}")
-    if place == LOCAL:
-        links.lines.insert(0, f"To open MLflow: {SETTINGS} {mlflow_command()} ui {_served(uri)}")
+    if command is not None:
+        links.lines.insert(0, f"To open MLflow: {command}")
     return links
 
 

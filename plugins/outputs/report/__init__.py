@@ -23,7 +23,4 @@ class Report(Output):
 
     def finished(self, result: Result, folder: Path) -> list[str]:
         write_report(result, folder)
-        also = ("pictures.html", "report.md", "table.csv", "table.tex")
-        there = [name for name in also if (folder / name).is_file()]
-        figures = ", figures/" if (folder / "figures").is_dir() else ""
-        return ["", f"Report: {folder / 'report.html'} (also {', '.join(there)}{figures})"]
+        return ["", f"Report: {folder / 'report.html'}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,6 @@ from plugins.outputs.figures import drawing
 from plugins.outputs.report.as_csv import _written
 from plugins.outputs.report.as_latex import escaped as latex
 from plugins.outputs.report.as_markdown import markdown_table
-from plugins.outputs.tables import header
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -96,10 +96,10 @@ def test_no_name_is_a_command_of_latex(name):
     assert "%" not in written.replace("\\%", "")
 
 
-def test_no_name_is_markup_or_a_picture_on_the_terminal(result: Any, monkeypatch):
+def test_no_name_is_markup_or_a_picture_on_the_terminal(result: Any):
     name = "[red]a[/red] :fire: \x1b[31mb"
-    monkeypatch.setattr(terminal, "header", lambda found: [name, *header(found)[1:]])
+    result.rows[0].variant = replace(result.rows[0].variant, name=name)
     result.notes = [name]
     printed = terminal.report_text(result)
-    assert "[red]a[/red] :fire: \\x1b[31mb" in printed
+    assert printed.count("[red]a[/red] :fire: \\x1b[31mb") == 3, "in both tables and the notes"
     assert "\x1b" not in printed

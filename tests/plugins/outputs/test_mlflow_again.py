@@ -121,9 +121,13 @@ def test_the_command_writes_from_the_store_and_names_trials_that_lack_a_result(
     arguments = [place.file, "seeds=[0]", f"outputs.mlflow.uri={place.uri}", "--stored", "--only", "mlflow"]
     arguments += ["--store", str(place.folder / "store"), "--runs", str(place.folder / "runs")]
     assert main(arguments) == 0
-    assert capsys.readouterr().out.startswith("5 new runs in MLflow\nTo open MLflow: ")
+    told = capsys.readouterr().out
+    assert told.startswith(f"MLflow: sh {place.folder / 'runs' / 'depth' / 'mlflow.sh'}, at http://127.0.0.1:5000/#/")
+    written = [run.info.run_id for run in place.client.search_runs([told.rstrip().rpartition("/")[2]])]
+    assert len(written) == 5
     assert main(arguments) == 0
-    assert capsys.readouterr().out.startswith("0 new runs in MLflow")
+    assert capsys.readouterr().out == told
+    assert [run.info.run_id for run in place.client.search_runs([told.rstrip().rpartition("/")[2]])] == written
     gone = plan_of(result).trials[0]
     store = plan_of(result).workspace.store
     assert store.remove(store.root / "evaluate" / gone.last.key)
