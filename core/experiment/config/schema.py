@@ -155,7 +155,7 @@ def check(values: Mapping[str, Any], components: Callable[..., Any] | None) -> t
     moved = [Problem(key, message) for key, message in MOVED.items() if key in values]
     if moved:
         return None, moved
-    checker = Checker(components)
+    checker = Checker(components, Experiment)
     values = {key: value for key, value in values.items() if value is not None}
     encoder, outputs = values.get("encoder"), values.get("outputs")
     if isinstance(encoder, Mapping) and "name" in encoder:
