@@ -15,7 +15,10 @@ OF_ITEMS = {int: "whole numbers", float: "numbers", str: "texts"}
 
 @dataclasses.dataclass(frozen=True)
 class FieldWords:
-    """A field for a person who writes YAML. default: None where it must be given, "" where its own fields have theirs."""
+    """A field for a person who writes YAML.
+
+    default: as YAML; None where it must be given, "" where it holds fields that have theirs.
+    """
 
     key: str
     type: str

@@ -74,7 +74,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 
 OPTION = "it is no part of an experiment; the command has it: `{}`"
 ADAMW = "the optimiser is always AdamW; `train.learning_rate`, `train.weight_decay` and `train.clip_norm` set it"
-SCHEDULE = "the schedule is always a linear warm-up and a cosine to zero; `train.warmup` sets the share of the first"
+SCHEDULE = "the schedule is always a linear warm-up and then a cosine to zero; `train.warmup` sets the warm-up's share"
 WARMUP = "the warm-up is a share of all steps, `train.warmup`"
 KEPT = "all `train.epochs` are run, and `train.keep` says whether the best or the last is kept"
 
@@ -90,8 +90,8 @@ ABSENT: dict[str, str] = {
     "model.encoder": "the encoder is a section of its own, `encoder`",
     "model.logit_scale.temperature": "the scale is one over a temperature, `model.logit_scale.init` at the start",
     "model.model": "the weights are those of the encoder, `encoder.model`",
-    "model.name": "a model is put together, of `model.interactions` and what stands beside; the encoder is named by "
-    "`encoder.name`, its weights by `encoder.model`",
+    "model.name": "a model is put together under `model.interactions`; the encoder is named by `encoder.name`, its "
+    "weights by `encoder.model`",
     "num_workers": OPTION.format("--workers"),
     "optim": ADAMW,
     "optimizer": ADAMW,
@@ -124,7 +124,7 @@ def unknown_key(name: str, above: str, here: Sequence[str], everywhere: Sequence
     meant = SYNONYMS.get(join(above, word)) or SYNONYMS.get(word) or ()
     in_component = in_file and not set(here) <= set(everywhere or ())
     names = [_last(target) for target in meant] or [word]
-    places = [key for key in (join(above, last) for last in names) if key in here]
+    places = [key for key in (join(above, last) for last in names) if key in here and (above or not meant)]
     if not places and in_component:
         places = [key for key in here if _last(key) in names]
     if not places and in_file and not any(_is_beside(target, above) for target in meant):
@@ -145,9 +145,9 @@ def _placed(key: str) -> str:
 
 
 def _is_beside(target: str, above: str) -> bool:
-    """Whether a key that components may have is meant under `above`, and the component there has none."""
+    """Whether a key that stands under `above` is meant, where the component there has none."""
     parent = re.escape(target.rpartition(".")[0]).replace("<name>", r"[^.]+")
-    return "<name>" in target and re.fullmatch(parent, above) is not None
+    return bool(parent) and re.fullmatch(parent, above) is not None
 
 
 def _fields(keys: Iterable[str], above: str) -> list[str]:

@@ -28,7 +28,7 @@ LAYERS = [
     {"engine"},
     {"experiment"},
     {"plugins"},
-    {"hookspecs"},
+    {"catalogue", "hookspecs"},
     {"contract", "measure"},
     {"errors"},
 ]

@@ -18,6 +18,7 @@ import pytest
 from core import ConfigError, Interaction, Loss, Output, UserError, create, hookimpl, hookspecs, setting
 from core import plugins as plugins_module
 from core.contract.components import KINDS, Dataset, Encoder, FeatureTransform, Reranker, ScoreTransform
+from core.contract.fields import plural
 from core.contract.settings import Checker
 from core.plugins import Registry, _load, registry, source_digest
 
@@ -116,7 +117,7 @@ def test_the_docs_describe_no_other_hook():
 
 
 def test_there_is_one_hook_for_each_kind_of_component():
-    assert [f"register_{plugins_module._plural(kind)}" for kind in KINDS] == [h for h in HOOKS if "register" in h]
+    assert [f"register_{plural(kind)}" for kind in KINDS] == [h for h in HOOKS if "register" in h]
 
 
 # ------------------------------------------------------------------------------------------------ the registry
@@ -311,7 +312,7 @@ def test_create_refuses_unknown_kinds_names_and_fields():
         create("interactions", "tib")
     with pytest.raises(ConfigError, match=r"no interaction named `tibb`. Did you mean `tib`\?"):
         create("interaction", "tibb")
-    with pytest.raises(ConfigError, match=r"temperatur: unknown field. Did you mean `temperature`\?"):
+    with pytest.raises(ConfigError, match=r"temperatur: unknown key. Did you mean `temperature`\?"):
         create("interaction", "tib", temperatur=1)
 
 
@@ -415,7 +416,7 @@ def test_python_m_core_plugins_lists_components_a_line_each_and_what_failed(caps
     assert plugins_module.main([]) == 0
     listed = capsys.readouterr().out.split("\n")
     headings = [line for line in listed if line and not line.startswith((" ", "failed", "Fields"))]
-    assert headings == [plugins_module._plural(kind) for kind in KINDS]
+    assert headings == [plural(kind) for kind in KINDS]
     assert any(re.match(r"  tib +cos\(t.* \(retrieval-ablations \S+\)$", line) for line in listed)
     assert len([line for line in listed if line.startswith("  ")]) == len(registry().found)
     assert "failed to load: broken-package:losses: ImportError: no" in listed
