@@ -137,9 +137,9 @@ def test_an_override_and_a_sweep_are_told_too(tmp_path, faults):
 
 
 def test_outside_of_a_file_only_fields_of_the_component_are_named():
-    with pytest.raises(ConfigError, match="temp: unknown key; here it is `interaction tib.temperature`"):
+    with pytest.raises(ConfigError, match=r"temp: unknown key; here it is `interaction tib\.temperature`"):
         create("interaction", "tib", temp=1)
-    with pytest.raises(ConfigError, match="lr: unknown key. Known: "):
+    with pytest.raises(ConfigError, match=r"lr: unknown key\. Known: "):
         create("interaction", "tib", lr=1)
-    with pytest.raises(ConfigError, match="device: unknown key. Known: "):
+    with pytest.raises(ConfigError, match=r"device: unknown key\. Known: "):
         create("interaction", "tib", device="cuda")

@@ -1,0 +1,106 @@
+"""What all commands have in common: --help, a reader that goes away, completion."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.contract.store import Store
+from core.run import main
+
+ROOT = Path(__file__).parents[2]
+BENCHMARKS = [
+    path.stem for path in sorted((ROOT / "benchmarks").glob("*.py")) if '__name__ == "__main__"' in path.read_text()
+]
+COMMANDS = ["core.run", "core.plugins", "core.plugins show", "core.compare", "core.store", "core.reference"]
+
+
+def run(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *words]
+    return subprocess.run(command, check=False, text=True, timeout=300, cwd=ROOT, **options)
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_shown(command, flag):
+    done = run(*command.split(), flag, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: python -m {command} [")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["tests.torture", *(f"benchmarks.{name}" for name in BENCHMARKS)])
+def test_help_is_shown_by_commands_of_the_workshop(command):
+    done = run(command, "-h", capture_output=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: python -m {command} [")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [*(f"{command} --help" for command in COMMANDS), "core.plugins", "core.plugins show tib", "core.store --store ."]
+    + ["core.compare --published 48.1 47.4 --n 1000", "core.run --print-completion bash"],
+)
+def test_a_reader_that_has_gone_costs_no_word_on_standard_error(words, tmp_path):
+    Store(tmp_path).claim()
+    words = words.replace("--store .", f"--store {tmp_path}")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = run(*words.split(), stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode in (0, 1)
+
+
+# ------------------------------------------------------------------------------------------------ completion
+
+
+@pytest.mark.parametrize(
+    ("shell", "words"),
+    [
+        ("bash", ["compgen -f -X '!*.yaml'", "'auto cuda mps cpu'", "--print-completion"]),
+        ("zsh", ["_files -g '(*.yaml|*.yml)'", "(auto cuda mps cpu)", "--print-completion"]),
+        ("tcsh", ["f:{*.yaml,*.yml}", "(auto cuda mps cpu)", "print-completion"]),
+    ],
+)
+def test_completion_knows_files_devices_and_outputs(shell, words, capsys):
+    pytest.importorskip("shtab")
+    with pytest.raises(SystemExit) as end:
+        main(["--print-completion", shell])
+    assert end.value.code == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in [*words, "retrieval-ablations", "mlflow"])
+
+
+def test_completion_in_bash_offers_experiment_files_and_devices(tmp_path, capsys):
+    pytest.importorskip("shtab")
+    with pytest.raises(SystemExit):
+        main(["--print-completion", "bash"])
+    (tmp_path / "completion.bash").write_text(capsys.readouterr().out)
+    for name in ("trial.yaml", "trial.txt"):
+        (tmp_path / name).write_text("")
+    asked = """
+        source completion.bash
+        function=$(complete -p retrieval-ablations | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+        offered() {
+            COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+            $function retrieval-ablations "${@: -1}"; echo "${COMPREPLY[@]}"
+        }
+        offered retrieval-ablations tri
+        offered retrieval-ablations trial.yaml --device c
+    """
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
+    assert done.stdout.splitlines() == ["trial.yaml", "cuda cpu"], done.stderr
+
+
+def test_without_shtab_it_is_said_what_to_install(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["--print-completion", "bash"]) == 1
+    assert capsys.readouterr().err == (
+        "error: --print-completion needs shtab, which is not installed; run: "
+        "pip install 'retrieval-ablations[completion]'\n"
+    )
