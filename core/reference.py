@@ -62,6 +62,7 @@ SWEEPS = [
     ("`one_at_a_time`", "`{key: [values]}`", "each key by itself, around the file as written"),
     ("`variants`", "`{name: {key: value}}`", "variants one by one, under names of yours"),
     ("`baseline`", "`as written`, a name, or `{key: value}`", "what the others are compared with; added if it is new"),
+    ("`hypotheses`", "`{name: claim}`", "claims on them, written before the run: the next table"),
 ]
 
 COMPARED = {
@@ -147,7 +148,7 @@ def _named(kind: str) -> list[tuple[str, str]]:
 
 def _design() -> Iterator[str]:
     """Sweeps, hypotheses, metrics."""
-    yield f"## Sweeps and the baseline\n\n{_table(('key', 'value', 'variants'), SWEEPS)}"
+    yield f"## Sweeps, the baseline and claims\n\n{_table(('key', 'value', 'what it describes'), SWEEPS)}"
     claims = []
     for kind, (relation, bound, default) in CLAIMS.items():
         seeds = ", `seeds: as seen`" if kind in GUARDED else ""

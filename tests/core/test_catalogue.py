@@ -29,7 +29,12 @@ def printed(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS)
-def test_the_example_of_every_component_is_yaml_whose_settings_the_registry_accepts(kind, name, printed):
+def test_the_example_of_every_component_is_yaml_whose_settings_the_registry_accepts(
+    kind, name, printed, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "path" / "to").mkdir(parents=True)
+    (tmp_path / "path" / "to" / "file").write_text("")
     told = printed("show", name)
     values = parsed(told.split("In a file:\n\n")[-1])
     for key in PLACES[kind]:
@@ -69,7 +74,7 @@ def test_on_80_columns_sentences_are_whole_and_hang_below_their_beginning(printe
     whole, narrow = printed(), printed(columns=80)
     lines = narrow.splitlines()
     assert max(map(len, lines)) <= 80
-    indent = len(re.match(r"  tib +", whole.split("\n  tib")[0] and next(x for x in lines if x.startswith("  tib")))[0])
+    indent = len(re.search(r"^  tib +", narrow, re.MULTILINE)[0])
     for line in whole.splitlines():
         if line.startswith("  "):
             name, sentence = line[:indent], line[indent:]
