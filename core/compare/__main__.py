@@ -70,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = _published(chosen) if chosen.published else _compared(chosen)
         if chosen.json:
             write_atomically(Path(chosen.json), json.dumps(told, indent=1, allow_nan=False) + "\n")
+    except BrokenPipeError:  # nobody reads what is printed any more
+        raise
     except OSError as fault:
         print(f"error: --json: {fault}", file=sys.stderr)
         return 1

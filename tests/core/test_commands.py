@@ -58,7 +58,7 @@ PRINTING = [
     "core.plugins",
     "core.plugins show tib",
     "core.store --store .",
-    "core.compare --published 48.1 47.4 --n 1000",
+    "core.compare --published 48 47 --n 1000",
     "core.run --print-completion bash",
     "core.plugins show --help",
     "core.compare --help",
@@ -66,15 +66,18 @@ PRINTING = [
 ]
 
 
-@pytest.mark.parametrize("words", PRINTING)
-def test_a_reader_that_has_gone_costs_no_word_on_standard_error(words, tmp_path):
+@pytest.mark.parametrize(
+    ("words", "unbuffered"), [*((words, "") for words in PRINTING), ("core.compare --published 48 47 --n 1000", "1")]
+)
+def test_a_reader_that_has_gone_costs_no_word_on_standard_error(words, unbuffered, tmp_path):
     if "completion" in words:
         pytest.importorskip("shtab")
     Store(tmp_path).claim()
     words = words.replace("--store .", f"--store {tmp_path}")
     reading, writing = os.pipe()
     os.close(reading)
-    done = run(*words.split(), stdout=writing, stderr=subprocess.PIPE)
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = run(*words.split(), stdout=writing, stderr=subprocess.PIPE, env=environment)
     os.close(writing)
     assert done.stderr == ""
     assert done.returncode in (0, 1)
