@@ -8,9 +8,9 @@ it read are copied from one place in memory to another.
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -145,4 +145,10 @@ def _ticking(trainee: TrainedModel, between: Callable[[], object]) -> list[float
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(json.dumps(measure(sys.argv[1], SIZES[sys.argv[2]])))
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.training_input", description="Started by training_cost."
+    )
+    parser.add_argument("variant", help="what is measured")
+    parser.add_argument("size", choices=SIZES, help="of what it is measured on")
+    chosen = parser.parse_args()
+    print(json.dumps(measure(chosen.variant, SIZES[chosen.size])))

@@ -5,11 +5,11 @@ python -m benchmarks.training_step VARIANT SIZE
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -217,4 +217,8 @@ def _status(name: str) -> int:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(json.dumps(measure(sys.argv[1], SIZES[sys.argv[2]])))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training_step", description="Started by training_cost.")
+    parser.add_argument("variant", help="what is measured")
+    parser.add_argument("size", choices=SIZES, help="of what it is measured on")
+    chosen = parser.parse_args()
+    print(json.dumps(measure(chosen.variant, SIZES[chosen.size])))

@@ -1,6 +1,6 @@
 """Discovery of plugins through entry points, and the registry of components by kind and name.
 
-`python -m core.plugins` lists what there is.
+`python -m core.plugins` lists what there is; `core.catalogue` says in which words.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ import ast
 import dataclasses
 import hashlib
 import importlib.util
-import inspect
-import json
 import re
 import sys
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
@@ -27,10 +25,10 @@ import pluggy
 
 from . import hookspecs
 from .contract.command import command
-from .contract.components import KINDS, Component, Levels, Shapes
-from .contract.escaping import plain_line
+from .contract.components import KINDS, Component, Shapes
+from .contract.fields import plural
 from .contract.keys import join
-from .contract.settings import BOUNDS, Checker, Spec, describe, plain
+from .contract.settings import Checker, Spec
 from .errors import ConfigError, Problem, UserError, nearest
 
 GROUP = hookspecs.PROJECT
@@ -68,7 +66,7 @@ class Registry:
             self.manager.register(plugin)
             self._refuse_unknown_hooks(plugin)
             for kind in KINDS:
-                caller = self.manager.subset_hook_caller(f"register_{_plural(kind)}", others)
+                caller = self.manager.subset_hook_caller(f"register_{plural(kind)}", others)
                 caller(register=lambda component, kind=kind: self._add(kind, component, package, release, plugin))
         except BaseException as fault:
             if self.manager.is_registered(plugin):
@@ -93,7 +91,7 @@ class Registry:
             raise pluggy.PluginValidationError(plugin, f"{fault}.{hint}") from None
 
     def _add(self, kind: str, component: type[Component], package: str, release: str, plugin: object) -> None:
-        by = f"{package}: register_{_plural(kind)} was given {component!r}"
+        by = f"{package}: register_{plural(kind)} was given {component!r}"
         if not (isinstance(component, type) and issubclass(component, KINDS[kind])):
             raise UserError(f"{by}, not a {kind} class")
         if not isinstance(getattr(component, "name", None), str) or not component.name:
@@ -138,10 +136,6 @@ class Registry:
     def component(self, kind: str, spec: Spec) -> Any:
         """The class that a spec names."""
         return self.get(kind, spec.name).component
-
-
-def _plural(kind: str) -> str:
-    return {"loss": "losses"}.get(kind, kind + "s")
 
 
 @cache
@@ -302,86 +296,30 @@ def _absolute(name: str, base: list[str]) -> str:
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit status 1 for a name that no component has."""
-    parser = argparse.ArgumentParser(prog="python -m core.plugins", description="List components, or show one.")
-    parser.add_argument("show", nargs="?", choices=["show"], help="show all that there is to know of a component")
-    parser.add_argument("name", nargs="?", help="its name")
-    chosen = parser.parse_args(arguments)
-    if chosen.show:
-        _show(chosen.name or "")
+    chosen = _parser().parse_args(arguments)
+    if chosen.task == "show":
+        from .catalogue import description
+
+        print("\n\n".join(description(registry(), chosen.name)))
     else:
-        _list()
+        from .catalogue import listing
+
+        print("\n".join(listing(registry(), DISTRIBUTION)))
     return 0
 
 
-def _list() -> None:
-    """Every component with its package, one line each, and the plugins that failed to load."""
-    for kind in KINDS:
-        print(_plural(kind))
-        for (of_kind, name), item in sorted(registry().found.items()):
-            if of_kind == kind:
-                summary = (item.component.__doc__ or "").strip().partition("\n\n")[0]
-                print(plain_line(f"  {name:<22} {' '.join(summary.split())} ({item.package} {item.version})"))
-    for plugin, reason in registry().failed.items():
-        print(plain_line(f"failed to load: {plugin}: {reason}"))
-    print("Fields, levels and source of one: python -m core.plugins show NAME")
-
-
-def _show(name: str) -> None:
-    """What a component is, its fields with type, default and limits, its levels, an example. Raises UserError."""
-    items = [(kind, item) for (kind, of_name), item in sorted(registry().found.items()) if of_name == name]
-    if not items:
-        names = {of_name for _, of_name in registry().found}
-        raise UserError(f"there is no component named `{name}`.{nearest(name, names)}")
-    for kind, item in items:
-        print(f"{name}: {kind.replace('_', ' ')} of {item.package} {item.version}\n")
-        print(f"{inspect.getdoc(item.component) or 'It has no description.'}\n")
-        hints = typing.get_type_hints(item.component.Config)
-        for setting in fields(item.component.Config):
-            print(plain_line(f"  {setting.name}: {_field(setting, hints[setting.name])}"))
-        for what, levels in _levels(item.component).items():
-            print(plain_line(f"  {what}: {levels}"))
-        needed = [setting.name for setting in fields(item.component.Config) if _is_needed(setting)]
-        example = ", ".join([f"name: {name}", *(f"{field}: …" for field in needed)])
-        print(f"\nIn a file: {{{example}}}")
-
-
-def _field(setting: Any, hint: Any) -> str:
-    """`a number = 0.1 (more than 0): what it is`"""
-    rules = setting.metadata
-    limits = [f"{words} {rules[rule]:,}" for rule, (_, words) in BOUNDS.items() if rules.get(rule) is not None]
-    if rules.get("choices"):
-        limits.append(" | ".join(map(str, rules["choices"])))
-    options = [option for option in typing.get_args(hint) if option is not type(None)] if _may_be_null(hint) else [hint]
-    kind = f"a {rules['kind'].replace('_', ' ')}" if rules.get("kind") else " or ".join(map(describe, options))
-    default = ""
-    if not _is_needed(setting):
-        value = setting.default if setting.default is not dataclasses.MISSING else setting.default_factory()
-        default = f" = {json.dumps(plain(value), ensure_ascii=False)}"
-    told_limits = f" ({'; '.join(limits)})" if limits else ""
-    told = f"{kind}{' or null' if _may_be_null(hint) else ''}{default}{told_limits}"
-    return f"{told}: {rules['doc']}" if rules.get("doc") else told
-
-
-def _may_be_null(hint: Any) -> bool:
-    return type(None) in typing.get_args(hint)
-
-
-def _is_needed(setting: Any) -> bool:
-    return setting.default is dataclasses.MISSING and setting.default_factory is dataclasses.MISSING
-
-
-def _levels(component: Any) -> dict[str, str]:
-    """Levels read and written and auxiliary tensors, with the default configuration; nothing where there is none."""
-    told: dict[str, str] = {}
-    for words in ("reads", "writes", "provides", "needs"):
-        try:
-            names = getattr(component, words)(component.Config())
-        except (AttributeError, TypeError):  # a kind without it, or fields that must be given
-            continue
-        flat = [*names.text, *names.video] if isinstance(names, Levels) else sorted(names)
-        if flat:
-            told[words] = ", ".join(flat)
-    return told
+def _parser() -> argparse.ArgumentParser:
+    program = "python -m core.plugins"
+    parser = argparse.ArgumentParser(
+        prog=program,
+        usage=f"{program} [-h] [show NAME]",
+        description="List every component by kind, each with its name and what it is; or show all of one.",
+    )
+    tasks = parser.add_subparsers(dest="task", prog=program, title="all of one component", metavar="show NAME")
+    parts = "its fields, its levels, where it comes from, and how a file names it"
+    show = tasks.add_parser("show", help=parts, description=f"Show all that there is to know of a component: {parts}.")
+    show.add_argument("name", metavar="NAME", help="name of the component, as a file has it: tib")
+    return parser
 
 
 def package_version(name: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from .completion import add_completion
 from .contract.command import add_allow_env, command
 from .contract.escaping import plain_line
 from .contract.terminal import logging, phase
@@ -179,10 +180,10 @@ def _parser() -> argparse.ArgumentParser:
         "more",
         nargs="*",
         metavar="more.yaml or key=value",
-        help="further experiment files, run one after another; values that replace those of the files",
+        help="more experiment files to run in turn, or key=value overrides",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would be computed, and compute nothing")
-    parser.add_argument("--stored", action="store_true", help="compute nothing: the outputs write from the store again")
+    parser.add_argument("--stored", action="store_true", help="compute nothing; rewrite the outputs from the store")
     parser.add_argument(
         "--only", metavar="NAME,…", type=lambda names: names.split(","), help="with --stored: only these outputs"
     )
@@ -190,12 +191,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto (cuda, mps, cpu), or a torch device")
     parser.add_argument("--store", default="store", help="folder of the results store (default: store)")
     parser.add_argument("--runs", default="runs", help="folder of the reports (default: runs)")
-    parser.add_argument("--memory", help="what scoring may take, as 512MiB or 4GB (default: a quarter of what is free)")
-    parser.add_argument("--registered", metavar="FILE", help="refuse what is not what this registration.json says")
-    parser.add_argument("--anonymous", action="store_true", help="no output is told user, host, folder or repository")
-    parser.add_argument("--workers", type=int, help="processes that decode videos (default: one a usable processor)")
-    parser.add_argument("--threads", type=int, help="threads that compute (default: one a usable processor)")
+    parser.add_argument(
+        "--memory", help="memory limit for scoring, e.g. 512MiB or 4GB (default: a quarter of free memory)"
+    )
+    parser.add_argument(
+        "--registered", metavar="FILE", help="refuse to run if the experiment differs from this registration.json"
+    )
+    parser.add_argument(
+        "--anonymous", action="store_true", help="remove user, host, folders and repository from all outputs"
+    )
+    parser.add_argument("--workers", type=int, help="number of video decoding processes (default: one per usable CPU)")
+    parser.add_argument("--threads", type=int, help="number of computing threads (default: one per usable CPU)")
     add_allow_env(parser)
+    add_completion(parser)
     return parser
 
 

@@ -14,11 +14,11 @@ from ..contract.command import command
 from ..contract.store import write_atomically
 from .call import refuse_output
 
-DESCRIPTION = """Compare systems with the first of them, from what they put out; nothing is computed again. Each
-input is a score matrix [texts, videos] (.npy, .npz, .safetensors; FILE.npz:key), a file with the rank of the first
-relevant item of each query, one a line, a TREC run, a trial in the store (store:KEY, or its digest) or the id of its
-MLflow run."""
-EPILOG = """Example: python -m core.compare ours.npy theirs.npy --relevance pairs.tsv --rows texts --cols videos. Exit
+DESCRIPTION = """Test systems against the first one (the baseline), from their score files; nothing is computed again.
+Each input is a score matrix [texts, videos] (.npy, .npz, .safetensors; FILE.npz:key), a file with the rank of the
+first relevant item of each query, one a line, a TREC run, a trial in the store (store:KEY, or its digest) or the id of
+its MLflow run."""
+EPILOG = """Example: python -m core.compare baseline.npy ours.npy --relevance pairs.tsv --rows texts --cols videos. Exit
 status: 0 compared; 1 a file or trial cannot be read or compared; 2 the call is wrong. A dual softmax that is hidden in
 the scores is flagged where it shows; one that is not flagged is no proof that there is none. docs/compare.md tells
 more."""
@@ -38,13 +38,20 @@ def _parser() -> argparse.ArgumentParser:
         text = f"ids of the {side}, one a line or a JSON list; once for all inputs, or once for each"
         parser.add_argument(option, metavar="FILE", action="append", default=[], help=text)
     parser.add_argument("--metric", default="R1", help="R1, R5, MRR, mAP, nDCG10, MnR, MdR, … (default: R1)")
-    parser.add_argument("--direction", choices=("t2v", "v2t", "both"), default="t2v", help="who asks (default: t2v)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random flips and resamples (default: 0)")
+    parser.add_argument(
+        "--direction",
+        choices=("t2v", "v2t", "both"),
+        default="t2v",
+        help="query side: t2v = texts, v2t = videos (default: t2v)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed for sign flips and resampling (default: 0)")
     parser.add_argument("--draws", type=int, default=10_000, help="random flips and resamples (default: 10000)")
     parser.add_argument("--json", metavar="FILE", help="write everything there as well")
     parser.add_argument("--store", default="store", help="folder of the results store (default: store)")
-    parser.add_argument("--published", nargs=2, metavar="PERCENT", help="two printed recalls, in place of inputs")
-    parser.add_argument("--n", type=int, help="queries that the printed recalls were measured on")
+    parser.add_argument(
+        "--published", nargs=2, metavar="PERCENT", help="two published recalls in percent, instead of input files"
+    )
+    parser.add_argument("--n", type=int, help="queries that the published recalls were measured on")
     return parser
 
 
@@ -63,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = _published(chosen) if chosen.published else _compared(chosen)
         if chosen.json:
             write_atomically(Path(chosen.json), json.dumps(told, indent=1, allow_nan=False) + "\n")
+    except BrokenPipeError:  # nobody reads what is printed any more
+        raise
     except OSError as fault:
         print(f"error: --json: {fault}", file=sys.stderr)
         return 1

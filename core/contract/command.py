@@ -34,14 +34,11 @@ def command(main: Main) -> Callable[..., int]:
                 stream.reconfigure(errors="backslashreplace")
         try:
             with _interruptions_kept():
-                status = main(arguments)
-            sys.stdout.flush()
-            return status
+                return _printed(main, arguments)
         except UserError as fault:
             print_fault(fault)
             return fault.exit_code
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except OSError as fault:
             if (told := place_fault(fault)) is None:
@@ -49,10 +46,32 @@ def command(main: Main) -> Callable[..., int]:
             print_fault(told)
             return told.exit_code
         except KeyboardInterrupt:
-            print("stopped; what was computed is kept, and the same command goes on from there", file=sys.stderr)
+            print("stopped; results so far are kept, and the same command resumes", file=sys.stderr)
             return 130
+        finally:
+            _drop_unread()
 
     return ended
+
+
+def _printed(main: Main, arguments: Sequence[str] | None) -> int:
+    """The status of `main`, once all that it printed is read; also where it ends by SystemExit, as after --help."""
+    try:
+        status = main(arguments)
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return status
+
+
+def _drop_unread() -> None:
+    """Send what nobody reads any more nowhere, so that the interpreter says nothing of it at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class RerankerTraining(Optimisation):
     ValueError: directions: is empty: no query would be trained on; leave it out, or name one
     """
 
-    losses: dict[str, Spec] = setting(doc="named losses; `of: rerank` is the reranker's score", kind="loss")
+    losses: dict[str, Spec] = setting(doc="what it minimises; `of: rerank` is the reranker's score", kind="loss")
     negatives: int = setting(1, "wrong answers drawn for each query of a batch", ge=1, le=10_000)
     negatives_from: str = setting(
         "first_stage", "how: the first stage's best wrong answers, or any", choices=("first_stage", "random")

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import Problem, UserError, brief, nearest, show
 from .keys import join
+from .synonyms import unknown_key
 
 Mixture = dict[str, float]
 """Names with weights. In YAML: one name, a list of names (weight 1 each) or a mapping {name: weight}.
@@ -119,12 +120,13 @@ class Checker:
     """Builds dataclasses from mappings and gathers every fault on the way.
 
     components: called as `components(kind, mapping, key, checker)` for a field that is a component; None while only
-    the core schema is checked: component fields are then kept as they stand.
+    the core schema is checked: component fields are then kept as they stand. whole: the dataclass of the whole file,
+    where there is one: a key in the wrong place is told the right one.
     """
 
-    def __init__(self, components: Callable[[str, Any, str, Checker], Any] | None = None):
+    def __init__(self, components: Callable[[str, Any, str, Checker], Any] | None = None, whole: type | None = None):
         self.problems: list[Problem] = []
-        self.components = components
+        self.components, self.whole = components, whole
 
     def fail(self, key: str, message: str) -> Any:
         """Note a fault. Returns None, which stands for what is faulty."""
@@ -144,7 +146,8 @@ class Checker:
         values = {}
         for name, value in mapping.items():
             if name not in fields:
-                self.fail(join(key, name), f"unknown field.{nearest(str(name), fields)}")
+                whole = None if self.whole is None else list(keys_below(self.whole))
+                self.fail(join(key, name), unknown_key(str(name), key, list(keys_below(cls, key)), whole))
             else:
                 values[name] = self.value(hints[name], value, join(key, name), fields[name].metadata)
         for name, field in fields.items():
@@ -211,7 +214,7 @@ class Checker:
             return None
         options = tuple(option for option in options if option is not type(None))
         for option in options:
-            trial = Checker(self.components)
+            trial = Checker(self.components, self.whole)
             value = trial._typed(option, entry, key)
             if not trial.problems:
                 return value
@@ -295,6 +298,23 @@ def _numbers(value: Any) -> Iterator[int | float]:
             yield from _numbers(item)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield value
+
+
+def section_of(hint: Any) -> type | None:
+    """The dataclass that a field of this type holds, also where it may be null; None where it holds none."""
+    for option in (hint, *(typing.get_args(hint) if _admits_none(hint) else ())):
+        if dataclasses.is_dataclass(option) and option is not Spec:
+            return typing.cast(type, option)
+    return None
+
+
+def keys_below(cls: type, key: str = "") -> Iterator[str]:
+    """The keys of all fields of a dataclass below `key`, and of the fields of dataclasses within it."""
+    for field in dataclasses.fields(cls):
+        if field.init:
+            yield join(key, field.name)
+            if section := section_of(_hints(cls)[field.name]):
+                yield from keys_below(section, join(key, field.name))
 
 
 @cache

@@ -140,7 +140,7 @@ def _faults(claim: Any, key: str, variants: list[Variant], primary: str) -> Iter
     fields = [kind, relation, bound_name, "metric", *(["seeds"] if kind in GUARDED else [])]
     for name in claim:
         if name not in fields:
-            yield Problem(join(key, name), f"unknown field.{nearest(name, fields)}")
+            yield Problem(join(key, name), f"unknown key.{nearest(name, fields)}")
     if relation not in claim:
         yield Problem(join(key, relation), "is needed and missing (what it is compared with)")
     yield from _bound_faults(kind, claim.get(bound_name, default), join(key, bound_name))

@@ -193,7 +193,7 @@ def test_settings_of_an_output_are_checked_like_those_of_any_component(
     assert command(lab, changed(recording={"lable": "x"}, needy={}, strange={"name": "recrding"})) == 2
     problems = capsys.readouterr().err
     file = lab.folder / "experiment.yaml"
-    assert f"{file}: outputs.recording.lable: unknown field. Did you mean `label`?" in problems
+    assert f"{file}: outputs.recording.lable: unknown key. Did you mean `label`?" in problems
     assert f"{file}: outputs.needy.place: is needed and missing (where to)" in problems
     assert f"{file}: outputs.strange.name: no output named `recrding`. Did you mean `recording`?" in problems
 

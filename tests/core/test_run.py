@@ -99,7 +99,7 @@ def test_a_fault_of_the_configuration_ends_with_2_and_computes_nothing(
 ) -> None:
     assert command(lab, "train.epoch=3") == 2
     message = capsys.readouterr().err
-    assert "command line: train.epoch: unknown field" in message
+    assert "command line: train.epoch: unknown key" in message
     assert "`epochs`" in message
     assert not lab.store.exists()
 

@@ -18,10 +18,14 @@ MOST_FRAMES = 10_000
 class Data:
     dataset: Spec = setting(doc="where videos and texts come from", kind="dataset")
     num_frames: int = setting(12, "frames decoded of each video", ge=1, le=MOST_FRAMES)
-    sampler: str = setting("uniform", "which frames: a sampler of core/engine/video.py")
-    frame_order: str = setting("normal", "a diagnostic", choices=("normal", "shuffled", "reversed"))
-    on_unreadable: str = setting("fail", "a video that cannot be read", choices=("fail", "skip"))
-    short_videos: str = setting("fail", "fewer frames than num_frames: refuse, or mask", choices=("fail", "pad"))
+    sampler: str = setting(
+        "uniform", "which frames: uniform in time, head (the first ones), or spread over the index from first to last"
+    )
+    frame_order: str = setting(
+        "normal", "order that frames are read in; another is a diagnostic", choices=("normal", "shuffled", "reversed")
+    )
+    on_unreadable: str = setting("fail", "a video that cannot be read: end, or leave it out", choices=("fail", "skip"))
+    short_videos: str = setting("fail", "one with fewer frames than num_frames: end, or mask", choices=("fail", "pad"))
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,15 @@ class LogitScale:
 
 @dataclass(frozen=True)
 class Model:
-    interactions: dict[str, Spec] = setting(doc="named interactions", kind="interaction")
-    transforms: dict[str, Spec] = setting(
-        factory=dict, doc="named feature transforms, in order", kind="feature_transform"
+    interactions: dict[str, Spec] = setting(
+        doc="what scores texts against videos, each under a name of yours", kind="interaction"
     )
-    losses: dict[str, Spec] = setting(factory=dict, doc="named losses", kind="loss")
+    transforms: dict[str, Spec] = setting(
+        factory=dict, doc="what changes features before they are scored, in order", kind="feature_transform"
+    )
+    losses: dict[str, Spec] = setting(
+        factory=dict, doc="what training minimises, summed; without any, nothing is trained", kind="loss"
+    )
     logit_scale: LogitScale = setting(LogitScale(), "the one scale of all losses")
 
 
@@ -66,15 +74,19 @@ class Retrieve:
         "how candidates are found; faiss: approximately (an extra to install), its recall stands in the report",
         choices=("exact", "faiss"),
     )
-    settings: dict[str, dict[str, Any]] = setting(factory=dict, doc="{interaction: {field: value}} after training")
+    settings: dict[str, dict[str, Any]] = setting(
+        factory=dict, doc="{interaction: {field: value}}, changed after training"
+    )
     transforms: dict[str, Spec] = setting(
-        factory=dict, doc="named score transforms of the first stage, in order", kind="score_transform"
+        factory=dict, doc="what changes the first stage's scores, in order", kind="score_transform"
     )
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    directions: tuple[str, ...] = setting(("t2v", "v2t"), "what is asked for", choices=("t2v", "v2t"))
+    directions: tuple[str, ...] = setting(
+        ("t2v", "v2t"), "who asks: texts search videos (t2v), videos search texts (v2t)", choices=("t2v", "v2t")
+    )
     metrics: tuple[str, ...] = setting(("R1", "R5", "R10", "MdR", "MnR", "MRR"), "columns of the table")
     diagnostics: tuple[str, ...] = setting(
         (), "<interaction>.<what it can measure of a text and its own video>, in percent: further columns under t2v/"
@@ -85,9 +97,13 @@ class Evaluate:
         "of the variants' p on `primary`: against any false finding, or (for exploration) their share of the findings",
         choices=("holm", "benjamini_hochberg"),
     )
-    split: str = setting("test", "scored split", choices=("test", "val"))
+    split: str = setting("test", "the split that is scored", choices=("test", "val"))
     efficiency: bool = setting(False, "measure what retrieval and training cost, on this machine: `cost/…`")
-    ties: str = setting("expected", "policy for equal scores", choices=("expected", "optimistic", "pessimistic"))
+    ties: str = setting(
+        "expected",
+        "rank among equal scores: expected, best or worst case",
+        choices=("expected", "optimistic", "pessimistic"),
+    )
 
 
 @dataclass(frozen=True)
@@ -110,7 +126,7 @@ class Experiment:
 
     name: str = setting(doc="names the folder of its report and its experiment in MLflow")
     data: Data = setting(doc="videos and texts")
-    encoder: dict[str, Spec] = setting(doc="the encoder, or named encoders", kind="encoder")
+    encoder: dict[str, Spec] = setting(doc="the encoder, or encoders under names of yours", kind="encoder")
     model: Model = setting(doc="transforms, interactions, losses")
     retrieve: Retrieve = setting(doc="first stage and re-ranking")
     train: Train = setting(Train(), "the training loop")
@@ -128,7 +144,7 @@ class Experiment:
     one_at_a_time: dict[str, Any] = setting(factory=dict, doc="{key: [values]}, each axis by itself")
     variants: dict[str, Any] = setting(factory=dict, doc="{name: {key: value}}")
     baseline: Any = setting(None, "a variant's name, or assignments that select one")
-    hypotheses: dict[str, Any] = setting(factory=dict, doc="claims, written before the run")
+    hypotheses: dict[str, Any] = setting(factory=dict, doc="{name: claim}, written before the run")
 
     def __post_init__(self) -> None:
         if not 0 < len(self.name.encode()) <= LONGEST_NAME:
@@ -155,7 +171,7 @@ def check(values: Mapping[str, Any], components: Callable[..., Any] | None) -> t
     moved = [Problem(key, message) for key, message in MOVED.items() if key in values]
     if moved:
         return None, moved
-    checker = Checker(components)
+    checker = Checker(components, Experiment)
     values = {key: value for key, value in values.items() if value is not None}
     encoder, outputs = values.get("encoder"), values.get("outputs")
     if isinstance(encoder, Mapping) and "name" in encoder:
@@ -175,7 +191,7 @@ def _named(key: str, output: Any) -> Any:
 def _contradictions(experiment: Experiment) -> Iterator[Problem]:
     """Faults that a field's own type and limits do not show."""
     if not experiment.encoder:
-        yield Problem("encoder", "is needed and missing (the encoder, or named encoders)")
+        yield Problem("encoder", "is needed and missing (the encoder, or encoders under names of yours)")
     if not experiment.seeds:
         yield Problem("seeds", "needs one seed at least")
     for seed in sorted(seed for seed, count in Counter(experiment.seeds).items() if count > 1):

@@ -112,7 +112,7 @@ def test_a_choice_that_is_not_allowed_is_answered_with_those_that_are():
 
 
 def test_an_unknown_field_is_answered_with_the_nearest():
-    assert fault(lable="b") == "unknown field. Did you mean `label`?"
+    assert fault(lable="b") == "unknown key. Did you mean `label`?"
 
 
 def test_an_unknown_field_that_resembles_nothing_is_answered_with_all():

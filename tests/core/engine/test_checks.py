@@ -138,7 +138,7 @@ def test_a_component_without_such_fields_says_none(faults):
 def test_values_after_training_are_checked_as_those_before(faults):
     assert faults(settings(temperature=0)) == {"retrieve.settings.frame.temperature": "must be more than 0, got 0.0"}
     assert faults(settings(temperatur=1)) == {
-        "retrieve.settings.frame.temperatur": "unknown field. Did you mean `temperature`?"
+        "retrieve.settings.frame.temperatur": "unknown key. Did you mean `temperature`?"
     }
 
 

@@ -135,8 +135,8 @@ def test_every_fault_of_a_file_is_reported_at_once_with_file_and_full_key(tmp_pa
     assert set(str(caught.value).split("\n")[1:]) == {
         f"{path}: data.dataset: expected {{name: …}} naming a dataset; write {{name: shapes}}",
         f"{path}: data.num_frames: expected a whole number, got true",
-        f"{path}: evalute: unknown field. Did you mean `evaluate`?",
-        f"{path}: train.epoch: unknown field. Did you mean `epochs`?",
+        f"{path}: evalute: unknown key. Did you mean `evaluate`?",
+        f"{path}: train.epoch: unknown key; here it is `train.epochs`",
         f"{path}: train.batch_size: must be at least 2, got 1",
         f"{path}: train.learning_rate: expected a number, got 'fast' (a text)",
         f"{path}: train.keep: 'final' (a text) is not allowed. Known: best, last.",
@@ -392,7 +392,7 @@ def test_a_fault_of_an_override_is_blamed_on_the_command_line(tmp_path):
         ConfigError, match=r"^command line: train\.epochs: expected a whole number, got 'x' \(a text\)$"
     ):
         read_core(document(tmp_path, {}, ("train.epochs=x",)))
-    with pytest.raises(ConfigError, match=r"^command line: no_section: unknown field"):
+    with pytest.raises(ConfigError, match=r"^command line: no_section: unknown key"):
         read_core(document(tmp_path, {}, ("no_section.field=1",)))
     with pytest.raises(ConfigError, match=r"command line: train\.keep: 'x'"):
         read_core(document(tmp_path, {"train.keep": "last"}, ("train={keep: x}",)))

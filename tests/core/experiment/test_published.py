@@ -73,7 +73,7 @@ def test_a_file_is_read_with_its_sources_and_typed_values(tmp_path: Path) -> Non
         (row(source="papers"), "rows[0].source", "Did you mean `paper`?"),
         (row(system=7), "rows[0].system", "a text"),
         (row(post_processing="DSL"), "rows[0].post_processing", "not allowed"),
-        (row(valeus={}), "rows[0].valeus", "unknown field"),
+        (row(valeus={}), "rows[0].valeus", "unknown key"),
         (row(values={}), "rows[0].values", "one value at least"),
         (row(values=["t2v/R1"]), "rows[0].values", "expected a mapping"),
         (row(values={"R1": 48.1}), "rows[0].values.R1", "write t2v/R1 or v2t/R1"),

@@ -258,7 +258,7 @@ def test_a_baseline_is_a_name_or_assignments(faults, given):
 
 def test_a_misspelt_key_of_the_baseline_is_a_fault_of_the_baseline(faults):
     found = faults({"ablate": {TOP_K: [1, 5]}, "baseline": {"retrieve.rerank.topk": 1}})
-    assert found == {"baseline[retrieve.rerank.topk]": "unknown field. Did you mean `top_k`?"}
+    assert found == {"baseline[retrieve.rerank.topk]": "unknown key; here it is `retrieve.rerank.top_k`"}
     assert list(faults({"ablate": {TOP_K: [1]}, "baseline": {"a..b": 1}})) == ["baseline[a..b]"]
 
 
@@ -322,14 +322,14 @@ def test_a_value_is_plain_data_and_none_where_there_is_nothing(read):
 
 def test_a_misspelt_swept_key_is_reported_once_at_the_ablation(faults):
     assert faults({"ablate": {"retrieve.rerank.topk": [1, 5, 10], TEMPERATURE: [0.1, 1.0]}}) == {
-        "ablate[retrieve.rerank.topk]": "unknown field. Did you mean `top_k`?"
+        "ablate[retrieve.rerank.topk]": "unknown key; here it is `retrieve.rerank.top_k`"
     }
 
 
 @pytest.mark.parametrize(
     ("changes", "key", "message"),
     [
-        ({"ablate": {"train.epoch": [1, 2]}}, "ablate[train.epoch]", "unknown field. Did you mean `epochs`?"),
+        ({"ablate": {"train.epoch": [1, 2]}}, "ablate[train.epoch]", "unknown key; here it is `train.epochs`"),
         ({"ablate": {"trian.epochs": [1]}}, "ablate[trian.epochs]", "there is no `trian`. Did you mean `train`?"),
         (
             {"ablate": {"model.interactions.framme.temperature": [0.1, 0.2]}},
@@ -427,4 +427,4 @@ def test_faults_of_the_core_schema_come_before_any_plugin_is_loaded(tmp_path):
         "print(sorted({'torch', 'pluggy', 'plugins'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == f"{path}: ablate[train.epoch]: unknown field. Did you mean `epochs`?\n[]\n"
+    assert done.stdout == f"{path}: ablate[train.epoch]: unknown key; here it is `train.epochs`\n[]\n"

@@ -172,7 +172,7 @@ def test_a_run_that_is_stopped_says_what_was_not_tried(
     assert command(wide, changes | {"outputs": {"mlflow": None, "odd_output": {}}}) == 130
     shown = capsys.readouterr()
     assert shown.out.splitlines()[-1] == "5 of 12 trials done, 3 failed, 4 not tried"
-    assert "stopped; what was computed is kept" in shown.err
+    assert "stopped; results so far are kept, and the same command resumes" in shown.err
 
 
 def test_from_python_the_failed_trials_stand_in_the_result(wide: Lab) -> None:

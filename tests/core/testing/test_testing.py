@@ -97,7 +97,7 @@ def test_features_of_the_caller_are_used() -> None:
 def test_what_is_no_component_and_fields_that_are_refused_are_errors_of_the_call() -> None:
     with pytest.raises(UserError, match="takes the class of a component, not 'tib'"):
         check_component("tib")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match=r"sound\.temprature: unknown field\. Did you mean `temperature`"):
+    with pytest.raises(ConfigError, match=r"sound\.temprature: unknown key\. Did you mean `temperature`"):
         check_component(Sound, temprature=1.0)
     with pytest.raises(ConfigError, match=r"sound\.temperature: must be more than 0"):
         check_component(Sound, temperature=0.0)

@@ -242,7 +242,7 @@ def test_the_faults_of_all_files_are_told(wide: Lab, capsys: pytest.CaptureFixtu
     silent = add(wide, "silent", CHANGES | {"claim": {"text": "No source."}})
     assert command(wide, broken, silent) == 2
     told = capsys.readouterr().err
-    assert f"{broken}: train.epoch: unknown field" in told
+    assert f"{broken}: train.epoch: unknown key" in told
     assert f"{silent}: claim.source: is needed and missing" in told
 
 

@@ -390,7 +390,7 @@ def test_a_fault_of_the_file_ends_the_command_with_2(
     reported: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert written_again(reported, tmp_path, EXPERIMENT, "train.epoch=3") == 2
-    assert "train.epoch: unknown field" in capsys.readouterr().err
+    assert "train.epoch: unknown key" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------ pictures
