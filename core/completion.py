@@ -31,7 +31,7 @@ class PrintCompletion(argparse.Action):
         for action in parser._actions:
             if completed := _completed(action):
                 action.complete = completed  # type: ignore[attr-defined]
-        print(shtab.complete(parser, values, preamble={"bash": _bash(parser)}))
+        print(shtab.complete(parser, values, preamble={"bash": _bash(parser)}))  # type: ignore[arg-type]
         parser.exit()
 
 

@@ -1,6 +1,6 @@
 """Discovery of plugins through entry points, and the registry of components by kind and name.
 
-`python -m core.plugins` lists what there is; `core.catalogue` says in which words.
+`python -m core.plugins` lists what there is; `contract.catalogue` says in which words.
 """
 
 from __future__ import annotations
@@ -298,11 +298,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Exit status 1 for a name that no component has."""
     chosen = _parser().parse_args(arguments)
     if chosen.task == "show":
-        from .catalogue import description
+        from .contract.catalogue import description
 
         print("\n\n".join(description(registry(), chosen.name)))
     else:
-        from .catalogue import listing
+        from .contract.catalogue import listing
 
         print("\n".join(listing(registry(), DISTRIBUTION)))
     return 0

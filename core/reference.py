@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from .catalogue import first_sentence
+from .contract.catalogue import first_sentence
 from .contract.command import command
 from .contract.components import KINDS, EncoderSettings, LossSettings, RerankerSettings, TrainedRerankerSettings
 from .contract.fields import FieldWords, fields_in_words, plural

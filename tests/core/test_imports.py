@@ -27,7 +27,7 @@ LAYERS = [
     {"engine"},
     {"experiment"},
     {"plugins"},
-    {"catalogue", "hookspecs"},
+    {"hookspecs"},
     {"contract", "measure"},
     {"errors"},
 ]

@@ -13,15 +13,15 @@ import typing
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .contract.components import KINDS, Component, Levels
-from .contract.escaping import plain_line
-from .contract.fields import FieldWords, as_yaml, default_of, fields_in_words, is_needed, plural
-from .contract.optimisation import RerankerTraining
-from .contract.settings import Checker, Mixture, section_of
-from .errors import UserError, nearest
+from ..errors import UserError, nearest
+from .components import KINDS, Component, Levels
+from .escaping import plain_line
+from .fields import FieldWords, as_yaml, default_of, fields_in_words, is_needed, plural
+from .optimisation import RerankerTraining
+from .settings import Checker, Mixture, section_of
 
 if TYPE_CHECKING:
-    from .plugins import Registered, Registry
+    from ..plugins import Registered, Registry
 
 PLACES = {
     "dataset": ("data", "dataset"),

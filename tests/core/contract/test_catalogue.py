@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import pytest
 
-from core.catalogue import PLACES, example, first_sentence, in_a_file
+from core.contract.catalogue import PLACES, example, first_sentence, in_a_file
 from core.contract.settings import Checker
 from core.experiment.config.parsing import parsed
 from core.plugins import DISTRIBUTION, main, registry
