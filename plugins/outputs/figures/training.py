@@ -39,7 +39,7 @@ class Training:
     @property
     def size(self) -> tuple[float, float]:
         """Higher where the legend is."""
-        return 5.6, 3.6 + sum(height(stacked(name, 36)) for name in self.lines[::2])
+        return 5.6, 4.3 + sum(height(stacked(name, 36)) for name in self.lines[::2])
 
     @property
     def caption(self) -> str:
@@ -85,9 +85,13 @@ class Training:
         axes.set_ylabel(f"{self.metric} on the validation split (solid)" if self._validated else "loss")
         key = "a line for each seed"
         if self._validated:
+            _keep_to(axes, 1.0, 0.0)
+            _keep_to(below, 0.0, 1.0)
             below.spines["top"].set_visible(False)
             below.set_ylabel("loss (dotted, hollow marks)")
-            key = f"solid: {self.metric} (left axis), dotted with hollow marks: loss (right axis); {key}; "
+            key = (
+                f"solid: {self.metric} (above, left axis), dotted with hollow marks: loss (below, right axis); {key}; "
+            )
             key += "large mark: the epoch whose weights were kept"
         entitle(axes, f"training of the {self.part}", "", key)
         if len(self.lines) > 1:
@@ -107,6 +111,14 @@ class Training:
         axes.plot(epochs[there], measured[there], linewidth=1.4, label=label, **shared)
         best = self.best[number, seed]
         axes.plot(best, measured[best - 1], color=colour, marker=marker, markersize=8, markeredgecolor="black")
+
+
+def _keep_to(axes: Axes, below: float, above: float) -> None:
+    """Leave room below and above what is drawn, as shares of its height, without ticks."""
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in axes.get_yticks() if low <= tick <= high]
+    axes.set_yticks(ticks)
+    axes.set_ylim(low - below * (high - low), high + above * (high - low))
 
 
 def trainings(result: Result) -> dict[str, Training]:

@@ -48,14 +48,14 @@ ENTRIES = (
     Entry(
         "registered",
         r"\bregistered\b",
-        "Written down, with metric, seeds and all that is tested, before the test split was first scored; the number is "
-        "a digest of what was written.",
+        "Written down, with metric, seeds and all that is tested, before the test split was first scored; the number "
+        "is a digest of what was written.",
     ),
     Entry(
         "post hoc",
         r"\bpost hoc\b",
-        "Claimed or changed after the test split had been scored: its p is not what it says, because the claim may have "
-        "been made to fit the numbers.",
+        "Claimed or changed after the test split had been scored: its p is not what it says, because the claim may "
+        "have been made to fit the numbers.",
     ),
     Entry(
         "clusters",
@@ -83,8 +83,8 @@ ENTRIES = (
     Entry(
         "ceiling, what re-ranking could reach",
         r"\bceiling\b|could reach",
-        "The bound of re-ranking: the share of queries whose right answer the first stage puts among the candidates; no "
-        "order of these can do better.",
+        "The bound of re-ranking: the share of queries whose right answer the first stage puts among the candidates; "
+        "no order of these can do better.",
     ),
 )
 
