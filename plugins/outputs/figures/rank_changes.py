@@ -41,10 +41,8 @@ class RankChanges:
 
     @property
     def caption(self) -> str:
-        caption = (
-            f"Ranks of the same queries ({self.direction}) in {self.baseline} and in {self.variant}. A query that "
-        )
-        caption += "moves within one group of ranks stands on the diagonal and yet counts among the better or worse"
+        caption = f"Ranks of the same queries ({self.direction}) in {self.baseline} and in {self.variant}. A query "
+        caption += "that moves within one group of ranks stands on the diagonal and still counts as better or worse"
         if np.allclose(self.counts, self.counts.round()):
             return f"{caption}."
         return f"{caption}; a cell holds a fraction where the seeds of a query put it into different ones."
@@ -87,7 +85,7 @@ class RankChanges:
         axes.set_aspect("equal")
         key = "cells: queries by their rank in both, averaged over seeds; blue: better in the variant, red: worse"
         moves = f"{self.gained} queries rank better in {self.variant}, {self.lost} worse ({self.direction}), "
-        entitle(axes, f"{moves}moves within a group among them", "", key)
+        entitle(axes, f"{moves}moves within a group among them", "", key, width=64)
 
 
 def _groups(starts: Sequence[int]) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ class Training:
     @property
     def size(self) -> tuple[float, float]:
         """Higher where the legend is."""
-        return 5.6, 4.3 + sum(height(stacked(name, 36)) for name in self.lines[::2])
+        return 5.6, 4.3 + sum(height(stacked(name, 31)) for name in self.lines[::2])
 
     @property
     def caption(self) -> str:
@@ -75,7 +75,7 @@ class Training:
         below = axes.twinx() if self._validated else axes
         for number, name in enumerate(self.lines):
             for seed in range(self.loss.shape[1]):
-                self._draw_seed(axes, below, number, seed, stacked(name, 36) if seed == 0 else None)
+                self._draw_seed(axes, below, number, seed, stacked(name, 31) if seed == 0 else None)
         axes.spines["top"].set_visible(False)
         axes.grid(axis="y", color="0.9")
         epochs = self.loss.shape[2]

@@ -75,8 +75,10 @@ def experiment_note(result: Result, links: dict[str, str]) -> str:
 
 
 def headline(result: Result) -> str:
-    """`Hypotheses: 1 supported, 5 not decided. Variants: 6 better, 8 n.s.`: short, because of a note MLflow's page shows
-    the first line before it is unfolded."""
+    """`Hypotheses: 1 supported, 5 not decided. Variants: 6 better, 8 n.s.`
+
+    Short: of a note that is folded, MLflow's page shows the first line.
+    """
     verdicts = Counter(decision.verdict.verdict for decision in result.decisions)
     outcomes = Counter("failed" if row.failed else row.outcome for row in result.rows if not row.is_baseline)
     parts = [

@@ -93,8 +93,8 @@ def experiment_tags(result: Result, note: str) -> dict[str, str]:
 def shared_views(result: Result) -> dict[str, dict[str, Any]]:
     """Values that MLflow's page keeps for shared views of its runs table, by key; each shows the best first.
 
-    One flat row a trial, the params directly after the metric; where there are several seeds also one group a variant, with means over them. Undocumented,
-    as of MLflow 3.17: a page that does not know it shows its default table.
+    One flat row a trial, the params directly after the metric; where there are several seeds also one group a variant,
+    with means over them. Undocumented, as of MLflow 3.17: a page that does not know it shows its default table.
     """
     version = result.version
     file = version[:6]

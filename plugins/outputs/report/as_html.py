@@ -164,13 +164,9 @@ def _all_metrics(result: Result) -> Table:
         for row in result.rows
         for name, comparison in row.comparisons.items()
     ]
-    caption = (
-        "p is not corrected here. Wins, ties and losses count clusters of queries, seeds averaged: the captions of "
-    )
-    caption += (
-        "one video are one cluster, so the three add up to videos, where figures of ranks count every query. The "
-    )
-    caption += "odds are wins for one loss; d_z is the mean over the standard deviation of their differences; "
+    caption = "p is not corrected here. Wins, ties and losses count clusters of queries, seeds averaged: the captions "
+    caption += "of one video are one cluster, so the three add up to videos, where figures of ranks count every query. "
+    caption += "The odds are wins for one loss; d_z is the mean over the standard deviation of their differences; "
     caption += "detectable: with 80 % power at .05, uncorrected."
     return Table.of(head, rows, left=(0, 1), caption=caption)
 
