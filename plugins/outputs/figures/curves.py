@@ -14,7 +14,7 @@ from core.outputs import Result, Row, metric, short_key
 
 from ..axes import Axis, axis, keys_of, own, shared_settings, varying
 from .intervals import Floats, Interval, metric_interval
-from .style import COLOURS, MARKERS, MOST_LINES, SIZE, entitle, fixed_at, open_frame, stacked
+from .style import COLOURS, DASHES, MARKERS, MOST_LINES, SIZE, entitle, fixed_at, height, open_frame, stacked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,11 +47,21 @@ class Curves:
     baselines: Mapping[str, Interval] = field(default_factory=dict)
     baseline_of: tuple[str, ...] = ()
 
-    size = SIZE
+    @property
+    def size(self) -> tuple[float, float]:
+        """Higher where the legend is."""
+        entries = [*map(stacked, self.lines.values), *self._baseline_labels.values(), self.lines.name]
+        return SIZE[0], max(SIZE[1], 1.0 + sum(height(entry) + 0.03 for entry in entries))
 
     @property
     def caption(self) -> str:
         return f"{self.metric} over {self.key}{fixed_at(self.held)}"
+
+    @property
+    def _baseline_labels(self) -> dict[str, str]:
+        """{name of a baseline: what the legend calls it}: that of one line stands below the line."""
+        own = len(self.baselines) == len(self.lines.values) > 1
+        return {name: "its baseline" if own else stacked(f"baseline: {name}") for name in self.baselines}
 
     @property
     def best(self) -> NDArray[np.intp]:
@@ -82,13 +92,12 @@ class Curves:
 
     def draw(self, axes: Axes) -> None:
         """A line with its band for each value of the further axis; its baseline dashed, with its band."""
-        for number, name in enumerate(self.lines.values):
-            self._draw_line(axes, number, stacked(name) or self.metric)
-        for name, (level, low, high) in self.baselines.items():
-            shared = len(self.baselines) == 1
-            colour = "0.35" if shared else COLOURS[self.baseline_of.index(name) % len(COLOURS)]
-            axes.axhspan(low, high, color=colour, alpha=0.13, linewidth=0)
-            axes.axhline(level, color=colour, linewidth=1.2, linestyle="--", label=stacked(f"baseline: {name}"))
+        last = {name: number for number, name in enumerate(self.baseline_of)}
+        for number, value in enumerate(self.lines.values):
+            self._draw_line(axes, number, stacked(value) or self.metric)
+            for name in self.baselines:
+                if last[name] == number:
+                    self._draw_baseline(axes, name)
         logarithmic = self.at[0] > 0 and self.at[-1] / self.at[0] >= WIDE
         if logarithmic:
             axes.set_xscale("log")
@@ -98,12 +107,18 @@ class Curves:
         open_frame(axes, "y")
         axes.set_xlabel(self.key)
         axes.set_ylabel(self.metric)
-        key = "large mark: best of the line; band: 95 % interval of each by itself"
+        key = "large mark: best of the line; band: 95 % interval of each by itself; broken line: baseline"
         entitle(axes, f"{self.metric} over {self.key}", self.held, key)
         if self.lines.name or self.baselines:
             title = self.lines.name
             axes.legend(
-                title=title, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8, frameon=False, alignment="left"
+                title=title,
+                loc="upper left",
+                bbox_to_anchor=(1, 1),
+                fontsize=8,
+                frameon=False,
+                alignment="left",
+                handlelength=3.5,
             )
 
     def _draw_line(self, axes: Axes, number: int, label: str) -> None:
@@ -114,6 +129,15 @@ class Curves:
         axes.fill_between(values, low[there], high[there], color=colour, alpha=0.13, linewidth=0)
         axes.plot(values, mean[there], color=colour, marker=marker, markersize=3.5, linewidth=1.4, label=label)
         axes.plot(self.at[best], mean[best], color=colour, marker=marker, markersize=9, markeredgecolor="black")
+
+    def _draw_baseline(self, axes: Axes, name: str) -> None:
+        """Grey where all lines have it, else in the colour of its first line, broken in its own way."""
+        level, low, high = self.baselines[name]
+        number = self.baseline_of.index(name)
+        colour = "0.35" if len(self.baselines) == 1 else COLOURS[number % len(COLOURS)]
+        axes.axhspan(low, high, color=colour, alpha=0.08, linewidth=0)
+        dashes, label = DASHES[number % len(DASHES)], self._baseline_labels[name]
+        axes.axhline(level, color=colour, linewidth=1.5, linestyle=dashes, label=label)
 
 
 def sweeps(result: Result) -> dict[str, Curves]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from core.outputs import Result, metric
 
 from ..axes import compared_with, marked
 from .intervals import Floats, drawn_interval
-from .style import GREY, OUTCOME_COLOURS, entitle, open_frame, unit
+from .style import GREY, OUTCOME_COLOURS, entitle, height, open_frame, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +37,12 @@ class Forest:
 
     @property
     def size(self) -> tuple[float, float]:
-        return 6.4, 1.5 + 0.26 * len(self.rows)
+        return 6.4, 1.5 + sum(max(0.26, height(name) + 0.05) for name in self._names)
+
+    @property
+    def _names(self) -> list[str]:
+        """Of the rows, long ones over several lines."""
+        return [textwrap.fill(name, 38) for name in self.rows]
 
     @property
     def caption(self) -> str:
@@ -67,10 +73,10 @@ class Forest:
             axes.annotate(
                 text, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour
             )
-        axes.set_yticks(places, self.rows)
+        axes.set_yticks(places, self._names)
         axes.set_ylim(len(places) - 0.4, -0.6)
         open_frame(axes, "x")
         better = "right" if metric(self.metric).higher_is_better else "left"
-        axes.set_xlabel(f"difference to {self.baseline} in {self.metric}, {unit(self.metric)}; better is {better}")
+        axes.set_xlabel(f"difference in {self.metric}, {unit(self.metric)}; better is {better}")
         key = "line: 95 % interval; filled: significant after correction"
-        entitle(axes, f"differences to {self.baseline}", "", key)
+        entitle(axes, f"differences to {self.baseline}", "", key, width=52)

@@ -12,7 +12,7 @@ from core.outputs import Decision, Hypothesis, Result
 
 from ..axes import Axis, axis, distinct, keys_of, own, settings_in_words, shared_settings, varying
 from .intervals import Floats
-from .style import SIZE, entitle, fixed_at, label_cells, unit
+from .style import entitle, fixed_at, label_cells, size_of_cells, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,9 @@ class GainMap:
     low: Floats
     high: Floats
 
-    size = SIZE
+    @property
+    def size(self) -> tuple[float, float]:
+        return size_of_cells(self.rows, self.columns, 0.85)
 
     @property
     def caption(self) -> str:

@@ -11,7 +11,7 @@ from core.outputs import Result, Row, metric
 
 from ..axes import Axis, axis, compared_with, distinct, keys_of, own, shared_settings, varying
 from .intervals import Floats
-from .style import SIZE, entitle, fixed_at, label_cells, stacked, unit
+from .style import entitle, fixed_at, label_cells, size_of_cells, stacked, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,9 @@ class Grid:
     high: Floats
     outcomes: tuple[tuple[str, ...], ...]
 
-    size = SIZE
+    @property
+    def size(self) -> tuple[float, float]:
+        return size_of_cells(self.rows, self.columns, 0.52)
 
     @property
     def caption(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from core.outputs import Result, metric
 from ..axes import marked
 from ..numbers import COST_WORDS, short_number
 from .intervals import Floats, metric_interval
-from .style import COLOURS, GREY, entitle, open_frame
+from .style import COLOURS, GREY, entitle, height, open_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +43,15 @@ class Pareto:
     high: Floats
     front: NDArray[np.bool_]
 
-    size = (6.4, 4.3)
+    @property
+    def size(self) -> tuple[float, float]:
+        return 6.4, max(4.3, 0.9 + sum(height(label) + 0.03 for label in self._labels))
+
+    @property
+    def _labels(self) -> list[str]:
+        """What the legend calls each row, long names over several lines."""
+        names = [f"{name} (baseline)" if name in self.baselines else name for name in self.rows]
+        return [f"{_letter(number)}  {textwrap.fill(name, 32)}" for number, name in enumerate(names)]
 
     @property
     def caption(self) -> str:
@@ -71,7 +80,7 @@ class Pareto:
             marker = "D" if name in self.baselines else "o"
             spread = [[value - self.low[number]], [self.high[number] - value]]
             axes.errorbar(at, value, spread, color=colour, linewidth=0.8, alpha=0.5)
-            label = f"{_letter(number)}  {name}" + (" (baseline)" if name in self.baselines else "")
+            label = self._labels[number]
             axes.plot(at, value, marker=marker, markersize=6, color=colour, linestyle="", label=label)
         if self.cost.min() > 0 and self.cost.max() / self.cost.min() >= 8:
             _logarithmic(axes, self.cost.max() / self.cost.min())

@@ -41,7 +41,11 @@ class RankChanges:
 
     @property
     def caption(self) -> str:
-        return f"Ranks of the same queries ({self.direction}) in {self.baseline} and in {self.variant}"
+        caption = f"Ranks of the same queries ({self.direction}) in {self.baseline} and in {self.variant}. A query "
+        caption += "that moves within one group of ranks stands on the diagonal and still counts as better or worse"
+        if np.allclose(self.counts, self.counts.round()):
+            return f"{caption}."
+        return f"{caption}; a cell holds a fraction where the seeds of a query put it into different ones."
 
     @classmethod
     def of(cls, result: Result) -> RankChanges | None:
@@ -79,9 +83,9 @@ class RankChanges:
         rows, columns = (Axis(f"rank in {name}", self.groups) for name in (self.baseline, self.variant))
         label_cells(axes, rows, columns)
         axes.set_aspect("equal")
-        key = "queries by their rank in both, seeds averaged; blue: better in the variant, red: worse"
-        moves = f"{self.gained} queries rank better in {self.variant}, {self.lost} worse ({self.direction})"
-        entitle(axes, moves, "", key)
+        key = "cells: queries by their rank in both, averaged over seeds; blue: better in the variant, red: worse"
+        moves = f"{self.gained} queries rank better in {self.variant}, {self.lost} worse ({self.direction}), "
+        entitle(axes, f"{moves}moves within a group among them", "", key, width=64)
 
 
 def _groups(starts: Sequence[int]) -> tuple[str, ...]:

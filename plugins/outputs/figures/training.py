@@ -12,7 +12,7 @@ from core.outputs import Fit, Result, Variant
 
 from ..axes import keys_of, settings_in_words, varying
 from .intervals import Floats
-from .style import COLOURS, MARKERS, MOST_LINES, entitle, stacked
+from .style import COLOURS, MARKERS, MOST_LINES, entitle, height, stacked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,11 +36,20 @@ class Training:
     validation: Floats
     best: NDArray[np.int64]
 
-    size = (5.6, 3.6)
+    @property
+    def size(self) -> tuple[float, float]:
+        """Higher where the legend is."""
+        return 5.6, 4.3 + sum(height(stacked(name, 31)) for name in self.lines[::2])
 
     @property
     def caption(self) -> str:
-        return f"Training of the {self.part}: loss and {self.metric} on the validation split, by epoch"
+        validated = f" and {self.metric} on the validation split" if self._validated else ""
+        told = ": solid with filled marks the metric, dotted with hollow marks the loss" if self._validated else ""
+        return f"Training of the {self.part}: loss{validated}, by epoch{told}"
+
+    @property
+    def _validated(self) -> bool:
+        return not bool(np.isnan(self.validation).all())
 
     @classmethod
     def of(cls, result: Result, part: str) -> Training | None:
@@ -63,33 +72,53 @@ class Training:
 
     def draw(self, axes: Axes) -> None:
         """Validation, where there is one, by epoch, the kept epochs marked; the loss dotted, with its own axis."""
-        epochs = np.arange(1, self.loss.shape[2] + 1)
-        validated = not np.isnan(self.validation).all()
-        below = axes.twinx() if validated else axes
+        below = axes.twinx() if self._validated else axes
         for number, name in enumerate(self.lines):
-            colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-            style = {"linestyle": ":", "linewidth": 1.0} if validated else {"linewidth": 1.4}
-            for seed, (loss, measured) in enumerate(zip(self.loss[number], self.validation[number], strict=True)):
-                label = stacked(name, 36) if seed == 0 else None
-                below.plot(epochs, loss, color=colour, alpha=0.8, label=None if validated else label, **style)
-                if validated:
-                    axes.plot(epochs, measured, color=colour, alpha=0.8, linewidth=1.4, label=label)
-                    best = self.best[number, seed]
-                    value = measured[best - 1]
-                    axes.plot(best, value, color=colour, marker=marker, markersize=7, markeredgecolor="black")
+            for seed in range(self.loss.shape[1]):
+                self._draw_seed(axes, below, number, seed, stacked(name, 31) if seed == 0 else None)
         axes.spines["top"].set_visible(False)
         axes.grid(axis="y", color="0.9")
-        axes.locator_params(axis="x", integer=True)
+        epochs = self.loss.shape[2]
+        axes.set_xlim(0.7, epochs + 0.3)
+        axes.set_xticks(np.unique(np.linspace(1, epochs, min(epochs, 10)).round()))
         axes.set_xlabel("epoch")
-        axes.set_ylabel(f"{self.metric} on the validation split" if validated else "loss")
+        axes.set_ylabel(f"{self.metric} on the validation split (solid)" if self._validated else "loss")
         key = "a line for each seed"
-        if validated:
+        if self._validated:
+            _keep_to(axes, 1.0, 0.0)
+            _keep_to(below, 0.0, 1.0)
             below.spines["top"].set_visible(False)
-            below.set_ylabel("loss (dotted)")
-            key += "; mark: the epoch whose weights were kept"
+            below.set_ylabel("loss (dotted, hollow marks)")
+            key = (
+                f"solid: {self.metric} (above, left axis), dotted with hollow marks: loss (below, right axis); {key}; "
+            )
+            key += "large mark: the epoch whose weights were kept"
         entitle(axes, f"training of the {self.part}", "", key)
         if len(self.lines) > 1:
             axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16), fontsize=8, frameon=False, ncols=2)
+
+    def _draw_seed(self, axes: Axes, below: Axes, number: int, seed: int, label: str | None) -> None:
+        """The loss of one training into one pair of axes, its validation into the other."""
+        epochs = np.arange(1, self.loss.shape[2] + 1)
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        shared = {"color": colour, "alpha": 0.8, "marker": marker, "markersize": 3.5}
+        loss, measured = self.loss[number, seed], self.validation[number, seed]
+        if not self._validated:
+            below.plot(epochs, loss, linewidth=1.4, label=label, **shared)
+            return
+        below.plot(epochs, loss, linestyle=":", linewidth=1.2, markerfacecolor="white", **shared)
+        there = ~np.isnan(measured)
+        axes.plot(epochs[there], measured[there], linewidth=1.4, label=label, **shared)
+        best = self.best[number, seed]
+        axes.plot(best, measured[best - 1], color=colour, marker=marker, markersize=8, markeredgecolor="black")
+
+
+def _keep_to(axes: Axes, below: float, above: float) -> None:
+    """Leave room below and above what is drawn, as shares of its height, without ticks."""
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in axes.get_yticks() if low <= tick <= high]
+    axes.set_yticks(ticks)
+    axes.set_ylim(low - below * (high - low), high + above * (high - low))
 
 
 def trainings(result: Result) -> dict[str, Training]:

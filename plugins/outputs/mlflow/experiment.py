@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from core.outputs import Result, code, markdown, markdown_sentence
 
-from ..report import markdown_table
+from ..report import grouped, markdown_table
 from ..tables import header, table
 from .trial import allowed, as_yaml
 
 LONGEST_NOTE = 8000
+ORDER = ("supported", "refuted", "not decided", "better", "worse", "n.s.")
+"""Of verdicts and outcomes where they are counted."""
 ROWS_IN_NOTE, COLUMNS_IN_NOTE = 20, 6
 """MLflow's page sets tables tight: the primary metric and its test are what it has room for."""
 
@@ -36,11 +39,12 @@ def note(result: Result, table_link: str, figures: Sequence[str]) -> str:
     table_link: address of the saved view; figures: addresses of pictures. At most LONGEST_NOTE characters.
     """
     asked = result.question
-    rows = [cells[:COLUMNS_IN_NOTE] for cells in table(result)]
+    rows = [cells[:COLUMNS_IN_NOTE] for cells in table(grouped(result))]
     table_lines = markdown_table(header(result)[:COLUMNS_IN_NOTE], rows[:ROWS_IN_NOTE])
     more = [f"\n{len(rows) - ROWS_IN_NOTE} more variants: [table]({table_link})"] if len(rows) > ROWS_IN_NOTE else []
     parts = [
-        [f"**{_in_short(result) or 'One variant: nothing is compared.'}** [Table of the trials]({table_link})"],
+        [f"**{headline(result) or 'One variant: nothing is compared.'}** [Table of the trials]({table_link})"],
+        [_in_short(result)] if result.in_short else [],
         [f"- {markdown_sentence(str(decision))}" for decision in result.decisions],
         [f"Question: {markdown(asked)}"] if asked else [],
         [*table_lines, *more],
@@ -66,7 +70,23 @@ def _cut(text: str) -> str:
 def experiment_note(result: Result, links: dict[str, str]) -> str:
     """Markdown on top of the experiment's page: what was found, links to what shows it, the file's own opening."""
     addresses = " · ".join(f"[{name}]({address})" for name, address in links.items())
-    return "\n\n".join(filter(None, [f"**{_in_short(result)}**", addresses, "\n".join(_opening(result))]))
+    found = f"**{headline(result)}**" if result.in_short else ""
+    return "\n\n".join(filter(None, [found, addresses, _in_short(result), "\n".join(_opening(result))]))
+
+
+def headline(result: Result) -> str:
+    """`Hypotheses: 1 supported, 5 not decided. Variants: 6 better, 8 n.s.`
+
+    Short: of a note that is folded, MLflow's page shows the first line.
+    """
+    verdicts = Counter(decision.verdict.verdict for decision in result.decisions)
+    outcomes = Counter("failed" if row.failed else row.outcome for row in result.rows if not row.is_baseline)
+    parts = [
+        f"{what}: {', '.join(f'{counts[name]} {name}' for name in dict.fromkeys([*ORDER, *counts]) if counts[name])}"
+        for what, counts in (("Hypotheses", verdicts), ("Variants", outcomes))
+        if counts
+    ]
+    return markdown_sentence(". ".join(part.removesuffix(".") for part in parts) + ".") if parts else ""
 
 
 def _in_short(result: Result) -> str:

@@ -8,12 +8,24 @@ import json
 import math
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from core.outputs import FailedTrial, Failure, Fit, Result, Row, Trial, Variant, metric, short_key, short_value
+from core.outputs import (
+    FailedTrial,
+    Failure,
+    Fit,
+    Result,
+    Row,
+    Trial,
+    Variant,
+    metric,
+    short_key,
+    short_value,
+    split_key,
+)
 
 from ..axes import keys_of
 from ..numbers import interval, p_value
@@ -55,8 +67,9 @@ class TrialRecord:
 
     @property
     def name(self) -> str:
-        """What differs: `top_k=50 · seed 0`."""
-        return self.trial.variant + ("" if self.trial.seed is None else f" · seed {self.seed}")
+        """What differs: `top_k=50 partial · seed 0`."""
+        seed = "" if self.trial.seed is None else f" · seed {self.seed}"
+        return run_name(self.row.variant, self.result.variants) + seed
 
     @cached_property
     def fits(self) -> dict[str, Fit]:
@@ -160,6 +173,25 @@ def outcome(row: Row, primary: str) -> str:
         return row.outcome
     p = p_value(row.comparisons[primary].p_corrected)
     return f"{MARKS[row.outcome]} {row.outcome} p{p.replace(' ', '') if p.startswith('<') else f'={p}'}"
+
+
+def run_name(variant: Variant, variants: Sequence[Variant]) -> str:
+    """`top_k=50 partial` for `preset=partial top_k=50`: what has most values first, the data last, for a narrow column.
+
+    A word stands without its key where every variant assigns that key. A name that was given by hand stays.
+    """
+    keys = list(dict.fromkeys(key for other in variants for key in other.assignments))
+    named = {key: f"{short_key(key, keys)}={short_value(value)}" for key, value in variant.assignments.items()}
+    if not named or " ".join(named.values()) != variant.name:
+        return variant.name
+    assigned = {key: [other.assignments[key] for other in variants if key in other.assignments] for key in named}
+    numbers = {key: len({short_value(value) for value in values}) for key, values in assigned.items()}
+    first, *others = sorted(named, key=lambda key: (split_key(key)[:2] == ["data", "dataset"], -numbers[key]))
+    for key in others:
+        value = variant.assignments[key]
+        if isinstance(value, str) and len(assigned[key]) == len(variants):
+            named[key] = value
+    return " ".join(named[key] for key in (first, *others))
 
 
 def param_keys(result: Result) -> dict[str, str]:

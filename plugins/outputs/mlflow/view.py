@@ -14,7 +14,7 @@ from typing import Any
 from core.outputs import HIDDEN, Result, metric, safe_address
 
 from .server import artifacts_of
-from .trial import allowed, param_keys
+from .trial import allowed, param_keys, param_value
 
 LOCAL = "http://127.0.0.1:5000"
 MODEL_TRAINING = "workflowType=machine_learning"
@@ -27,8 +27,14 @@ WORKERS = ["--workers", "1"]
 """Of 4, MLflow's default, it takes 2.5 times the memory and answers 40 ms later: headers and body then go apart, and
 the second waits until the first has been acknowledged."""
 
-OUTCOME, DIFFERENCE = "tags.`outcome`", "tags.`difference`"
-WIDTHS = {OUTCOME: 150, DIFFERENCE: 170}
+CREATED, OUTCOME, DIFFERENCE = "runDateAndNestInfo", "tags.`outcome`", "tags.`difference`"
+"""Columns: when a run was made, which MLflow's page always shows, and the tags."""
+
+WIDTHS = {CREATED: 46, OUTCOME: 150, DIFFERENCE: 170}
+"""Of these columns, in pixels; of the first that of its mark alone, so that there is room for what varies."""
+
+PRIMARY, NARROW, WIDE, LETTER, MARGIN = 86, 56, 104, 7, 26
+"""Pixels: of the primary metric; of a param at least and at most; of a letter and of what surrounds a text."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +97,15 @@ def experiment_tags(result: Result, note: str) -> dict[str, str]:
 def shared_views(result: Result) -> dict[str, dict[str, Any]]:
     """Values that MLflow's page keeps for shared views of its runs table, by key; each shows the best first.
 
-    One flat row a trial; where there are several seeds also one group a variant, with means over them. Undocumented,
-    as of MLflow 3.17: a page that does not know it shows its default table.
+    One flat row a trial, the params directly after the metric; where there are several seeds also one group a variant,
+    with means over them. Undocumented, as of MLflow 3.17: a page that does not know it shows its default table.
     """
     version = result.version
     file = version[:6]
-    params = [f"params.`{name}`" for name in param_keys(result).values()]
+    params = _params(result)
     metrics = [f"metrics.`{allowed(name)}`" for name in result.metrics]
     costs = dict.fromkeys(f"metrics.`{allowed(name)}`" for row in result.rows for name in row.costs)
-    columns = [metrics[0], OUTCOME, DIFFERENCE, *params, *metrics[1:], *costs]
+    columns = [metrics[0], *params, OUTCOME, DIFFERENCE, *metrics[1:], *costs]
     views = {version: _view(result, f"Trials · file {file}", version, columns, None)}
     if any(len(row.seeds) > 1 for row in result.rows):
         by_variant = {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "variant"}]}
@@ -108,9 +114,20 @@ def shared_views(result: Result) -> dict[str, dict[str, Any]]:
     return views
 
 
+def _params(result: Result) -> dict[str, int]:
+    """{column: pixels} of each param, as wide as its name and values need."""
+    columns = {}
+    for key, name in param_keys(result).items():
+        values = [param_value(variant, key) for variant in result.variants] if key else []
+        letters = max(map(len, [name, *values]))
+        columns[f"params.`{name}`"] = min(WIDE, max(NARROW, MARGIN + LETTER * letters))
+    return columns
+
+
 def _view(
     result: Result, name: str, version: str, columns: list[str], group_by: Mapping[str, object] | None
 ) -> dict[str, Any]:
+    widths = WIDTHS | {columns[0]: PRIMARY} | _params(result)
     state = {
         "searchFilter": f"tags.role = 'trial' and tags.file_version = '{version}'",
         "orderByKey": columns[0],
@@ -120,8 +137,8 @@ def _view(
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
-        "columnOrder": columns,
-        "columnWidths": {column: width for column, width in WIDTHS.items() if column in columns},
+        "columnOrder": [CREATED, *columns],
+        "columnWidths": {column: width for column, width in widths.items() if column in (CREATED, *columns)},
         "groupBy": group_by,
     }
     return {"name": name, "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)}

@@ -11,8 +11,9 @@ from .as_csv import csv
 from .as_markdown import markdown, markdown_table
 from .files import write_report
 from .folder import report_files
+from .order import grouped
 
-__all__ = ["Report", "csv", "markdown", "markdown_table", "report_files", "write_report"]
+__all__ = ["Report", "csv", "grouped", "markdown", "markdown_table", "report_files", "write_report"]
 
 
 class Report(Output):

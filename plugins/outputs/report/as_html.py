@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from core.outputs import Comparison, Decision, Published, Result, Row, counted
 
-from ..axes import compared_with, distinct, keys_of, own, words
+from ..axes import compared_with, distinct, keys_of, marked, own, words
 from ..numbers import interval, p_value
 from ..pages import Cell, Table, embedded, render
 from ..tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title, table
+from .glossary import explained
+from .order import grouped
 
 LIBRARIES = ("torch", "numpy", "scipy", "transformers", "decord", "safetensors")
 PICTURES = "pictures.html"
+EXPLAINED = ("in_short", "verdicts", "results", "comparisons", "notes")
+"""Facts of the page whose words its glossary explains."""
 MARKS = {"better": "▲ better", "worse": "▼ worse"}
 
 
@@ -42,26 +48,38 @@ class Figure:
 
 def html(result: Result, figures: Mapping[Path, str], pictures: bool) -> str:
     """The page. figures: {SVG file: caption}, which become part of it. pictures: whether a page of them lies beside
-    it."""
-    return render(
-        "report",
-        title=result.name,
-        question=result.question,
-        in_short=result.in_short,
-        pictures=PICTURES if pictures else None,
-        verdicts=_verdicts(result),
-        compared=_compared(result),
-        results=_results(result),
-        comparisons=_all_metrics(result),
-        notes=result.notes,
-        costs=Table.of(*cost_table(result)),
-        figures=[Figure(embedded(file.read_bytes(), "image/svg+xml"), caption) for file, caption in figures.items()],
-        published=[_published(published) for published in result.published],
-        command=result.command,
-        circumstances=_circumstances(result, pictures),
-        baseline=result.baseline.name,
-        configuration=_configuration(result),
-    )
+    it. Rows of several data sets stand under the baseline of each."""
+    result = grouped(result)
+    facts: dict[str, Any] = {
+        "title": result.name,
+        "question": result.question,
+        "in_short": result.in_short,
+        "pictures": PICTURES if pictures else None,
+        "verdicts": _verdicts(result),
+        "compared": _compared(result),
+        "results": _results(result),
+        "comparisons": _all_metrics(result),
+        "notes": result.notes,
+        "costs": Table.of(*cost_table(result)),
+        "figures": [Figure(embedded(file.read_bytes(), "image/svg+xml"), text) for file, text in figures.items()],
+        "published": [_published(published) for published in result.published],
+        "command": result.command,
+        "circumstances": _circumstances(result, pictures),
+        "baseline": result.baseline.name,
+        "configuration": _configuration(result),
+    }
+    return render("report", **facts, glossary=explained(_texts([facts[name] for name in EXPLAINED])))
+
+
+def _texts(fact: object) -> Iterator[str]:
+    """Every text of a fact of the page, however deep it lies."""
+    if isinstance(fact, str):
+        yield fact
+    elif isinstance(fact, list | tuple):
+        for part in fact:
+            yield from _texts(part)
+    elif dataclasses.is_dataclass(fact):
+        yield from _texts([getattr(fact, part.name) for part in dataclasses.fields(fact)])
 
 
 def _verdicts(result: Result) -> list[Verdict]:
@@ -122,11 +140,19 @@ def _results(result: Result) -> list[Table]:
         chosen = [[cells[column] for column in columns] for cells in rows]
         return Table.of([head[column] for column in columns], chosen, left=left, row_kinds=kinds, caption=caption)
 
-    caption = f"{result.primary}: mean ± standard deviation over seeds; difference to {compared_with(result)}."
+    caption = f"{result.primary}: mean ± standard deviation over seeds; difference to {_baselines(result)}."
     tables = [part(first, (0, outcome + 1), caption)]
     if others:
         tables.append(part([0, *others], (0,), "The other direction: means over seeds."))
     return tables
+
+
+def _baselines(result: Result) -> str:
+    """What differences are to, by name."""
+    if len(result.baselines) == 1:
+        return compared_with(result)
+    names = " or ".join(f"`{marked(row)}`" for row in result.baselines)
+    return f"{compared_with(result)}, {names}, which stands above the variants that are compared with it"
 
 
 def _all_metrics(result: Result) -> Table:
@@ -138,9 +164,10 @@ def _all_metrics(result: Result) -> Table:
         for row in result.rows
         for name, comparison in row.comparisons.items()
     ]
-    caption = "p is not corrected here. Wins, ties and losses count clusters of queries, seeds averaged; the odds are "
-    caption += "wins for one loss; d_z is the mean over the standard deviation of their differences; detectable: with "
-    caption += "80 % power at .05, uncorrected."
+    caption = "p is not corrected here. Wins, ties and losses count clusters of queries, seeds averaged: the captions "
+    caption += "of one video are one cluster, so the three add up to videos, where figures of ranks count every query. "
+    caption += "The odds are wins for one loss; d_z is the mean over the standard deviation of their differences; "
+    caption += "detectable: with 80 % power at .05, uncorrected."
     return Table.of(head, rows, left=(0, 1), caption=caption)
 
 

@@ -9,10 +9,15 @@ from core.outputs import markdown as escaped
 from core.outputs import markdown_sentence as sentence
 
 from ..tables import PUBLISHED_TEXTS, cost_table, header, published_notes, published_table, published_title, table
+from .order import grouped
 
 
 def markdown(result: Result) -> str:
-    """The report: verdicts first, then the table, how it was made and how to repeat it, and what others published."""
+    """The report: verdicts first, then the table, how it was made and how to repeat it, and what others published.
+
+    Rows of several data sets stand under the baseline of each.
+    """
+    result = grouped(result)
     lines = [f"# {escaped(result.name)}", ""]
     if result.decisions:
         lines += [*(f"- {sentence(str(decision))}" for decision in result.decisions), ""]

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib import style
 from matplotlib.figure import Figure as Page
 from matplotlib.text import Annotation
 from PIL import Image
 
 from core.evidence.findings import Result
 from core.measure.significance import paired_test
-from plugins.outputs.figures.curves import sweeps
+from plugins.outputs.axes import Axis
+from plugins.outputs.figures.curves import Curves, sweeps
 from plugins.outputs.figures.drawing import draw
 from plugins.outputs.figures.figure import Figure, figures_of
 from plugins.outputs.figures.forest import Forest
@@ -22,6 +24,7 @@ from plugins.outputs.figures.grid import Grid
 from plugins.outputs.figures.intervals import drawn_interval
 from plugins.outputs.figures.pareto import Pareto, paretos
 from plugins.outputs.figures.rank_changes import RankChanges
+from plugins.outputs.figures.style import COLOURS
 from plugins.outputs.figures.training import Training, trainings
 from tests.engine import Lab, plan_of
 
@@ -200,6 +203,84 @@ def test_figures_without_data_of_some_kind_are_drawn(tmp_path: Path) -> None:
     for number, figure in enumerate(figures):
         draw("", [figure], [], tmp_path / f"{number}.png")
         assert (tmp_path / f"{number}.png").stat().st_size > 5000
+
+
+def inside(figure: Figure) -> bool:
+    """Whether all texts of a figure lie within its page."""
+    with style.context(["default", {"font.size": 9.0, "text.parse_math": False}]):
+        page = Page(figsize=figure.size, layout="constrained")
+        axes = page.subplots()
+        figure.draw(axes)
+        page.draw_without_rendering()
+        box, whole = page.get_tightbbox(), page.bbox_inches
+    return bool((box.min >= whole.min - 0.03).all() and (box.max <= whole.max + 0.03).all())
+
+
+LONG = tuple(f"a setting whose name has {number:02} letters or more of sixty two" for number in range(26))
+
+
+@pytest.mark.parametrize("count", [2, 16])
+def test_long_names_stay_within_a_forest_and_a_front(count: int) -> None:
+    values = np.arange(1.0, count + 1)
+    names = LONG[:count]
+    forest = Forest(LONG[0], "t2v/R1", names, values, values - 1, values + 1, ("better",) * count)
+    front = np.ones(count, dtype=bool)
+    pareto = Pareto((LONG[0],), "t2v/R1", "cost/latency_ms", names, values, values, values - 1, values + 1, front)
+    assert inside(forest)
+    assert inside(pareto)
+
+
+def test_long_names_stay_within_curves_maps_and_trainings() -> None:
+    ones = np.ones((7, 3))
+    baselines = dict.fromkeys(LONG[:7], (1.0, 0.5, 1.5))
+    lines = Axis("preset", LONG[:7])
+    curves = Curves(
+        "top_k", LONG[0], "t2v/R1", lines, (1, 5, 50), ones, ones - 1, ones + 1, baselines, tuple(baselines)
+    )
+    cells = np.ones((4, 16))
+    columns = Axis("top_k", tuple(str(10 * number) for number in range(16)))
+    outcomes = (("better",) * 16,) * 4
+    grid = Grid(LONG[0], LONG[1], "t2v/R1", Axis("preset", LONG[:4]), columns, cells, cells, cells, cells, outcomes)
+    moves = RankChanges(LONG[0], LONG[1], "t2v", ("1", "2-5", "6-10", "11+"), np.full((4, 4), 3.5), 3, 4)
+    losses = np.ones((7, 2, 3))
+    training = Training("model", "t2v/R1", LONG[:7], losses, losses, np.ones((7, 2), int))
+    for figure in (curves, grid, moves, training):
+        assert inside(figure)
+
+
+def test_each_line_has_its_own_broken_baseline_named_below_it() -> None:
+    ones = np.ones((2, 2))
+    baselines = {"preset=a off": (1.0, 0.5, 1.5), "preset=b off": (2.0, 1.5, 2.5)}
+    lines = Axis("preset", ("a", "b"))
+    figure = Curves("top_k", "", "t2v/R1", lines, (1, 5), ones, ones - 1, ones + 1, baselines, tuple(baselines))
+    axes = Page().subplots()
+    figure.draw(axes)
+    handles, labels = axes.get_legend_handles_labels()
+    assert labels == ["a", "its baseline", "b", "its baseline"]
+    assert [handle.get_color() for handle in handles] == [COLOURS[0], COLOURS[0], COLOURS[1], COLOURS[1]]
+    assert handles[1].get_linestyle() != handles[3].get_linestyle()
+
+
+def test_what_fractions_and_moves_within_a_group_mean_stands_below_the_changes_of_rank() -> None:
+    whole = RankChanges("a", "b", "t2v", ("1", "2-5"), np.array([[3.0, 1.0], [2.0, 4.0]]), 4, 2)
+    halves = RankChanges("a", "b", "t2v", ("1", "2-5"), np.array([[3.5, 0.5], [2.0, 4.0]]), 4, 2)
+    assert "moves within one group" in whole.caption
+    assert "fraction" not in whole.caption
+    assert "a cell holds a fraction where the seeds" in halves.caption
+
+
+def test_the_loss_is_told_from_the_metric_by_line_mark_and_place() -> None:
+    losses = np.array([[[3.0, 2.0, 1.0]]])
+    figure = Training("model", "t2v/R1", ("",), losses, 10 * losses, np.array([[1]]))
+    page = Page()
+    figure.draw(page.subplots())
+    metric, loss = page.axes
+    assert metric.lines[0].get_linestyle() != loss.lines[0].get_linestyle()
+    assert (metric.lines[0].get_markerfacecolor(), loss.lines[0].get_markerfacecolor()) == (COLOURS[0], "white")
+    lowest = (min(metric.lines[0].get_ydata()) - metric.get_ylim()[0]) / np.ptp(metric.get_ylim())
+    highest = (max(loss.lines[0].get_ydata()) - loss.get_ylim()[0]) / np.ptp(loss.get_ylim())
+    assert highest < 0.5 < lowest
+    assert "dotted" in figure.caption
 
 
 def test_an_interval_that_few_videos_leave_open_is_drawn_without_ends() -> None:

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from core.evidence.trials import Trial
+from core.experiment.selection import name_of
 from core.outputs import Outputs
 from plugins.outputs.mlflow import experiment
-from plugins.outputs.mlflow.trial import TrialRecord, rounded
+from plugins.outputs.mlflow.trial import TrialRecord, rounded, run_name
+from plugins.outputs.mlflow.view import CREATED, shared_views
 from plugins.outputs.tables import header
 from tests.engine import plan_of
 
@@ -150,9 +152,10 @@ def test_artifacts_of_the_parent_hold_report_table_and_files(tracked: SimpleName
 
 def test_the_parents_note_begins_with_the_verdicts(tracked: SimpleNamespace) -> None:
     (parent,) = tracked.place.runs("experiment")
-    first, _, third, *_ = parent.data.tags["mlflow.note.content"].splitlines()
-    assert first.startswith("**1 hypothesis: 1 supported. 3 variants against `untrained` on t2v/R1: ")
-    assert "SUPPORTED: depth_helps" in third
+    first, _, third, _, fifth, *_ = parent.data.tags["mlflow.note.content"].splitlines()
+    assert first.startswith("**Hypotheses: 1 supported. Variants: ")
+    assert third.startswith("1 hypothesis: 1 supported. 3 variants against `untrained` on t2v/R1: ")
+    assert "SUPPORTED: depth_helps" in fifth
     assert parent.data.tags["verdict/depth_helps"] == "supported"
 
 
@@ -211,7 +214,7 @@ def test_saved_views_show_the_trials_and_the_means_over_seeds_best_first(tracked
     assert means["name"].startswith("Means over seeds · file ")
     states = [json.loads(view["state"]) for view in (trials, means)]
     params = ["params.`layers`", "params.`first_stage`", "params.`seed`"]
-    assert states[0]["selectedColumns"][:6] == ["metrics.`t2v/R1`", "tags.`outcome`", "tags.`difference`", *params]
+    assert states[0]["selectedColumns"][:6] == ["metrics.`t2v/R1`", *params, "tags.`outcome`", "tags.`difference`"]
     assert states[1]["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "variant"}]
     for state in states:
         assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`t2v/R1`", False)
@@ -219,6 +222,54 @@ def test_saved_views_show_the_trials_and_the_means_over_seeds_best_first(tracked
     assert any(f"viewStateShareKey={trials_key}" in line for line in answer.lines)
     assert any(f"--backend-store-uri {place.uri}" in line for line in answer.lines)
     assert "does depth help?" in tags["mlflow.note.content"]
+
+
+def test_the_params_of_a_view_have_room_beside_the_metric_on_a_narrow_page(tracked: SimpleNamespace) -> None:
+    state = json.loads(next(iter(shared_views(tracked.result).values()))["state"])
+    widths = state["columnWidths"]
+    assert state["columnOrder"][0] == CREATED
+    params = [f"params.`{name}`" for name in ("layers", "first_stage", "seed")]
+    assert all(56 <= widths[name] <= 104 for name in params)
+    assert widths["params.`seed`"] < widths["params.`first_stage`"]
+    assert 190 + sum(widths[name] for name in (CREATED, "metrics.`t2v/R1`", *params)) < 600
+
+
+def test_what_was_found_stands_in_the_line_that_is_seen_of_a_folded_note(tracked: SimpleNamespace) -> None:
+    result = tracked.result
+    many = replace(result, rows=20 * result.rows, decisions=20 * result.decisions)
+    for found in (result, many):
+        first = experiment.experiment_note(found, {"Trials": "#/"}).splitlines()[0]
+        assert first == f"**{experiment.headline(found)}**"
+        assert len(first) < 80
+    assert experiment.headline(result).startswith("Hypotheses: 1 supported. Variants: ")
+    assert experiment.headline(many).startswith("Hypotheses: 20 supported. Variants: ")
+
+
+def variants_named(*assignments: dict[str, Any], names: tuple[str, ...] = ()) -> list[Any]:
+    keys = list(dict.fromkeys(key for values in assignments for key in values))
+    given = names or [name_of(values, keys) for values in assignments]
+    return [SimpleNamespace(name=name, assignments=values) for name, values in zip(given, assignments, strict=True)]
+
+
+def test_a_run_is_named_by_what_varies_most_and_the_data_last() -> None:
+    grid = [{"data.dataset.preset": preset, "a.top_k": k} for preset in ("partial", "like") for k in (1, 5, 50)]
+    off = [{"data.dataset.preset": preset, "a.rerank": None} for preset in ("partial", "like")]
+    variants = variants_named(*grid, *off)
+    names = [run_name(variant, variants) for variant in variants]
+    assert names[2:4] == ["top_k=50 partial", "top_k=1 like"]
+    assert names[-2:] == ["rerank=none partial", "rerank=none like"]
+    assert len({*names}) == len(variants)
+
+
+def test_a_word_keeps_its_key_where_another_variant_has_none_and_a_number_always() -> None:
+    some = variants_named({"k": 1, "a": "x"}, {"k": 2, "a": "x"}, {"k": 1, "b": "x"}, {"k": 1, "a": "x", "c": 0.5})
+    names = [run_name(variant, some) for variant in some]
+    assert names == ["k=1 a=x", "k=2 a=x", "k=1 b=x", "k=1 a=x c=0.5"]
+
+
+def test_a_name_given_by_hand_stays() -> None:
+    variants = variants_named({"k": 1, "a": "x"}, {}, names=("mine", "as written"))
+    assert [run_name(variant, variants) for variant in variants] == ["mine", "as written"]
 
 
 def test_one_seed_needs_no_view_of_means(place: Place) -> None:

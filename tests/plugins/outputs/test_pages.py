@@ -18,6 +18,7 @@ from plugins.outputs.pictures import files
 from plugins.outputs.pictures.html import whole_page
 from plugins.outputs.pictures.pages import Page, Pictures, Row, Shown
 from plugins.outputs.report.as_html import html
+from plugins.outputs.report.glossary import explained
 
 HOSTILE = [
     "<b>&\"'\x1b[31m\u202eb",
@@ -130,3 +131,34 @@ def test_pictures_are_made_again_where_a_template_changed(
     assert files.state_of(result, []) == before
     (copy / name).write_text((copy / name).read_text() + "\n")
     assert files.state_of(result, []) != before
+
+
+def test_a_table_says_that_it_goes_on_only_where_it_is_wider_than_its_place(result: Result) -> None:
+    text = html(result, {}, False)
+    assert text.count('<div class="wide"><div><p class="hint"></p><table>') == text.count("<table>") > 2
+    assert "scroll sideways" not in text.partition("</style>")[2]
+    style = (TEMPLATES / "pages.css").read_text()
+    (hint,) = re.findall(r"\.hint \{([^}]*)\}", style)
+    assert "height: 0;" in hint
+    assert "clamp(0px, (100% - 100cqw)" in hint
+    assert "container-type: inline-size" in style
+    assert re.search(r"\.hint::before \{ content: \"[^\"]*scroll sideways", style)
+
+
+def test_the_statistical_words_of_a_page_are_explained_on_it_and_no_others(result: Result) -> None:
+    folded = html(result, {}, False).partition("<summary>Words of this page</summary>")[2].partition("</details>")[0]
+    words = re.findall(r"<dt>(.*?)</dt><dd>[^<]{40,}</dd>", folded)
+    assert {"Holm", "registered", "clusters"} <= {*words}
+    assert "transductive" not in words
+    late = [*result.notes, "Transductive: a. Claimed post hoc; re-ranking could reach 3."]
+    said = html(replace(result, notes=late), {}, False)
+    for word in ("transductive", "post hoc", "ceiling, what re-ranking could reach"):
+        assert f"<dt>{word}</dt>" in said
+
+
+def test_each_word_of_the_glossary_is_looked_for_by_itself() -> None:
+    texts = ["crossed seeds and clusters", "Holm over 3", "80 % power", "post hoc", "registered as 1", "BH", "p, raw"]
+    for text in texts:
+        assert list(explained([text])) != list(explained(texts))
+        assert explained([text]).items() <= explained(texts).items()
+    assert explained(["nothing of the kind"]) == {}
