@@ -140,7 +140,7 @@ def watched(work: Callable[[Tick], Done]) -> Done:
         if time.monotonic() - since > STALLED:
             raise DataError(
                 f"{path}: gave no byte for {STALLED:g} s and was given up. Is the disk or share that it lies on alive? "
-                "What was computed is kept; the same command goes on from there"
+                "What was computed is kept; the same command resumes"
             )
     if faults:
         raise faults[0]

@@ -39,7 +39,7 @@ def place_fault(fault: OSError) -> PlaceError | None:
         return None
     place = fault.filename2 or fault.filename
     where = f"{os.fsdecode(place)}: " if isinstance(place, str | bytes) else ""
-    return PlaceError(f"{where}{reason}. What was computed is kept, and the same command goes on from there")
+    return PlaceError(f"{where}{reason}. What was computed is kept, and the same command resumes")
 
 
 def _has_working_folder() -> bool:

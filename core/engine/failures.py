@@ -181,7 +181,7 @@ def store_faults_told(root: Path) -> Iterator[None]:
         if not reason:
             raise
         told = place_fault(fault) if isinstance(fault, OSError) else None
-        kept = "What was computed is kept, and the same command goes on from there"
+        kept = "What was computed is kept, and the same command resumes"
         raise StoreError(f"{root}: the store cannot be written: {told or f'{reason}. {kept}'}") from None
 
 

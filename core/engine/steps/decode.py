@@ -145,7 +145,7 @@ def _read(workspace: Workspace, source: VideoSource, rows: list[int]) -> Iterato
     for position, clip in read_clips(paths, source.sampling, workers=workspace.workers, ahead=batch_size(source)):
         index = rows[position]
         if isinstance(clip, ReadingError):
-            again = "Nothing of it was stored, and what was done is kept: the same command goes on from there"
+            again = "Nothing of it was stored, and what was done is kept: the same command resumes"
             raise ReadingError(clip.path, clip.reason, f"{clip.fix}. {again}".removeprefix(". "))
         if isinstance(clip, VideoError):
             yield index, clip

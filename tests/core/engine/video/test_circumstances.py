@@ -51,7 +51,7 @@ def test_a_killed_or_slow_reader_ends_the_run_and_the_next_one_has_every_video(
     told = str(fault.value)
     assert told.startswith(f"{lab.videos / 'test' / 'v4'}: ")
     assert "with no other reader at work" in told
-    assert told.endswith("Nothing of it was stored, and what was done is kept: the same command goes on from there")
+    assert told.endswith("Nothing of it was stored, and what was done is kept: the same command resumes")
     assert not [entry for entry in lab.entries("encode") if entry.info["label"] == "encode test videos"]
     mark.unlink()
     result = lab.result(changes)
