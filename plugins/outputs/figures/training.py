@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,7 @@ class Training:
         """The loss of one training into one pair of axes, its validation into the other."""
         epochs = np.arange(1, self.loss.shape[2] + 1)
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-        shared = {"color": colour, "alpha": 0.8, "marker": marker, "markersize": 3.5}
+        shared: dict[str, Any] = {"color": colour, "alpha": 0.8, "marker": marker, "markersize": 3.5}
         loss, measured = self.loss[number, seed], self.validation[number, seed]
         if not self._validated:
             below.plot(epochs, loss, linewidth=1.4, label=label, **shared)
