@@ -30,10 +30,10 @@ the second waits until the first has been acknowledged."""
 CREATED, OUTCOME, DIFFERENCE = "runDateAndNestInfo", "tags.`outcome`", "tags.`difference`"
 """Columns: when a run was made, which MLflow's page always shows, and the tags."""
 
-WIDTHS = {CREATED: 46, OUTCOME: 150, DIFFERENCE: 170}
+WIDTHS = {CREATED: 42, OUTCOME: 150, DIFFERENCE: 170}
 """Of these columns, in pixels; of the first that of its mark alone, so that there is room for what varies."""
 
-PRIMARY, NARROW, WIDE, LETTER, MARGIN = 86, 56, 104, 7, 26
+PRIMARY, NARROW, WIDE, LETTER, MARGIN = 86, 56, 100, 6, 26
 """Pixels: of the primary metric; of a param at least and at most; of a letter and of what surrounds a text."""
 
 

@@ -229,7 +229,7 @@ def test_the_params_of_a_view_have_room_beside_the_metric_on_a_narrow_page(track
     widths = state["columnWidths"]
     assert state["columnOrder"][0] == CREATED
     params = [f"params.`{name}`" for name in ("layers", "first_stage", "seed")]
-    assert all(56 <= widths[name] <= 104 for name in params)
+    assert all(56 <= widths[name] <= 100 for name in params)
     assert widths["params.`seed`"] < widths["params.`first_stage`"]
     assert 190 + sum(widths[name] for name in (CREATED, "metrics.`t2v/R1`", *params)) < 600
 
