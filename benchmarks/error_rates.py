@@ -222,7 +222,7 @@ def run(small: bool) -> dict[str, Any]:
         "error": over_queries(runs, draws) + at_the_edge(runs, draws) + families(runs, draws),
         "over_seeds": over_seeds(20 if small else runs, seeds, 100 if small else 400),
         "power": power(runs, draws),
-        "audit": audit.run(runs, draws // 2, seeds),
+        "audit": audit.run(20 if small else runs, draws // 2, seeds),
         "speed": speed(*(5, 500, 100) if small else (100, 10_000, 1_000)),
     }
 

@@ -7,6 +7,7 @@ takes milliseconds. `Lab` writes an experiment file and runs it.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -352,6 +353,11 @@ class ToyPlugin:
     @hookimpl
     def register_losses(self, register: Any) -> None:
         register(ToyMatching)
+
+
+def without_log(printed: str) -> str:
+    """What a command told on standard error, without the lines that say how far it was."""
+    return re.sub(r"^\d\d:\d\d:\d\d .*\n", "", printed, flags=re.MULTILINE)
 
 
 class Lab:

@@ -116,7 +116,7 @@ def test_an_edit_of_a_components_source_recomputes_what_depends_on_it(
     def edited(of: str, spec: Spec, left_out: tuple[str, ...] = ()) -> str:
         return "edited" if (of, spec.name) == (kind, name) else source_of(of, spec, left_out)
 
-    for module in ("decode", "fit", "score", "retrieval", "fit_reranker"):
+    for module in ("decode", "fit", "score", "first_stage", "fit_reranker"):
         monkeypatch.setattr(f"core.engine.steps.{module}.source_of", edited)
     assert done.new() == new
 

@@ -15,7 +15,7 @@ from torch import Tensor
 import core
 from core import LossInputs, RunError
 from tests.core.engine.test_execute import spawn, work
-from tests.engine import Lab, registered_toys
+from tests.engine import Lab, registered_toys, without_log
 
 from .odd import (
     FAULT,
@@ -122,7 +122,7 @@ def test_a_fault_that_spares_no_trial_ends_with_that_one_message(wide: Lab, caps
     assert command(wide, every) == 1
     shown = capsys.readouterr()
     assert shown.out == ""
-    error, traceback = shown.err.splitlines()
+    error, traceback = without_log(shown.err).splitlines()
     assert error.startswith("error: train: loss `odd_loss` (odd-package, odd.py line ")
     assert error.endswith("ValueError: the loss is odd …")
     assert Path(traceback.removeprefix("Traceback: ")).is_file()
@@ -133,7 +133,7 @@ def test_a_fault_that_spares_no_trial_ends_with_that_one_message(wide: Lab, caps
 def test_different_faults_of_all_trials_are_all_told(wide: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     every = variants(odd={FAULT: "memory"}) | {FAULT: "raise", "seeds": [0]}
     assert command(wide, every) == 1
-    told = capsys.readouterr().err.splitlines()
+    told = without_log(capsys.readouterr().err).splitlines()
     assert told[0] == "error: 0 of 4 trials done, 4 failed:"
     assert [line.partition(" · ")[0].strip() for line in told[1:]] == ["base", "light", "heavy", "odd"]
 
@@ -143,7 +143,7 @@ def test_unreadable_videos_of_every_trial_are_one_message(wide: Lab, capsys: pyt
         picture.write_bytes(b"")
     assert command(wide, variants()) == 1
     shown = capsys.readouterr()
-    assert shown.err.startswith("error: data.dataset: 1 video cannot be used:\n")
+    assert without_log(shown.err).startswith("error: data.dataset: 1 video cannot be used:\n")
     assert shown.out == ""
 
 

@@ -10,7 +10,7 @@ import pytest
 from safetensors import SafetensorError
 
 from core.contract.store import Draft
-from tests.engine import Lab
+from tests.engine import Lab, without_log
 
 from .odd import OddLoss, OddVideos, command, records, variants, written
 
@@ -32,7 +32,7 @@ def test_a_store_that_cannot_be_written_ends_the_run_at_once_with_one_message(
     assert command(wide, variants()) == 1
     shown = capsys.readouterr()
     assert len(tries) == 1
-    assert shown.err.count("\n") == 1
+    assert without_log(shown.err).count("\n") == 1
     assert f"error: {wide.store}: the store cannot be written: " in shown.err
     assert "name another place (--store, --runs)" in shown.err
     assert written(wide) == ["registration.json"]

@@ -297,7 +297,7 @@ def test_a_file_that_may_only_be_read_is_told(template: Path, tmp_path: Path) ->
     file = tmp_path / "mlflow.db"
     shutil.copy(template, file)
     file.chmod(0o644)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents[:3]):
         folder.chmod(0o755)
     told = failing(lambda: ready(file), lambda: os.setuid(65534))
     assert told == f"Unusable: you may not write to {file}"

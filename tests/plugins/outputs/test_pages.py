@@ -58,7 +58,7 @@ def page(template: str, text: str, result: Result, folder: Path) -> str:
     if template == "pictures":
         clip = Clip(np.zeros((2, 8, 8, 3), np.uint8), np.ones(2, bool))
         shown = Shown(text, 1, 0.5, True, None, clip)
-        return whole_page(Pictures(text, [text], [Page(text, text, [Row(text, 1, [shown])])]))
+        return whole_page(Pictures(text, [text], [Page(text, text, text, [Row(text, 1, [shown])])]))
     picture = folder / "a.svg"
     picture.write_text("<svg/>")
     rows = [replace(row, variant=replace(row.variant, name=text)) for row in result.rows]

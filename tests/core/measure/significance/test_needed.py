@@ -140,7 +140,9 @@ def test_guards_ask_for_what_they_lack() -> None:
     )
     assert collapse is not None
     assert collapse.seeds == 29, "0.9 ** 29 is below .05"
-    few = no_worse(differences(5, 0.0)[:, :60], margin=1.0, span=100.0, seeds_as_seen=True)
+    few = no_worse(
+        differences(5, 0.0, by_seed=0.01, by_cluster=0.1)[:, :60], margin=1.0, span=100.0, seeds_as_seen=True
+    )
     rare = needed(decide({"claim": few})["claim"])
     assert rare is not None
     assert (rare.seeds, rare.clusters) == (None, 299), "0.99 ** 299 is below .05"
