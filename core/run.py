@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from .completion import add_completion
 from .contract.command import add_allow_env, command
+from .contract.completion import add_completion
 from .contract.escaping import plain_line
 from .contract.terminal import logging, phase
 from .engine.machine import Machine, workspace_on
@@ -169,6 +169,12 @@ def _run(plan: Plan, outputs: Outputs, tally: Tally) -> Result:
 # ------------------------------------------------------------------------------------------------ command line
 
 
+def _output_names() -> list[str]:
+    from .plugins import registry
+
+    return sorted(name for kind, name in registry().found if kind == "output")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m core.run",
@@ -203,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, help="number of video decoding processes (default: one per usable CPU)")
     parser.add_argument("--threads", type=int, help="number of computing threads (default: one per usable CPU)")
     add_allow_env(parser)
-    add_completion(parser)
+    add_completion(parser, _output_names)
     return parser
 
 

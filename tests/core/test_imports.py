@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 LAYERS = [
     {"run"},
-    {"completion", "outputs"},
+    {"outputs"},
     {"evidence"},
     {"engine"},
     {"experiment"},
